@@ -1,0 +1,77 @@
+# The commands of a checkout. `make` alone lists them.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+UV_COMPILE = .venv-lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) pyproject.toml --all-extras
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format lock wheel clean
+.DELETE_ON_ERROR:
+
+help:  ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: .venv/.installed  ## Make .venv with everything of requirements-dev.lock, and gatepost itself from this checkout
+
+demo: setup  ## Run both servers and a mailbox on this machine, and print what to paste
+	@$(BIN)/gatepost demo
+
+test: setup  ## Run the whole suite
+	@$(BIN)/python -m pytest
+
+lint: setup  ## ruff, mypy strict, and which way imports run
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup  ## Sort imports and format
+	$(BIN)/ruff check --fix --exit-zero .
+	$(BIN)/ruff format .
+
+lock: .venv-lock/.made-$(UV_VERSION)  ## Write both lock files anew (UPGRADE=1 takes the newest releases)
+	$(UV_COMPILE) --output-file requirements.lock
+	$(UV_COMPILE) --group dev --constraints requirements.lock --output-file requirements-dev.lock
+
+wheel: setup  ## Build the source distribution, and the wheel from it, into dist/
+	$(BIN)/python -m build --no-isolation
+
+clean:  ## Remove .venv, caches and what was built; var/ (the demo's data) stays
+	rm -rf .venv .venv-lock dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov
+	find idp resource tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps, so that a second run is instant and an interrupted one is taken up where it stopped.
+
+.venv/.made:
+	$(call make_venv,.venv)
+	@touch $@
+
+.venv/.locked: requirements-dev.lock .venv/.made
+	$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.venv/.installed: pyproject.toml .venv/.locked
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv-lock/.made-$(UV_VERSION):
+	$(call make_venv,.venv-lock)
+	.venv-lock/bin/python -m pip --disable-pip-version-check install --quiet uv==$(UV_VERSION)
+	@touch $@
+
+# Makes a virtual environment, or says what is missing for one.
+define make_venv
+	@command -v "$(PYTHON)" >/dev/null || { echo >&2 "Gatepost needs Python 3.11 to 3.14, and '$(PYTHON)' was not found." \
+		"On Debian: apt-get install python3 python3-venv"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || { \
+		echo >&2 "Gatepost needs Python 3.11 to 3.14; '$(PYTHON)' is $$("$(PYTHON)" -V 2>&1)." \
+		"With another one: make setup PYTHON=python3.12"; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo >&2 "'$(PYTHON)' cannot make virtual environments: ensurepip is missing." \
+		"On Debian: apt-get install python3-venv"; exit 1; }
+	"$(PYTHON)" -m venv --clear $(1)
+endef

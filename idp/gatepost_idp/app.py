@@ -1,0 +1,165 @@
+"""The only place where the parts meet: builds the application from settings and a clock."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from gatepost_idp import catalogue as catalogues
+from gatepost_idp import limits
+from gatepost_idp.authorize import doors as authorize_doors
+from gatepost_idp.authorize.doors import AuthorizePages
+from gatepost_idp.authorize.journey import Journey
+from gatepost_idp.clients.register_endpoint import RegisterEndpoint
+from gatepost_idp.clients.registry import Registry
+from gatepost_idp.database import Database
+from gatepost_idp.discovery import documents
+from gatepost_idp.discovery.doors import DiscoveryDoors
+from gatepost_idp.errors import HANDLED, Errors
+from gatepost_idp.grants.authorization_code import authorization_code
+from gatepost_idp.grants.client_authentication import ClientAuthentication
+from gatepost_idp.grants.refresh_token import refresh_token
+from gatepost_idp.grants.revocation import RevocationEndpoint
+from gatepost_idp.grants.token_endpoint import TokenEndpoint
+from gatepost_idp.keys import Keys
+from gatepost_idp.mail.letters import Letters
+from gatepost_idp.mail.outbox import Outbox
+from gatepost_idp.operate import logs
+from gatepost_idp.operate.guard import Guard
+from gatepost_idp.operate.housekeeping import keep_house
+from gatepost_idp.operate.serve import tune_garbage_collection
+from gatepost_idp.pages import Pages
+from gatepost_idp.protocol import Clock, system_clock
+from gatepost_idp.sessions import Cookies
+from gatepost_idp.settings import Settings, load
+from gatepost_idp.signin import doors as sign_in_doors
+from gatepost_idp.signin.doors import SignInPages
+from gatepost_idp.signin.steps import SignIn
+from gatepost_idp.store import schema
+from gatepost_idp.visitors import Visitors
+
+log = structlog.get_logger("gatepost")
+MAX_BODY = 1024 * 1024
+
+
+class Parts:
+    """Everything that lives as long as the process."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.catalogue = catalogues.load(settings)
+        self.database = Database(settings.database_url)
+        self.keys = Keys(self.database, settings.secret_keys, clock)
+        self.registry = Registry(self.database, self.keys, clock)
+        self.pages = Pages(settings)
+        self.callers = limits.Callers(settings)
+        self.visitors = Visitors(Cookies(settings), self.callers)
+        self.letters = Letters(settings, self.catalogue)
+        self.outbox = Outbox(self.database, settings, self.letters, clock)
+
+    async def start(self) -> list[asyncio.Task[None]]:
+        """Checks the schema, loads the keys, starts what runs in the background."""
+        schema.check(self.database.engine)
+        await self.keys.load()
+        return [
+            asyncio.create_task(self.keys.reload_forever(), name="keys"),
+            asyncio.create_task(self.outbox.run_forever(), name="outbox"),
+            asyncio.create_task(keep_house(self.database, self.settings, self.clock), name="housekeeping"),
+        ]
+
+
+def create(settings: Settings, clock: Clock = system_clock) -> ASGIApp:
+    """The application, guard included; its database opens here and closes with its lifespan."""
+    parts = Parts(settings, clock)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        tasks = await parts.start()
+        log.info("serving", issuer=settings.oauth_issuer, mail=parts.outbox.problem or "ready")
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            parts.database.close()
+
+    app = FastAPI(
+        title="Gatepost",
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        max_body_size=MAX_BODY,
+    )
+    _hang_doors(app, parts)
+    errors = Errors(parts.pages, settings.is_local)
+    for kind, name in HANDLED.items():
+        app.add_exception_handler(kind, getattr(errors, name))
+    return Guard(app, settings)
+
+
+def from_environment() -> ASGIApp:
+    """What each worker process serves."""
+    settings = load()
+    logs.configure(settings)
+    app = create(settings)
+    tune_garbage_collection()
+    return app
+
+
+def _hang_doors(app: FastAPI, parts: Parts) -> None:
+    """The doors of programs are plain routes, the hottest first; those of people are FastAPI's."""
+    settings, clock = parts.settings, parts.clock
+    authentication = ClientAuthentication(parts.registry)
+    grants = {"authorization_code": authorization_code, "refresh_token": refresh_token}
+    token = TokenEndpoint(parts.database, settings, parts.keys, authentication, grants, clock)
+    register = RegisterEndpoint(parts.registry, clock)
+    revoke = RevocationEndpoint(parts.database, authentication, clock)
+    journey = Journey(parts.database, settings, parts.catalogue, clock)
+    authorize = AuthorizePages(
+        journey, parts.registry, parts.pages, parts.visitors, settings, parts.catalogue, clock
+    )
+    sign_in = SignIn(parts.database, settings, parts.catalogue, parts.letters, parts.outbox, clock)
+    discovery = DiscoveryDoors(documents.encoded(documents.metadata(settings, parts.catalogue)), parts.keys)
+
+    app.state.limiter = limiter = limits.brake(parts.callers)
+    app.router.routes += [
+        Route("/token", limiter.limit(limits.BRAKES["token"])(token.post), methods=["POST"]),
+        Route("/authorize", limiter.limit(limits.BRAKES["authorize"])(authorize.authorize), methods=["GET"]),
+        Route("/register", limiter.limit(limits.BRAKES["register"])(register.post), methods=["POST"]),
+        Route("/revoke", limiter.limit(limits.BRAKES["token"])(revoke.post), methods=["POST"]),
+        *discovery.routes(settings.root),
+    ]
+    app.include_router(authorize_doors.router(authorize))
+    app.include_router(
+        sign_in_doors.router(SignInPages(sign_in, parts.pages, parts.visitors, settings, parts.catalogue))
+    )
+    _hang_plain_doors(app, parts)
+
+
+def _hang_plain_doors(app: FastAPI, parts: Parts) -> None:
+    @app.get("/", include_in_schema=False)
+    async def home() -> Response:
+        return parts.pages.response("home.html", mcp_url=parts.settings.mcp_resource_url)
+
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> Response:
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/readyz", include_in_schema=False)
+    async def readyz(_request: Request) -> Response:
+        await parts.database.read(lambda tx: tx.dialect)
+        return JSONResponse({"status": "ready"})
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def favicon() -> Response:
+        return Response(status_code=204, headers={"cache-control": "public, max-age=86400"})

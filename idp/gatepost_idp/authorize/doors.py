@@ -1,0 +1,232 @@
+"""GET /authorize and the pages below /consent: each door parses, calls one step, answers."""
+
+from datetime import datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Form
+from fastapi.responses import RedirectResponse
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gatepost_idp import crypto, parameters
+from gatepost_idp.authorize import checks
+from gatepost_idp.authorize.checks import NoReturn
+from gatepost_idp.authorize.journey import Journey, Stage, Visit
+from gatepost_idp.catalogue import Catalogue
+from gatepost_idp.clients.registry import Registry
+from gatepost_idp.errors import PageProblem
+from gatepost_idp.pages import Asker, Pages, asker
+from gatepost_idp.protocol import Clock, Refused
+from gatepost_idp.settings import Settings
+from gatepost_idp.visitors import Visitor, Visitors
+
+Field = Annotated[str, Form(max_length=300)]
+_NO_STORE = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
+
+
+class AuthorizePages:
+    """What the doors need to answer."""
+
+    def __init__(
+        self,
+        journey: Journey,
+        registry: Registry,
+        pages: Pages,
+        visitors: Visitors,
+        settings: Settings,
+        catalogue: Catalogue,
+        clock: Clock,
+    ) -> None:
+        self.journey = journey
+        self.registry = registry
+        self.pages = pages
+        self.visitors = visitors
+        self.settings = settings
+        self.catalogue = catalogue
+        self._clock = clock
+
+    async def authorize(self, request: Request) -> Response:
+        """GET /authorize (OAuth 2.1 section 4.1.1). Only this door may answer in silence: no form was met."""
+        asked = parameters.parse(_query(request))
+        if isinstance(asked, Refused):
+            raise PageProblem("This request cannot be read", asked.description, reason=asked.reason, action=_GO_BACK)
+        client = await self.registry.find(asked.get("client_id") or "")
+        redirect_uri = checks.redirect_of(asked, client)
+        if isinstance(redirect_uri, NoReturn) or client is None:
+            raise _problem(redirect_uri)
+        trace_id = request.scope["trace_id"]
+        checked = checks.request_of(asked, client, redirect_uri, self.catalogue, trace_id, self._clock())
+        if isinstance(checked, Refused):
+            request.scope["refused"] = checked.reason
+            return _back(self.journey.refusal(redirect_uri, asked.get("state"), checked))
+        visitor = self.visitors.of(request)
+        browser = visitor.browser or crypto.random_id(24)
+        stage = await self.journey.begin(checked, client, browser, visitor.session_hash)
+        if stage.answer is not None:
+            return _back(stage.answer)
+        if isinstance(stage.step, Refused):
+            return _back(self.journey.refusal(redirect_uri, checked.state, stage.step))
+        place = "sign-in" if stage.step == "sign_in" else "consent"
+        response = RedirectResponse(f"{self.settings.root}/{place}/{checked.id}", 303, _NO_STORE)
+        response.headers.append("set-cookie", self.visitors.cookies.browser_header(browser))
+        return response
+
+    def page(self, visitor: Visitor, stage: Stage | None, request_id: str, review: bool = False) -> Response:
+        """The page for a stage of the journey."""
+        root = self.settings.root
+        if stage is None:
+            return self.pages.response("signin/cookies.html", 400, retry_url=f"{root}/consent/{request_id}")
+        if stage.answer is not None:
+            return self.finish_page(stage, denied=isinstance(stage.step, Refused))
+        if stage.step == "finished":
+            return self.pages.response("authorize/finished.html", asker=self._asker(stage))
+        if stage.step == "sign_in" or stage.session is None:
+            return RedirectResponse(f"{root}/sign-in/{request_id}", 303)
+        if stage.step == "one_tap" and not review:
+            return self.visitors.keep(self._one_tap_page(visitor, stage), visitor)
+        return self.visitors.keep(self._consent_page(visitor, stage), visitor)
+
+    def finish_page(self, stage: Stage, denied: bool) -> Response:
+        """200, and it goes on by itself: Chromium holds a redirect after a POST to the page's ``form-action``."""
+        shown = self._asker(stage)
+        return self.pages.response(
+            "authorize/finish.html", asker=shown, target=stage.answer, denied=denied, local=shown.local
+        )
+
+    def _consent_page(self, visitor: Visitor, stage: Stage) -> Response:
+        request = stage.request
+        root = self.settings.root
+        resource = self.catalogue.find(request.resource)
+        before = stage.agreement.approved if stage.agreement else request.scope
+        scopes = [
+            {
+                "name": scope.name,
+                "title": scope.title,
+                "description": scope.description,
+                "held": scope.name in stage.held,
+                "ticked": scope.name in before,
+            }
+            for scope in (resource.scope if resource else ())
+            if scope.name in request.scope
+        ]
+        shown = self._asker(stage)
+        days = self.settings.consent_days
+        return self.pages.response(
+            "consent/consent.html",
+            trace_id=request.trace_id,
+            asker=shown,
+            csrf=self.visitors.csrf(visitor),
+            action=f"{root}/consent/{request.id}",
+            email=stage.session.email if stage.session else "",
+            scopes=scopes,
+            days=days,
+            until=_date(self._clock() + timedelta(days=days)),
+            remember=True,
+            remember_possible=stage.client.unguessable and request.resource_named and not shown.local,
+            switch_action=f"{root}/consent/{request.id}/switch",
+        )
+
+    def _one_tap_page(self, visitor: Visitor, stage: Stage) -> Response:
+        request = stage.request
+        root = self.settings.root
+        resource = self.catalogue.find(request.resource)
+        agreed = stage.agreement
+        return self.pages.response(
+            "consent/continue.html",
+            trace_id=request.trace_id,
+            asker=self._asker(stage),
+            csrf=self.visitors.csrf(visitor),
+            action=f"{root}/consent/{request.id}/again",
+            email=stage.session.email if stage.session else "",
+            until=_date(agreed.until) if agreed else "",
+            scopes=[s.title for s in (resource.scope if resource else ()) if agreed and s.name in agreed.approved],
+            review_url=f"{root}/consent/{request.id}?review=yes",
+        )
+
+    def _asker(self, stage: Stage) -> Asker:
+        resource = self.catalogue.find(stage.request.resource)
+        return asker(stage.client.name, stage.request.redirect_uri, resource.name if resource else "")
+
+
+_GO_BACK = "Go back to your app and connect again."
+
+
+def router(own: AuthorizePages) -> APIRouter:
+    """The pages below /consent, and the way out of the sign-in."""
+    doors = APIRouter(include_in_schema=False)
+
+    @doors.get("/consent/{request_id}")
+    async def show_consent(request: Request, request_id: str, review: str = "") -> Response:
+        visitor = own.visitors.of(request)
+        stage = await own.journey.resume(_visit(request_id, visitor))
+        return own.page(visitor, stage, request_id, review=bool(review))
+
+    @doors.post("/consent/{request_id}")
+    async def decide(
+        request: Request,
+        request_id: str,
+        csrf: Field = "",
+        decision: Field = "",
+        remember: Field = "",
+        scope: Annotated[list[str] | None, Form()] = None,
+    ) -> Response:
+        visitor = own.visitors.of_own_form(request, csrf)
+        visit = _visit(request_id, visitor)
+        allowed = decision == "allow"
+        stage = await (own.journey.agree(visit, scope or [], remember == "yes") if allowed else own.journey.deny(visit))
+        return own.page(visitor, stage, request_id)
+
+    @doors.post("/consent/{request_id}/again")
+    async def go_on(request: Request, request_id: str, csrf: Field = "", decision: Field = "") -> Response:
+        visitor = own.visitors.of_own_form(request, csrf)
+        visit = _visit(request_id, visitor)
+        stage = await (own.journey.agree_again(visit) if decision == "allow" else own.journey.deny(visit))
+        return own.page(visitor, stage, request_id)
+
+    @doors.post("/consent/{request_id}/switch")
+    async def switch_account(request: Request, request_id: str, csrf: Field = "") -> Response:
+        visitor = own.visitors.of_own_form(request, csrf)
+        await own.journey.sign_out(visitor.session_hash)
+        response = RedirectResponse(f"{own.settings.root}/sign-in/{request_id}", 303)
+        response.headers.append("set-cookie", own.visitors.cookies.ended_session_header())
+        return response
+
+    @doors.post("/sign-in/{request_id}/deny")
+    async def cancel(request: Request, request_id: str, csrf: Field = "") -> Response:
+        visitor = own.visitors.of_own_form(request, csrf)
+        stage = await own.journey.deny(_visit(request_id, visitor))
+        return own.page(visitor, stage, request_id)
+
+    return doors
+
+
+def _visit(request_id: str, visitor: Visitor) -> Visit:
+    return Visit(request_id, visitor.browser_hash, visitor.session_hash)
+
+
+def _query(request: Request) -> str:
+    """The query as it came: bytes outside ASCII become characters that ``parse`` refuses."""
+    raw: bytes = request.scope["query_string"]
+    return raw.decode("ascii", "replace")
+
+
+def _back(location: str) -> Response:
+    """To the client. 302: it came by GET and goes on by GET; the code is in no Referer."""
+    return Response(status_code=302, headers={**_NO_STORE, "location": location})
+
+
+def _problem(found: str | NoReturn) -> PageProblem:
+    if isinstance(found, str):
+        raise AssertionError  # a redirect address without a client cannot be
+    return PageProblem(
+        "This connection cannot be started",
+        found.happened,
+        "To keep you safe, we do not send you back there.",
+        found.action,
+        details=found.details,
+        reason=found.reason,
+    )
+
+
+def _date(at: datetime) -> str:
+    return f"{at.day} {at:%B %Y}"

@@ -1,0 +1,250 @@
+"""The journey of one request. ``next_step`` alone decides what comes next; the rest carries it out."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
+from urllib.parse import urlencode
+
+from gatepost_idp import crypto, redirects, tokens
+from gatepost_idp.catalogue import Catalogue
+from gatepost_idp.consent import rules
+from gatepost_idp.consent.rules import Memory
+from gatepost_idp.database import Database, Transaction
+from gatepost_idp.protocol import Clock, Refused, scope_text
+from gatepost_idp.settings import Settings
+from gatepost_idp.store import accounts, audit, clients, consents, grants, requests
+from gatepost_idp.store.accounts import Session
+from gatepost_idp.store.clients import Client
+from gatepost_idp.store.consents import Agreement
+from gatepost_idp.store.requests import Request
+
+REQUEST_LIFE = timedelta(minutes=30)
+
+Step = Literal["sign_in", "ask", "one_tap", "silent"]
+
+
+def next_step(request: Request, session: Session | None, memory: Memory, now: datetime) -> Step | Refused:
+    """What comes next for a request: sign-in, consent in one of its forms, or the answer (OIDC Core 3.1.2.3)."""
+    quiet = "none" in request.prompt
+    if session is None or _wants_sign_in(request, session, now):
+        return Refused("login_required", "Nobody is signed in.", "prompt=none") if quiet else "sign_in"
+    if "consent" in request.prompt:
+        return "ask"
+    if "select_account" in request.prompt:
+        return "one_tap" if memory.agreement else "ask"
+    if quiet and memory.kind != "silent":
+        return Refused("consent_required", "The person has to be asked first.", "prompt=none")
+    return memory.kind
+
+
+def _wants_sign_in(request: Request, session: Session, now: datetime) -> bool:
+    """Whether a fresh sign-in is asked for; one since the request began counts."""
+    if session.auth_time >= request.created_at:
+        return False
+    if "login" in request.prompt:
+        return True
+    return request.max_age is not None and now - session.auth_time > timedelta(seconds=request.max_age)
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A browser that comes back to a request: digests of its two cookies."""
+
+    request_id: str
+    browser_hash: bytes
+    session_hash: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where a request stands, with all that a page needs."""
+
+    request: Request
+    client: Client
+    session: Session | None
+    step: Step | Refused | Literal["finished"]
+    agreement: Agreement | None
+    held: frozenset[str]
+    answer: str | None = None
+    """The redirect with the code, where the step was ``silent``."""
+
+
+class Journey:
+    """Carries requests through: each method one transaction."""
+
+    def __init__(self, database: Database, settings: Settings, catalogue: Catalogue, clock: Clock) -> None:
+        self._database = database
+        self._settings = settings
+        self._catalogue = catalogue
+        self._clock = clock
+
+    async def begin(self, request: Request, client: Client, browser: str, session_hash: bytes | None) -> Stage:
+        """A fresh request: answered in silence where that may be, else kept for its browser."""
+        now = self._clock()
+        return await self._database.write(lambda tx: self._begin(tx, request, client, browser, session_hash, now))
+
+    async def resume(self, visit: Visit) -> Stage | None:
+        """A request after the sign-in; None where this browser has none such."""
+        now = self._clock()
+        return await self._database.write(lambda tx: self._resume(tx, visit, now))
+
+    async def agree(self, visit: Visit, ticked: list[str], keep: bool) -> Stage | None:
+        """The person said yes to what is ``ticked``, to be remembered where ``keep`` says so."""
+        now = self._clock()
+        return await self._database.write(lambda tx: self._agree(tx, visit, ticked, keep, now))
+
+    async def agree_again(self, visit: Visit) -> Stage | None:
+        """The person said yes, with one tap, to what they agreed to before."""
+        now = self._clock()
+        return await self._database.write(lambda tx: self._agree_again(tx, visit, now))
+
+    async def deny(self, visit: Visit) -> Stage | None:
+        """The person said no: the client hears ``access_denied``."""
+        now = self._clock()
+        return await self._database.write(lambda tx: self._deny(tx, visit, now))
+
+    async def sign_out(self, session_hash: bytes | None) -> None:
+        """``Use another address``."""
+        if session_hash is not None:
+            now = self._clock()
+            await self._database.write(lambda tx: accounts.end_session(tx, session_hash, now))
+
+    def refusal(self, redirect_uri: str, state: str | None, refused: Refused) -> str:
+        """The redirect that tells a client its error, ``iss`` included (RFC 9207)."""
+        return self._answer(
+            redirect_uri, {"error": refused.error, "error_description": refused.description}, state
+        )
+
+    def _begin(
+        self, tx: Transaction, request: Request, client: Client, browser: str, session_hash: bytes | None, now: datetime
+    ) -> Stage:
+        stage = self._stage(tx, request, client, session_hash, now)
+        if stage.step == "silent":
+            return self._issue(tx, stage, now)
+        if not isinstance(stage.step, Refused):
+            requests.add(tx, request, crypto.token_hash(browser), request.created_at + REQUEST_LIFE)
+        return stage
+
+    def _resume(self, tx: Transaction, visit: Visit, now: datetime) -> Stage | None:
+        stage = self._open(tx, visit, now)
+        if stage is not None and stage.step == "silent" and requests.finish(tx, visit.request_id, now):
+            return self._issue(tx, stage, now)
+        return stage
+
+    def _agree(self, tx: Transaction, visit: Visit, ticked: list[str], keep: bool, now: datetime) -> Stage | None:
+        stage = self._open(tx, visit, now)
+        if stage is None or stage.session is None or stage.step not in ("ask", "one_tap", "silent"):
+            return stage
+        request = stage.request
+        approved = rules.approved(request, [*ticked, *self._without_tick_box(request)])
+        until = now + timedelta(days=self._settings.consent_days if keep else 0)
+        agreed = Agreement(request.client_id, request.scope, approved, until)
+        return self._settle(tx, stage, stage.session, agreed, now)
+
+    def _agree_again(self, tx: Transaction, visit: Visit, now: datetime) -> Stage | None:
+        stage = self._open(tx, visit, now)
+        if stage is None or stage.session is None or stage.agreement is None or stage.step not in ("one_tap", "silent"):
+            return stage
+        # Under this registration's own id, for as long as was agreed then: one tap renews nothing.
+        agreed = replace(stage.agreement, client_id=stage.request.client_id)
+        return self._settle(tx, stage, stage.session, agreed, now)
+
+    def _settle(self, tx: Transaction, stage: Stage, person: Session, agreed: Agreement, now: datetime) -> Stage:
+        """Takes the request's one answer, remembers what was agreed, and answers with a code."""
+        request = stage.request
+        if not requests.finish(tx, request.id, now):
+            return replace(stage, step="finished")
+        host = redirects.host_shown(request.redirect_uri)
+        consents.remember(tx, person.account_id, request.client_row, host, request.resource, agreed, now)
+        audit.record(
+            tx,
+            "consent.given",
+            now,
+            account_id=person.account_id,
+            client_id=request.client_id,
+            trace_id=request.trace_id,
+            detail=" ".join(agreed.approved),
+        )
+        return self._with_code(tx, stage, person, rules.approved(request, agreed.approved), now)
+
+    def _open(self, tx: Transaction, visit: Visit, now: datetime) -> Stage | None:
+        """The request of this browser, with all that decides what comes next."""
+        request = requests.find(tx, visit.request_id, visit.browser_hash, now)
+        client = clients.find(tx, request.client_id, request.client_row) if request else None
+        if request is None or client is None or client.disabled:
+            return None
+        return self._stage(tx, request, client, visit.session_hash, now)
+
+    def _deny(self, tx: Transaction, visit: Visit, now: datetime) -> Stage | None:
+        stage = self._open(tx, visit, now)
+        if stage is None or stage.step == "finished":
+            return stage
+        if not requests.finish(tx, visit.request_id, now):
+            return replace(stage, step="finished")
+        request = stage.request
+        refused = Refused("access_denied", "The person did not agree.", "denied")
+        audit.record(tx, "consent.denied", now, client_id=request.client_id, trace_id=request.trace_id)
+        return replace(stage, step=refused, answer=self.refusal(request.redirect_uri, request.state, refused))
+
+    def _stage(
+        self, tx: Transaction, request: Request, client: Client, session_hash: bytes | None, now: datetime
+    ) -> Stage:
+        """Reads what ``next_step`` decides by."""
+        if request.finished:
+            return Stage(request, client, None, "finished", None, frozenset())
+        session = accounts.session(tx, session_hash, now) if session_hash else None
+        memory, held = Memory("ask"), frozenset[str]()
+        if session is not None and session_hash is not None:
+            accounts.mark_seen(tx, session_hash, now)
+            host = redirects.host_shown(request.redirect_uri)
+            agreements = consents.living(tx, session.account_id, request.client_row, host, request.resource, now)
+            memory = rules.recall(request, client, agreements)
+            held = accounts.held_scopes(tx, session.account_id, request.resource)
+        step = next_step(request, session, memory, now)
+        return Stage(request, client, session, step, memory.agreement, held)
+
+    def _issue(self, tx: Transaction, stage: Stage, now: datetime) -> Stage:
+        """Answers in silence with what was agreed before."""
+        if stage.session is None or stage.agreement is None:
+            return stage
+        return self._with_code(tx, stage, stage.session, rules.approved(stage.request, stage.agreement.approved), now)
+
+    def _with_code(
+        self, tx: Transaction, stage: Stage, person: Session, approved: tuple[str, ...], now: datetime
+    ) -> Stage:
+        """The stage with its answer: a fresh code, stored as a hash, good for one minute."""
+        request = stage.request
+        code = crypto.opaque_token(tokens.CODE_PREFIX)
+        grants.add_code(
+            tx,
+            grants.NewCode(
+                code_hash=crypto.token_hash(code),
+                grant_id=crypto.random_id(12),
+                account_id=person.account_id,
+                client_id=request.client_id,
+                client_row=request.client_row,
+                redirect_uri=request.redirect_uri,
+                code_challenge=request.code_challenge,
+                resource=request.resource,
+                scope=scope_text(approved),
+                nonce=request.nonce,
+                auth_time=person.auth_time,
+                trace_id=request.trace_id,
+                expires_at=now + tokens.CODE_LIFE,
+            ),
+        )
+        return replace(stage, answer=self._answer(request.redirect_uri, {"code": code}, request.state))
+
+    def _without_tick_box(self, request: Request) -> tuple[str, ...]:
+        """Scopes that open no tool and so are not asked about: ``openid`` and its like."""
+        resource = self._catalogue.find(request.resource)
+        known = resource.scope_names if resource else ()
+        return tuple(name for name in request.scope if name not in known)
+
+    def _answer(self, redirect_uri: str, members: dict[str, str], state: str | None) -> str:
+        """``redirect_uri`` with the response's parameters behind what it carries already; ``state`` byte for byte."""
+        if state is not None:
+            members = {**members, "state": state}
+        query = urlencode({**members, "iss": self._settings.oauth_issuer})
+        return f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{query}"
+

@@ -1,0 +1,109 @@
+"""POST /register (RFC 7591): any client may; what it asks for and cannot have is left out, not refused."""
+
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gatepost_idp import redirects
+from gatepost_idp.clients.registry import Registration, Registry
+from gatepost_idp.errors import OAuthRefusal
+from gatepost_idp.protocol import AUTH_METHODS, GRANT_TYPES, Clock, Refused
+
+MAX_BYTES = 64 * 1024
+MAX_REDIRECTS = 20
+
+
+class ClientMetadata(BaseModel):
+    """The members that matter here (RFC 7591 section 2); all others are ignored."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    redirect_uris: list[str] = Field(default_factory=list, max_length=100)
+    client_name: str = Field(default="", max_length=1000)
+    token_endpoint_auth_method: str | None = None
+    grant_types: list[str] = Field(default_factory=lambda: list(GRANT_TYPES), max_length=100)
+    client_uri: Any = None
+    logo_uri: Any = None
+
+
+class RegisterEndpoint:
+    """Answers with the effective metadata."""
+
+    def __init__(self, registry: Registry, clock: Clock) -> None:
+        self._registry = registry
+        self._clock = clock
+
+    async def post(self, request: Request) -> Response:
+        """201 with the client's information, or raises OAuthRefusal (RFC 7591 section 3.2)."""
+        metadata = _metadata(await request.body())
+        accepted = [uri for uri in dict.fromkeys(metadata.redirect_uris) if redirects.split(uri)][:MAX_REDIRECTS]
+        if not accepted:
+            raise OAuthRefusal(_NO_REDIRECT)
+        registration = _registration(metadata, accepted)
+        information = {
+            "client_id_issued_at": int(self._clock().timestamp()),
+            "client_name": registration.client_name,
+            "redirect_uris": accepted,
+            "grant_types": registration.grant_types,
+            "response_types": registration.response_types,
+            "token_endpoint_auth_method": registration.token_endpoint_auth_method,
+        }
+        for name in ("client_uri", "logo_uri"):
+            if getattr(registration, name):
+                information[name] = getattr(registration, name)
+        information |= await self._credentials(registration)
+        return Response(json.dumps(information), 201, {"cache-control": "no-store"}, "application/json")
+
+    async def _credentials(self, registration: Registration) -> dict[str, object]:
+        if registration.token_endpoint_auth_method == "none":  # noqa: S105 (a method's name, not a password)
+            client_id = await self._registry.register_public(registration)
+            if client_id is None:
+                raise OAuthRefusal(
+                    Refused("invalid_client_metadata", "Clients of this kind are not welcome here.", "disabled kind")
+                )
+            return {"client_id": client_id}
+        client_id, secret = await self._registry.register_confidential(registration, "registered")
+        return {"client_id": client_id, "client_secret": secret, "client_secret_expires_at": 0}
+
+
+_NO_REDIRECT = Refused(
+    "invalid_redirect_uri",
+    "Register at least one redirect_uri: https, http on loopback, or a private scheme, without a fragment.",
+    "no acceptable redirect_uri",
+)
+
+
+def _metadata(body: bytes) -> ClientMetadata:
+    if len(body) > MAX_BYTES:
+        raise OAuthRefusal(Refused("invalid_client_metadata", "The metadata is too large.", f"{len(body)} bytes"))
+    try:
+        return ClientMetadata.model_validate_json(body)
+    except ValidationError as invalid:
+        place = ".".join(str(part) for part in invalid.errors()[0]["loc"]) or "body"
+        if place.startswith("redirect_uris"):
+            raise OAuthRefusal(_NO_REDIRECT) from None
+        raise OAuthRefusal(
+            Refused("invalid_client_metadata", "The metadata is no JSON object that RFC 7591 knows.", place)
+        ) from None
+
+
+def _registration(metadata: ClientMetadata, accepted: list[str]) -> Registration:
+    """The effective metadata. No method asked, or one that we lack, means a public client."""
+    grant_types = tuple(name for name in GRANT_TYPES if name in metadata.grant_types)
+    return Registration(
+        client_name=redirects.plain_name(metadata.client_name, 100),
+        redirect_uris=tuple(sorted({redirects.canonical(uri) for uri in accepted})),
+        token_endpoint_auth_method=AUTH_METHODS.get(metadata.token_endpoint_auth_method or "none", "none"),
+        grant_types=grant_types or GRANT_TYPES,
+        client_uri=_https(metadata.client_uri),
+        logo_uri=_https(metadata.logo_uri),
+    )
+
+
+def _https(value: object) -> str:
+    """A link that may be shown; anything else is dropped, so that a bad one breaks no page later."""
+    parts = redirects.split(value) if isinstance(value, str) else None
+    return str(value) if parts is not None and parts.scheme == "https" else ""

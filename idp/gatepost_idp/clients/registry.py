@@ -1,0 +1,120 @@
+"""Finds the client behind a ``client_id``, from a small cache that is never older than ten seconds."""
+
+import hmac
+import json
+from dataclasses import dataclass
+from time import monotonic
+
+from gatepost_idp import crypto
+from gatepost_idp.database import Database
+from gatepost_idp.keys import Keys
+from gatepost_idp.protocol import AuthMethod, Clock
+from gatepost_idp.store import clients as store
+from gatepost_idp.store.clients import Client
+
+PUBLIC_PREFIX = "gp_dc_"
+CONFIDENTIAL_PREFIX = "gp_cc_"
+MANUAL_PREFIX = "gp_mc_"
+SECRET_PREFIX = "gp_cs_"  # noqa: S105 (a prefix, not a password)
+CLAUDE_CALLBACKS = ("https://claude.ai/api/mcp/auth_callback", "https://claude.com/api/mcp/auth_callback")
+_CACHE_SECONDS = 10.0
+_CACHE_SIZE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A client's effective metadata, canonical: two clients of one kind have the same."""
+
+    client_name: str
+    redirect_uris: tuple[str, ...]
+    token_endpoint_auth_method: AuthMethod
+    grant_types: tuple[str, ...]
+    response_types: tuple[str, ...] = ("code",)
+    client_uri: str = ""
+    logo_uri: str = ""
+
+    def canonical_json(self) -> str:
+        """The JSON that is stored and digested."""
+        members = {name: getattr(self, name) for name in self.__slots__}
+        return json.dumps(members, sort_keys=True, separators=(",", ":"))
+
+
+class Registry:
+    """Every client that there is. A public registration leaves no row of its own: its id proves itself."""
+
+    def __init__(self, database: Database, keys: Keys, clock: Clock) -> None:
+        self._database = database
+        self._keys = keys
+        self._clock = clock
+        self._cache: dict[str, tuple[float, Client]] = {}
+        self._stored_kinds: dict[str, float] = {}
+
+    async def find(self, client_id: str) -> Client | None:
+        """The client, disabled or not; None where the id is not ours or its MAC is wrong."""
+        cached = self._cache.get(client_id)
+        if cached is not None and monotonic() - cached[0] < _CACHE_SECONDS:
+            return cached[1]
+        row = self._row_of(client_id)
+        if row is None:
+            return None
+        client = await self._database.read(lambda tx: store.find(tx, client_id, row))
+        if client is not None:
+            if len(self._cache) >= _CACHE_SIZE:
+                self._cache.clear()
+            self._cache[client_id] = (monotonic(), client)
+        return client
+
+    async def register_public(self, registration: Registration) -> str | None:
+        """A fresh id for one registration of a kind, None where the operator disabled that kind.
+
+        The id is the digest of the kind, a random part, and a MAC over both under a key that every process shares.
+        """
+        canonical = registration.canonical_json()
+        kind = crypto.base64url(crypto.token_hash(canonical)[:16])
+        row = PUBLIC_PREFIX + kind
+        if monotonic() - self._stored_kinds.get(row, -_CACHE_SECONDS) >= _CACHE_SECONDS:
+            found = await self._database.read(lambda tx: store.find(tx, row, row))
+            if found is None:
+                now = self._clock()
+                await self._database.write(lambda tx: store.add(tx, row, "registered", canonical, now))
+            elif found.disabled:
+                return None
+            if len(self._stored_kinds) >= _CACHE_SIZE:
+                self._stored_kinds.clear()
+            self._stored_kinds[row] = monotonic()
+        unique = crypto.random_id(12)
+        return f"{row}.{unique}.{self._mac(row, unique)}"
+
+    async def register_confidential(self, registration: Registration, origin: store.Origin) -> tuple[str, str]:
+        """A client id and its secret, which is shown this once and stored as a hash."""
+        client_id = CONFIDENTIAL_PREFIX + crypto.random_id()
+        secret = crypto.opaque_token(SECRET_PREFIX)
+        secret_hash, now, text = crypto.token_hash(secret), self._clock(), registration.canonical_json()
+        await self._database.write(lambda tx: store.add(tx, client_id, origin, text, now, secret_hash))
+        return client_id, secret
+
+    async def register_manual(self, registration: Registration) -> str:
+        """The id of a public client that an operator made."""
+        client_id = MANUAL_PREFIX + crypto.random_id()
+        now, text = self._clock(), registration.canonical_json()
+        await self._database.write(lambda tx: store.add(tx, client_id, "manual", text, now))
+        return client_id
+
+    def _row_of(self, client_id: str) -> str | None:
+        """The stored row that an id points to. The MAC is checked first, so that a guessed id costs no query."""
+        if client_id.startswith((CONFIDENTIAL_PREFIX, MANUAL_PREFIX)):
+            return client_id
+        row, _, rest = client_id.partition(".")
+        unique, _, mac = rest.partition(".")
+        if not row.startswith(PUBLIC_PREFIX) or not client_id.isascii():
+            return None
+        return row if hmac.compare_digest(mac, self._mac(row, unique)) else None
+
+    def _mac(self, row: str, unique: str) -> str:
+        mac = crypto.keyed_digest(self._keys.registration_key, b"client id", row.encode(), unique.encode())
+        return crypto.base64url(mac[:16])
+
+
+def is_secret_of(client: Client, secret: str) -> bool:
+    """Whether ``secret`` is the client's, in constant time."""
+    return client.secret_hash is not None and hmac.compare_digest(client.secret_hash, crypto.token_hash(secret))

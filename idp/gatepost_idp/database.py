@@ -1,0 +1,332 @@
+"""The one seam to the database: ``await db.read(fn)`` and ``await db.write(fn)``.
+
+One request is one transaction and one hop to another thread. ``fn`` gets a `Transaction`, is the only place that
+touches the database, and can be run again. SQLite has one writer thread, which commits whatever waits as a group
+(each function in its own SAVEPOINT) at ``synchronous=FULL``; PostgreSQL has a pool of connections.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from time import sleep
+from typing import Any, Protocol, TypeVar, cast
+
+import sqlalchemy
+from sqlalchemy import Engine, bindparam, event
+from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.sql.base import Executable
+from sqlmodel import Session, SQLModel
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+_RETRIED = ("40001", "40P01")  # serialization failure, deadlock: PostgreSQL asks to run the transaction again
+_TRIES = 5
+
+
+class DatabaseUnavailable(Exception):
+    """The database did not take or keep this transaction; nothing of it holds. Answer 503."""
+
+
+class Query:
+    """A statement of the hot path: written in SQLModel, compiled once for each dialect, run on the driver's cursor."""
+
+    def __init__(self, statement: Executable) -> None:
+        self._statement = statement
+        self._compiled: dict[str, tuple[str, dict[str, Any]]] = {}
+
+    def sql(self, dialect: Dialect) -> tuple[str, dict[str, Any]]:
+        """The SQL text with named parameters, and the values of those that the statement itself sets."""
+        if dialect.name not in self._compiled:
+            compiled = cast(Any, self._statement).compile(dialect=dialect)
+            preset = {name: bind.effective_value for name, bind in compiled.binds.items() if not bind.required}
+            self._compiled[dialect.name] = (str(compiled), preset)
+        return self._compiled[dialect.name]
+
+
+def insert_query(table: type[SQLModel]) -> Query:
+    """An INSERT of one whole row; its parameters are the columns' names."""
+    columns = cast(Any, table).__table__.columns
+    return Query(sqlalchemy.insert(table).values({c.name: bindparam(c.name, type_=c.type) for c in columns}))
+
+
+class Transaction:
+    """What a function may do inside its transaction."""
+
+    def __init__(self, connection: Connection, cursor: Any) -> None:
+        self._connection = connection
+        self._cursor = cursor
+
+    @cached_property
+    def session(self) -> Session:
+        """A SQLModel session inside this transaction, for everything off the hot path."""
+        return Session(self._connection, join_transaction_mode="rollback_only")
+
+    @property
+    def dialect(self) -> str:
+        """``sqlite`` or ``postgresql``, for the few statements that differ."""
+        return self._connection.dialect.name
+
+    def run(self, query: Query, **values: Any) -> int:
+        """Runs ``query``; answers how many rows it changed."""
+        self._execute(query, values)
+        return cast(int, self._cursor.rowcount)
+
+    def one(self, query: Query, **values: Any) -> Row | None:
+        """The first row of ``query``, or None."""
+        self._execute(query, values)
+        return cast("Row | None", self._cursor.fetchone())
+
+    def all(self, query: Query, **values: Any) -> list[Row]:
+        """Every row of ``query``."""
+        self._execute(query, values)
+        return cast("list[Row]", self._cursor.fetchall())
+
+    def lock(self, table: type[SQLModel]) -> None:
+        """Lets one transaction at a time pass from here on. SQLite writes one at a time anyway."""
+        if self.dialect == "postgresql":
+            name = cast(Any, table).__table__.name
+            self._cursor.execute(f'LOCK TABLE "{name}" IN SHARE ROW EXCLUSIVE MODE')
+
+    def finish(self) -> None:
+        """Sends what the session still holds; called before the commit."""
+        if "session" in self.__dict__:
+            self.session.flush()
+            self.session.close()
+
+    def _execute(self, query: Query, values: Mapping[str, Any]) -> None:
+        text, preset = query.sql(self._connection.dialect)
+        self._cursor.execute(text, {**preset, **values})
+
+
+Work = Callable[[Transaction], T]
+
+
+class _Backend(Protocol):
+    """SQLite or PostgreSQL behind the seam."""
+
+    engine: Engine
+
+    def submit(self, work: Work[T]) -> "asyncio.Future[T]": ...
+
+    def close(self) -> None: ...
+
+
+class Database:
+    """A database, opened; close it at the end."""
+
+    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+        self._backend: _Backend
+        if url.startswith("sqlite"):
+            self._backend = _SqliteWriter(url)
+            self._readers = _Pool(_sqlite_engine(url, read_only=True), size=2, retried=())
+        else:
+            pool = _Pool(_postgres_engine(url, pool_size), size=pool_size, retried=_RETRIED)
+            self._backend = self._readers = pool
+
+    @property
+    def engine(self) -> Engine:
+        """For migrations and checks at the start; requests go through ``read`` and ``write``."""
+        return self._backend.engine
+
+    async def read(self, work: Work[T]) -> T:
+        """Runs ``work`` in a transaction that changes nothing; raises DatabaseUnavailable."""
+        return await self._readers.submit(work)
+
+    async def write(self, work: Work[T]) -> T:
+        """Runs ``work`` and answers after the commit; raises what it raised, undone, or DatabaseUnavailable."""
+        return await self._backend.submit(work)
+
+    def close(self) -> None:
+        """Ends the threads and connections after what waits is done."""
+        self._backend.close()
+        if self._readers is not self._backend:
+            self._readers.close()
+
+
+def _sqlite_engine(url: str, *, read_only: bool) -> Engine:
+    Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    engine = sqlalchemy.create_engine(
+        url, paramstyle="named", connect_args={"check_same_thread": False, "timeout": 5}, pool_size=4
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves: IMMEDIATE for the writer
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            "busy_timeout=5000",
+            f"query_only={'ON' if read_only else 'OFF'}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgres_engine(url: str, pool_size: int) -> Engine:
+    return sqlalchemy.create_engine(url, pool_size=pool_size, max_overflow=0, pool_timeout=10, pool_recycle=1800)
+
+
+class _Pool:
+    """Threads with a connection each: SQLite's readers, and everything on PostgreSQL."""
+
+    def __init__(self, engine: Engine, size: int, retried: Sequence[str]) -> None:
+        self.engine = engine
+        self._threads = ThreadPoolExecutor(size, thread_name_prefix="gatepost-db")
+        self._retried = retried
+
+    def submit(self, work: Work[T]) -> "asyncio.Future[T]":
+        return asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True)
+        self.engine.dispose()
+
+    def _run(self, work: Work[T]) -> T:
+        for attempt in range(1, _TRIES + 1):
+            try:
+                return self._once(work)
+            except (DBAPIError, *_driver_errors(self.engine)) as problem:
+                if _sqlstate(problem) not in self._retried or attempt == _TRIES:
+                    raise _translated(self.engine, problem) from problem
+            sleep(0.01 * 2**attempt)
+        raise AssertionError  # the last try returned or raised
+
+    def _once(self, work: Work[T]) -> T:
+        with self.engine.begin() as connection:
+            transaction = Transaction(connection, connection.connection.cursor())
+            result = work(transaction)
+            transaction.finish()
+        return result
+
+
+class _SqliteWriter:
+    """The one thread that writes: takes all that waits, commits it as a group, then answers everybody."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = _sqlite_engine(url, read_only=False)
+        self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="gatepost-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Work[T]) -> "asyncio.Future[T]":
+        job = _Job(work, asyncio.get_running_loop())
+        self._waiting.put(job)
+        return cast("asyncio.Future[T]", job.future)
+
+    def close(self) -> None:
+        self._waiting.put(None)
+        self._thread.join()
+        self.engine.dispose()
+
+    def _serve(self) -> None:
+        running = True
+        while running:
+            group, running = self._next_group()
+            if group:
+                self._commit(group)
+                _answer(group)
+
+    def _next_group(self) -> tuple[list["_Job"], bool]:
+        """Everything that waits, after waiting for the first; and whether to go on."""
+        group = []
+        job = self._waiting.get()
+        while job is not None:
+            group.append(job)
+            try:
+                job = self._waiting.get_nowait()
+            except queue.Empty:
+                return group, True
+        return group, False
+
+    def _commit(self, group: list["_Job"]) -> None:
+        """Runs the group in one transaction; where that fails, the whole group is told so."""
+        try:
+            with self.engine.begin() as connection:
+                cursor = connection.connection.cursor()
+                for job in group:
+                    job.run(connection, cursor)
+        except Exception as problem:  # the boundary of the thread: whatever it was, everybody gets an answer
+            unavailable = _translated(self.engine, problem)
+            for job in group:
+                job.result, job.problem = None, unavailable
+
+
+class _Job:
+    """One function that waits for the writer, and its answer."""
+
+    def __init__(self, work: Work[Any], loop: asyncio.AbstractEventLoop) -> None:
+        self.work = work
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.result: Any = None
+        self.problem: BaseException | None = None
+
+    def run(self, connection: Connection, cursor: Any) -> None:
+        """Runs inside a SAVEPOINT: an exception undoes this function alone, not its neighbours in the group."""
+        cursor.execute("SAVEPOINT job")
+        try:
+            transaction = Transaction(connection, cursor)
+            self.result = self.work(transaction)
+            transaction.finish()
+        except Exception as problem:
+            # A full disk ends the whole transaction; then this raises, and the group fails together.
+            cursor.execute("ROLLBACK TO job")
+            self.problem = _translated(connection.engine, problem)
+        cursor.execute("RELEASE job")
+
+    def settle(self) -> None:
+        """Answers whoever waits, unless they went away."""
+        if self.future.cancelled():
+            return
+        if self.problem is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(self.problem)
+
+
+def _answer(group: list[_Job]) -> None:
+    """Wakes each event loop once for the whole group."""
+    for loop in {job.loop for job in group}:
+        mine = [job for job in group if job.loop is loop]
+        try:
+            loop.call_soon_threadsafe(_settle, mine)
+        except RuntimeError:  # that loop was closed: nobody waits there any more
+            continue
+
+
+def _settle(jobs: list[_Job]) -> None:
+    for job in jobs:
+        job.settle()
+
+
+def _driver_errors(engine: Engine) -> tuple[type[Exception], ...]:
+    return (cast(Any, engine.dialect.dbapi).Error,)
+
+
+def _sqlstate(problem: BaseException) -> str | None:
+    return getattr(getattr(problem, "orig", problem), "sqlstate", None)
+
+
+def _translated(engine: Engine, problem: BaseException) -> BaseException:
+    """A database that fails is unavailable; a fault of our own stays what it is."""
+    driver = cast(Any, engine.dialect.dbapi)
+    original = getattr(problem, "orig", problem)
+    if isinstance(original, (driver.OperationalError, driver.InterfaceError)) or isinstance(
+        problem, sqlalchemy.exc.TimeoutError
+    ):
+        return DatabaseUnavailable(str(original))
+    return problem
+
+
+__all__ = ["Database", "DatabaseUnavailable", "Query", "SQLAlchemyError", "Transaction", "insert_query"]

@@ -1,0 +1,61 @@
+"""The documents themselves, made once at the start: nothing in them comes from a request."""
+
+import json
+from typing import Any
+
+from authlib.oauth2 import rfc8414, rfc9207
+
+from gatepost_idp.catalogue import Catalogue
+from gatepost_idp.keys import ALGORITHM
+from gatepost_idp.protocol import AUTH_METHODS, GRANT_TYPES
+from gatepost_idp.settings import Settings
+
+WELL_KNOWN = ("oauth-authorization-server", "openid-configuration")
+
+
+def metadata(settings: Settings, catalogue: Catalogue) -> dict[str, Any]:
+    """Authorization server metadata (RFC 8414 section 2), which is also the OpenID configuration.
+
+    ``offline_access`` is left out on purpose: clients that see it send ``prompt=consent`` and so forget what people
+    agreed to. It is accepted all the same.
+    """
+    issuer = settings.oauth_issuer
+    document = {
+        "issuer": issuer,
+        "authorization_endpoint": f"{issuer}/authorize",
+        "token_endpoint": f"{issuer}/token",
+        "registration_endpoint": f"{issuer}/register",
+        "revocation_endpoint": f"{issuer}/revoke",
+        "jwks_uri": f"{issuer}/jwks.json",
+        "scopes_supported": [*catalogue.scope_names, "openid", "profile", "email"],
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": list(GRANT_TYPES),
+        "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
+        "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": True,
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": [ALGORITHM],
+        "claims_supported": ["sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "email", "email_verified"],
+        "prompt_values_supported": ["none", "login", "consent", "select_account"],
+        "request_parameter_supported": False,
+        "request_uri_parameter_supported": False,
+    }
+    _check(document)
+    return document
+
+
+def _check(document: dict[str, Any]) -> None:
+    """Authlib reads the document as a strict client would; loopback alone may be plain http."""
+    secure = {
+        name: value.replace("http://", "https://", 1) if isinstance(value, str) else value
+        for name, value in document.items()
+    }
+    checked = rfc8414.AuthorizationServerMetadata(secure)
+    checked.validate(metadata_classes=[rfc9207.AuthorizationServerMetadata])
+
+
+def encoded(document: dict[str, Any]) -> bytes:
+    """The document as it is sent."""
+    return json.dumps(document).encode()

@@ -1,0 +1,170 @@
+"""The only writer of errors: RFC 6749 JSON for programs, a page with a way on for people."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import structlog
+from authlib.oauth2.rfc6749.errors import OAuth2Error
+from slowapi.errors import RateLimitExceeded
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gatepost_idp.database import DatabaseUnavailable
+from gatepost_idp.pages import Pages
+from gatepost_idp.protocol import ErrorCode, Refused
+
+log = structlog.get_logger("gatepost.errors")
+
+_STATUS: dict[ErrorCode, int] = {"invalid_client": 401, "temporarily_unavailable": 503, "server_error": 500}
+PROGRAM_PATHS = ("/token", "/register", "/revoke", "/introspect", "/userinfo", "/jwks.json", "/.well-known/")
+
+
+class OAuthRefusal(OAuth2Error):
+    """A refusal on its way to the client; ``reason`` goes into the log alone."""
+
+    def __init__(self, refused: Refused, status: int | None = None, basic: bool = False) -> None:
+        self.reason = refused.reason
+        self.basic = basic
+        super().__init__(
+            error=refused.error,
+            description=refused.description,
+            status_code=status or _STATUS.get(refused.error, 400),
+        )
+
+
+@dataclass
+class PageProblem(Exception):
+    """Something that a person must read: what happened, what it means, what to do now."""
+
+    title: str
+    happened: str
+    meaning: str = ""
+    action: str = ""
+    details: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    hint: str = ""
+    status: int = 400
+    reason: str = ""
+
+
+class Errors:
+    """Exception handlers, to be hung into the application."""
+
+    def __init__(self, pages: Pages, is_local: bool) -> None:
+        self._pages = pages
+        self._is_local = is_local
+
+    async def oauth(self, request: Request, refusal: Exception) -> Response:
+        """RFC 6749 section 5.2. 401 carries a challenge where the client tried HTTP Basic."""
+        if not isinstance(refusal, OAuthRefusal):
+            raise refusal
+        trace_id = request.scope.get("trace_id", "")
+        log.info("refused", error=refusal.error, reason=refusal.reason, trace_id=trace_id)
+        headers = {"cache-control": "no-store", "pragma": "no-cache"}
+        if refusal.basic:
+            headers["www-authenticate"] = 'Basic realm="gatepost"'
+        body = json.dumps(dict(refusal.get_body()))
+        return Response(body, refusal.status_code, headers, media_type="application/json")
+
+    async def page(self, request: Request, problem: Exception) -> Response:
+        """A page for a person; the operator's hint shows only where the viewer is the operator's own machine."""
+        if not isinstance(problem, PageProblem):
+            raise problem
+        trace_id = str(request.scope.get("trace_id", ""))
+        log.info("page_refused", title=problem.title, reason=problem.reason, hint=problem.hint, trace_id=trace_id)
+        return self._pages.response(
+            "authorize/error.html",
+            status=problem.status,
+            trace_id=trace_id,
+            title=problem.title,
+            happened=problem.happened,
+            meaning=problem.meaning,
+            action=problem.action,
+            details=list(problem.details),
+            hint=problem.hint if self._is_local else "",
+        )
+
+    async def unavailable(self, request: Request, problem: Exception) -> Response:
+        """The database did not keep it: 503, and nothing of it holds."""
+        log.error("database_unavailable", reason=str(problem), trace_id=request.scope.get("trace_id", ""))
+        return await self._either(
+            request,
+            Refused("temporarily_unavailable", "Try again in a few seconds.", "database unavailable"),
+            PageProblem(
+                "Please try again in a moment",
+                "We could not save this step, so nothing has changed.",
+                action="Wait a few seconds and load the page again.",
+                status=503,
+            ),
+            503,
+            {"retry-after": "2"},
+        )
+
+    async def too_many(self, request: Request, _problem: Exception) -> Response:
+        """The coarse brake of one network."""
+        return await self._either(
+            request,
+            Refused("temporarily_unavailable", "Too many requests. Try again in a minute.", "brake"),
+            PageProblem(
+                "Please wait a minute",
+                "Very many requests came from your network.",
+                action="Wait a minute and load the page again.",
+                status=429,
+            ),
+            429,
+            {"retry-after": "60"},
+        )
+
+    async def http(self, request: Request, problem: Exception) -> Response:
+        """Wrong address, method or body size."""
+        status = problem.status_code if isinstance(problem, HTTPException) else 500
+        headers = dict((problem.headers if isinstance(problem, HTTPException) else None) or {})
+        title = {404: "There is nothing here", 405: "This address takes other requests"}.get(
+            status, "This request cannot be answered"
+        )
+        return await self._either(
+            request,
+            Refused("invalid_request", f"{title}.", f"HTTP {status}"),
+            PageProblem(title, "The address may be mistyped or out of date.", action="Go back to your app.", status=status),
+            status,
+            headers,
+        )
+
+    async def crash(self, request: Request, problem: Exception) -> Response:
+        """A fault of ours; its text stays in the log."""
+        log.error("fault", exc_info=problem, trace_id=request.scope.get("trace_id", ""))
+        return await self._either(
+            request,
+            Refused("server_error", "The server failed. Its log has the reason.", "fault"),
+            PageProblem(
+                "Something went wrong on our side",
+                "This step failed, and it is not your doing.",
+                action="Go back to your app and connect again.",
+                status=500,
+            ),
+            500,
+            {},
+        )
+
+    async def _either(
+        self, request: Request, refused: Refused, problem: PageProblem, status: int, headers: dict[str, str]
+    ) -> Response:
+        """JSON for the addresses of programs, a page for the others."""
+        path = request.scope["path"]
+        if path.startswith(PROGRAM_PATHS):
+            response = await self.oauth(request, OAuthRefusal(refused, status))
+        else:
+            response = await self.page(request, problem)
+        response.headers.update(headers)
+        return response
+
+
+HANDLED = {
+    OAuthRefusal: "oauth",
+    PageProblem: "page",
+    DatabaseUnavailable: "unavailable",
+    RateLimitExceeded: "too_many",
+    HTTPException: "http",
+    Exception: "crash",
+}

@@ -1,0 +1,1 @@
+"""POST /token in phases, one file a grant; and revocation."""

@@ -1,0 +1,82 @@
+"""Reads a form and finds out which client sent it (RFC 6749 section 2.3)."""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from urllib.parse import unquote_plus
+
+from starlette.requests import Request
+
+from gatepost_idp import parameters
+from gatepost_idp.clients.registry import Registry, is_secret_of
+from gatepost_idp.errors import OAuthRefusal
+from gatepost_idp.parameters import Parameters
+from gatepost_idp.protocol import Refused
+from gatepost_idp.store.clients import Client
+
+_FORM = "application/x-www-form-urlencoded"
+
+
+async def read_form(request: Request) -> Parameters:
+    """The parameters of a POST; raises OAuthRefusal where a parameter is repeated or unreadable."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
+        raise OAuthRefusal(Refused("invalid_request", f"Send {_FORM}.", "content type"))
+    body = await request.body()
+    found = parameters.parse(body.decode("latin-1"))
+    refused = found if isinstance(found, Refused) else found.check_single()
+    if refused is not None or isinstance(found, Refused):
+        raise OAuthRefusal(refused or _UNREADABLE)
+    return found
+
+
+_UNREADABLE = Refused("invalid_request", "The form cannot be read.", "unreadable form")
+
+
+@dataclass(frozen=True, slots=True)
+class _Credentials:
+    client_id: str
+    secret: str | None
+    basic: bool
+
+
+class ClientAuthentication:
+    """Basic, post or none, whichever the client uses: real ones do not keep to what they registered."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def client(self, request: Request, asked: Parameters) -> Client:
+        """The client, proven where it has a secret; raises ``invalid_client`` with 401."""
+        credentials = _credentials(request, asked)
+        client = await self._registry.find(credentials.client_id)
+        if client is None:
+            raise _refused("This client is not registered here. Register again.", "unknown client", credentials)
+        if client.disabled:
+            raise _refused("This client is disabled.", "disabled client", credentials)
+        if client.secret_hash is not None and not is_secret_of(client, credentials.secret or ""):
+            raise _refused("The client secret is missing or wrong.", "wrong client secret", credentials)
+        return client
+
+
+def _credentials(request: Request, asked: Parameters) -> _Credentials:
+    """The id and secret that were sent; two ways at once are refused (RFC 6749 section 2.3)."""
+    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        client_id = asked.get("client_id")
+        if client_id is None:
+            raise _refused("The client_id is missing.", "no client_id", _Credentials("", None, basic=False))
+        return _Credentials(client_id, asked.get("client_secret"), basic=False)
+    if asked.get("client_secret"):
+        raise OAuthRefusal(Refused("invalid_request", "Authenticate in one way, not in two.", "Basic and post"))
+    try:
+        name, colon, secret = base64.b64decode(encoded.strip(), validate=True).decode("utf-8").partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        name, colon, secret = "", "", ""
+    client_id, secret = unquote_plus(name), unquote_plus(secret)
+    if not colon or asked.get("client_id") not in (None, client_id):
+        raise _refused("The Basic credentials cannot be read.", "bad Basic header", _Credentials("", None, basic=True))
+    return _Credentials(client_id, secret, basic=True)
+
+
+def _refused(description: str, reason: str, credentials: _Credentials) -> OAuthRefusal:
+    return OAuthRefusal(Refused("invalid_client", description, reason), basic=credentials.basic)

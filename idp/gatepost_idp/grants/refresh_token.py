@@ -1,0 +1,26 @@
+"""The refresh token grant: rotated, and idempotent within a grace (OAuth 2.1 section 4.3)."""
+
+from datetime import timedelta
+
+from gatepost_idp import crypto, tokens
+from gatepost_idp.grants.token_endpoint import Redeem, TokenRequest
+from gatepost_idp.protocol import Refused
+from gatepost_idp.store import grants as store
+from gatepost_idp.store.grants import Rotation
+
+
+def refresh_token(asked: TokenRequest) -> Redeem | Refused:
+    """Redeems ``refresh_token`` for its one successor; ``scope`` only narrows the access token of this answer."""
+    token = asked.parameters.get("refresh_token")
+    if token is None:
+        return Refused("invalid_request", "The refresh_token is missing.", "no refresh_token")
+    key = asked.keys.refresh_key
+    rotation = Rotation(
+        token_hash=crypto.token_hash(token),
+        client_id=asked.client.id,
+        resource=asked.parameters.resource,
+        successor=lambda salt: tokens.successor(key, token, salt),
+        expires_at=asked.now + timedelta(days=asked.settings.refresh_token_days),
+        grace=timedelta(seconds=asked.settings.refresh_grace_seconds),
+    )
+    return lambda tx: store.rotate_refresh_token(tx, rotation, asked.now)

@@ -1,0 +1,110 @@
+"""POST /token (OAuth 2.1 section 3.2): one pipeline, in phases, for every grant.
+
+1. Read the form: each parameter once.
+2. Authenticate the client.
+3. Find the grant by ``grant_type``; it reads its own parameters.
+4. Redeem, in one transaction; a refusal is raised only after its commit.
+5. Make the tokens.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gatepost_idp import tokens
+from gatepost_idp.database import Database, Transaction
+from gatepost_idp.errors import OAuthRefusal
+from gatepost_idp.grants.client_authentication import ClientAuthentication, read_form
+from gatepost_idp.keys import Keys
+from gatepost_idp.parameters import Parameters
+from gatepost_idp.protocol import Clock, Refused, scope_set, scope_text
+from gatepost_idp.settings import Settings
+from gatepost_idp.store.clients import Client
+from gatepost_idp.store.grants import Granted
+
+NO_STORE = {"cache-control": "no-store", "pragma": "no-cache"}
+Redeem = Callable[[Transaction], Granted | Refused]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """What a grant gets to see."""
+
+    parameters: Parameters
+    client: Client
+    now: datetime
+    settings: Settings
+    keys: Keys
+
+
+class Grant(Protocol):
+    """A grant type: reads its parameters and answers with the function that redeems it."""
+
+    def __call__(self, asked: TokenRequest) -> Redeem | Refused: ...
+
+
+class TokenEndpoint:
+    """The pipeline; ``grants`` maps each ``grant_type`` to its file."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        keys: Keys,
+        authentication: ClientAuthentication,
+        grants: dict[str, Grant],
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._keys = keys
+        self._authentication = authentication
+        self._grants = grants
+        self._clock = clock
+
+    async def post(self, request: Request) -> Response:
+        """Answers with tokens, or raises OAuthRefusal (RFC 6749 section 5)."""
+        parameters = await read_form(request)
+        client = await self._authentication.client(request, parameters)
+        redeem = self._redeem_of(TokenRequest(parameters, client, self._clock(), self._settings, self._keys))
+        granted = await self._database.write(redeem)
+        if isinstance(granted, Refused):
+            raise OAuthRefusal(granted)
+        return Response(self._answer(parameters, client, granted), 200, NO_STORE, "application/json")
+
+    def _redeem_of(self, asked: TokenRequest) -> Redeem:
+        grant_type = asked.parameters.get("grant_type")
+        if grant_type is None:
+            raise OAuthRefusal(Refused("invalid_request", "The grant_type is missing.", "no grant_type"))
+        grant = self._grants.get(grant_type)
+        if grant is None:
+            raise OAuthRefusal(
+                Refused("unsupported_grant_type", "Use authorization_code or refresh_token.", f"got {grant_type[:60]}")
+            )
+        redeem = grant(asked)
+        if isinstance(redeem, Refused):
+            raise OAuthRefusal(redeem)
+        return redeem
+
+    def _answer(self, parameters: Parameters, client: Client, granted: Granted) -> bytes:
+        """RFC 6749 section 5.1; ``scope`` always, since it may be less than was asked."""
+        now, life = self._clock(), timedelta(minutes=self._settings.access_token_minutes)
+        issuer = self._settings.oauth_issuer
+        narrowed = parameters.get("scope") if parameters.get("grant_type") == "refresh_token" else None
+        scopes = tokens.scopes_of(granted, scope_set(narrowed) if narrowed else None)
+        body: dict[str, Any] = {
+            "access_token": tokens.access_token(self._keys, issuer, granted, scopes, client, now, life),
+            "token_type": "Bearer",
+            "expires_in": int(life.total_seconds()),
+            "scope": scope_text(scopes.granted),
+        }
+        if granted.refresh_token is not None:
+            body["refresh_token"] = granted.refresh_token
+        if "openid" in scopes.granted:
+            body["id_token"] = tokens.id_token(self._keys, issuer, granted, client, now, life)
+        return json.dumps(body).encode()

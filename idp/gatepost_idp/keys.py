@@ -1,0 +1,132 @@
+"""Signing keys and server secrets: made once, sealed under SECRET_KEY, rotated with an overlap."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from joserfc.jwk import ECKey
+
+from gatepost_idp import crypto, models
+from gatepost_idp.crypto import SecretKeys
+from gatepost_idp.database import Database, Transaction
+from gatepost_idp.protocol import Clock, instant, milliseconds
+from gatepost_idp.store import keys as store
+
+PUBLISHED_AHEAD = timedelta(seconds=60)
+RELOAD_SECONDS = 5.0
+ALGORITHM = "ES256"
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """An opened key: ``active_at`` is when it begins to sign, ``retired_at`` when it stops to verify."""
+
+    kid: str
+    algorithm: str
+    private: ECKey
+    public_jwk: dict[str, str]
+    active_at: datetime
+    retired_at: datetime | None
+
+
+class Keys:
+    """The keys in memory, read again every few seconds, so that a rotation elsewhere holds here within ten."""
+
+    def __init__(self, database: Database, secret_keys: SecretKeys, clock: Clock) -> None:
+        self._database = database
+        self._secret_keys = secret_keys
+        self._clock = clock
+        self._signing: list[SigningKey] = []
+        self._sealed: tuple[bytes, ...] = ()
+        self.jwks: bytes = b'{"keys":[]}'
+        self.registration_key = b""
+        self.refresh_key = b""
+
+    async def load(self) -> None:
+        """Makes what is missing, seals anew what an older SECRET_KEY sealed, opens all of it.
+
+        Raises SealBroken when SECRET_KEY lacks the key that sealed them.
+        """
+        now = self._clock()
+        self.registration_key = await self._database.write(lambda tx: self._ensure_secret(tx, "registration"))
+        self.refresh_key = await self._database.write(lambda tx: self._ensure_secret(tx, "refresh"))
+        self._open(await self._database.write(lambda tx: self._ensure_signing_key(tx, now)))
+
+    async def reload_forever(self) -> None:
+        """Follows rotations that other processes make."""
+        while True:
+            await asyncio.sleep(RELOAD_SECONDS)
+            now_ms = milliseconds(self._clock())
+            self._open(await self._database.read(lambda tx, at=now_ms: store.living(tx, at)))
+
+    def signing(self) -> SigningKey:
+        """The newest key that is already active."""
+        now = self._clock()
+        return next(key for key in self._signing if key.active_at <= now)
+
+    def _open(self, rows: list[models.SigningKey]) -> None:
+        sealed = tuple(row.sealed_jwk for row in rows)
+        if sealed == self._sealed:
+            return
+        self._signing = [self._opened(row) for row in rows]
+        self._sealed = sealed
+        self.jwks = json.dumps({"keys": [key.public_jwk for key in self._signing]}).encode()
+
+    def _opened(self, row: models.SigningKey) -> SigningKey:
+        return SigningKey(
+            kid=row.kid,
+            algorithm=row.algorithm,
+            private=ECKey.import_key(json.loads(self._secret_keys.opened("signing key", row.sealed_jwk))),
+            public_jwk=json.loads(row.public_jwk),
+            active_at=instant(row.active_at),
+            retired_at=instant(row.retired_at) if row.retired_at is not None else None,
+        )
+
+    def _ensure_secret(self, tx: Transaction, name: str) -> bytes:
+        store.lock(tx)
+        row = store.secret(tx, name)
+        plain = self._secret_keys.opened(name, row.sealed) if row else crypto.random_bytes()
+        if row is None or not self._secret_keys.seals_with_newest(row.sealed):
+            store.save(tx, models.ServerSecret(name=name, sealed=self._secret_keys.seal(name, plain)))
+        return plain
+
+    def _ensure_signing_key(self, tx: Transaction, now: datetime) -> list[models.SigningKey]:
+        store.lock(tx)
+        rows = store.living(tx, milliseconds(now))
+        if not any(row.active_at <= milliseconds(now) for row in rows):
+            rows.append(make_signing_key(tx, self._secret_keys, now, active_at=now))
+        for row in rows:
+            if not self._secret_keys.seals_with_newest(row.sealed_jwk):
+                plain = self._secret_keys.opened("signing key", row.sealed_jwk)
+                row.sealed_jwk = self._secret_keys.seal("signing key", plain)
+                store.save(tx, row)
+        return store.living(tx, milliseconds(now))
+
+
+def make_signing_key(
+    tx: Transaction, secret_keys: SecretKeys, now: datetime, active_at: datetime
+) -> models.SigningKey:
+    """Makes and stores an ES256 key; its ``kid`` is its thumbprint (RFC 7638)."""
+    key = ECKey.generate_key("P-256", {"use": "sig", "alg": ALGORITHM}, private=True, auto_kid=True)
+    row = models.SigningKey(
+        kid=str(key.kid),
+        algorithm=ALGORITHM,
+        public_jwk=json.dumps(key.as_dict(private=False)),
+        sealed_jwk=secret_keys.seal("signing key", json.dumps(key.as_dict(private=True)).encode()),
+        created_at=milliseconds(now),
+        active_at=milliseconds(active_at),
+    )
+    store.save(tx, row)
+    return row
+
+
+def rotate(tx: Transaction, secret_keys: SecretKeys, now: datetime, token_life: timedelta) -> models.SigningKey:
+    """Publishes a new key at once and lets it sign a minute later; the old ones verify for one token life more."""
+    store.lock(tx)
+    active_at = now + PUBLISHED_AHEAD
+    for row in store.living(tx, milliseconds(now)):
+        if row.retired_at is None:
+            row.retired_at = milliseconds(active_at + token_life + PUBLISHED_AHEAD)
+            store.save(tx, row)
+    return make_signing_key(tx, secret_keys, now, active_at)

@@ -1,0 +1,93 @@
+"""Sends what the outbox holds: wakes at once for a new mail, looks every second for old ones, loses none."""
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from gatepost_idp.database import Database, DatabaseUnavailable
+from gatepost_idp.mail.letters import Letters
+from gatepost_idp.mail.smtp import Delivery, deliver
+from gatepost_idp.protocol import Clock
+from gatepost_idp.settings import Settings
+from gatepost_idp.store import attempts
+from gatepost_idp.store import outbox as store
+from gatepost_idp.store.outbox import Letter, Occasion
+
+log = structlog.get_logger("gatepost.mail")
+
+RETRY_SECONDS = (1, 3, 10, 30, 60, 120)
+LOOK_EVERY_SECONDS = 1.0
+
+
+class Outbox:
+    """The worker of one process; several may run on one database."""
+
+    def __init__(self, database: Database, settings: Settings, letters: Letters, clock: Clock) -> None:
+        self._database = database
+        self._settings = settings
+        self._letters = letters
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self.problem = "" if settings.smtp_host else "SMTP_HOST is not set"
+        """What keeps mail from going out, empty while it flows."""
+
+    def wake(self) -> None:
+        """Called after a commit that queued a mail."""
+        self._wake.set()
+
+    async def run_forever(self) -> None:
+        """Works until cancelled; a database that is away is waited for."""
+        while True:
+            try:
+                await self._send_due()
+            except DatabaseUnavailable as problem:
+                log.error("outbox_waits", reason=str(problem))
+            self._wake.clear()
+            try:
+                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_SECONDS)
+            except TimeoutError:
+                continue
+
+    async def _send_due(self) -> None:
+        if not self._settings.smtp_host:
+            return
+        now = self._clock()
+        while await self._database.read(lambda tx: store.any_due(tx, now)):
+            letters = await self._database.write(lambda tx: store.claim(tx, now))
+            await asyncio.gather(*(self._send(letter) for letter in letters))
+            if not letters:
+                return
+
+    async def _send(self, letter: Letter) -> None:
+        occasion = await self._database.read(lambda tx: store.occasion(tx, letter.attempt_id))
+        now = self._clock()
+        if occasion is None or occasion.attempt.state(now) != "pending":
+            await self._database.write(lambda tx: store.close(tx, letter.id, "dropped", "the attempt ended"))
+            return
+        message = self._letters.sign_in(occasion, letter.recipient, letter.message_id, now)
+        delivery = await deliver(self._settings, message, letter.recipient)
+        await self._note(letter, occasion, delivery)
+
+    async def _note(self, letter: Letter, occasion: Occasion, delivery: Delivery) -> None:
+        now = self._clock()
+        if delivery.outcome == "accepted":
+            self.problem = ""
+            # The minutes run from here: a mail that was delayed still brings a link that works.
+            until = min(now + timedelta(minutes=self._settings.sign_in_minutes), occasion.request_expires_at)
+            await self._database.write(
+                lambda tx: (
+                    store.close(tx, letter.id, "sent", delivery.answer),
+                    attempts.mark_accepted(tx, letter.attempt_id, now, until),
+                )
+            )
+            log.info("mail_sent", attempt=letter.attempt_id, tries=letter.tries + 1)
+            return
+        log.warning("mail_not_sent", attempt=letter.attempt_id, outcome=delivery.outcome, answer=delivery.answer)
+        if delivery.outcome == "refused":
+            await self._database.write(lambda tx: store.close(tx, letter.id, "failed", delivery.answer))
+            return
+        self.problem = delivery.answer
+        wait = RETRY_SECONDS[min(letter.tries, len(RETRY_SECONDS) - 1)]
+        at = now + timedelta(seconds=wait)
+        await self._database.write(lambda tx: store.postpone(tx, letter.id, at, delivery.answer))

@@ -1,0 +1,71 @@
+"""Hands a mail to the SMTP server, in one of three modes that are each spelled out, and tells what came of it."""
+
+import asyncio
+import re
+import ssl
+from dataclasses import dataclass
+from email.message import EmailMessage
+from typing import Literal
+
+import aiosmtplib
+from aiosmtplib.errors import (
+    SMTPAuthenticationError,
+    SMTPException,
+    SMTPRecipientsRefused,
+    SMTPResponseException,
+)
+
+from gatepost_idp.settings import Settings
+
+DELIVERY_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What the server said. ``misconfigured``: no mail can go out until the operator mends a setting."""
+
+    outcome: Literal["accepted", "later", "refused", "misconfigured"]
+    answer: str
+
+
+async def deliver(settings: Settings, message: EmailMessage, recipient: str) -> Delivery:
+    """One connection, one mail, 30 seconds. Never raises for what a mail server can do."""
+    try:
+        async with asyncio.timeout(DELIVERY_SECONDS):
+            return await _send(settings, message, recipient)
+    except (ssl.SSLError, SMTPAuthenticationError) as problem:
+        return Delivery("misconfigured", _said(problem))
+    except SMTPRecipientsRefused as problem:
+        refusal = problem.recipients[0]
+        return Delivery("refused" if refusal.code >= 500 else "later", redacted(f"{refusal.code} {refusal.message}"))
+    except SMTPResponseException as problem:
+        return Delivery("refused" if problem.code >= 500 else "later", redacted(f"{problem.code} {problem.message}"))
+    except (SMTPException, OSError, TimeoutError) as problem:
+        if "STARTTLS" in str(problem):  # asked for and not offered: the password stays here
+            return Delivery("misconfigured", _said(problem))
+        return Delivery("later", _said(problem))
+
+
+async def _send(settings: Settings, message: EmailMessage, recipient: str) -> Delivery:
+    client = aiosmtplib.SMTP(
+        hostname=settings.smtp_host,
+        port=settings.smtp_port,
+        username=settings.smtp_username or None,
+        password=settings.smtp_password or None,
+        # Both are said outright: the default would send the password in clear where STARTTLS is missing.
+        use_tls=settings.smtp_security == "implicit",
+        start_tls=settings.smtp_security == "starttls",
+        timeout=DELIVERY_SECONDS,
+    )
+    async with client:
+        _, answer = await client.send_message(message, sender=settings.mail_from, recipients=[recipient])
+    return Delivery("accepted", redacted(answer))
+
+
+def _said(problem: BaseException) -> str:
+    return redacted(f"{type(problem).__name__}: {problem}")
+
+
+def redacted(answer: str) -> str:
+    """A server's answer without the local part of an address, since it goes into the log."""
+    return re.sub(r"[^\s<>@]+@", "...@", answer)

@@ -1,0 +1,133 @@
+"""The demo's mailbox: a real SMTP server on loopback, and a page that shows what arrived. Only ``demo`` starts it."""
+
+import re
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import Any
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import Envelope
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from gatepost_idp import crypto
+from gatepost_idp.pages import Pages
+from gatepost_idp.protocol import system_clock
+
+KEPT = 200
+_LINK = re.compile(r"https?://[^\s<>\"]+")
+_MAIL_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A mail in the mailbox."""
+
+    id: str
+    to: str
+    message: EmailMessage
+    at: datetime
+
+    @property
+    def subject(self) -> str:
+        """Its subject line."""
+        return str(self.message["Subject"] or "(no subject)")
+
+    @property
+    def received(self) -> str:
+        """When, for people."""
+        return f"{self.at:%H:%M:%S} UTC"
+
+    @property
+    def from_(self) -> str:
+        """Who wrote it."""
+        return str(self.message["From"] or "")
+
+    def body(self, kind: str) -> str:
+        """The ``plain`` or ``html`` part, empty where there is none."""
+        part = self.message.get_body((kind,))
+        return str(part.get_content()) if part is not None else ""
+
+    @property
+    def parts(self) -> list[tuple[str, str]]:
+        """The plain text, cut into ``text`` and ``link``."""
+        text = self.body("plain")
+        found, start = [], 0
+        for match in _LINK.finditer(text):
+            found += [("text", text[start : match.start()]), ("link", match.group())]
+            start = match.end()
+        return [*found, ("text", text[start:])]
+
+    @property
+    def has_html(self) -> bool:
+        """Whether it has an HTML part."""
+        return bool(self.body("html"))
+
+    @property
+    def html_url(self) -> str:
+        """Where the frame shows that part."""
+        return f"/messages/{self.id}/html"
+
+
+class Mailbox:
+    """Takes every mail for every address, keeps the newest in memory, sends nothing on."""
+
+    def __init__(self, pages: Pages, smtp_port: int) -> None:
+        self._pages = pages
+        self._arrived: deque[Arrived] = deque(maxlen=KEPT)
+        self._smtp = Controller(self, hostname="127.0.0.1", port=smtp_port)
+
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Envelope) -> str:  # noqa: N802 (aiosmtpd's name)
+        """Keeps a mail that the SMTP server took."""
+        message = message_from_bytes(bytes(envelope.original_content or b""), policy=policy.default)
+        for recipient in envelope.rcpt_tos:
+            self._arrived.appendleft(Arrived(crypto.random_id(8), recipient, message, system_clock()))
+        return "250 Message accepted for delivery"
+
+    def application(self) -> Starlette:
+        """The pages; the SMTP server lives as long as they do."""
+
+        @asynccontextmanager
+        async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+            self._smtp.start()
+            try:
+                yield
+            finally:
+                self._smtp.stop()
+
+        return Starlette(
+            lifespan=lifespan,
+            routes=[
+                Route("/", self._list),
+                Route("/messages/{id}", self._show),
+                Route("/messages/{id}/html", self._show_html),
+            ],
+        )
+
+    async def _list(self, _request: Request) -> Response:
+        return self._pages.response("mailbox/list.html", messages=list(self._arrived))
+
+    async def _show(self, request: Request) -> Response:
+        response = self._pages.response("mailbox/message.html", message=self._find(request))
+        response.headers["content-security-policy"] += "; frame-src 'self'"
+        return response
+
+    async def _show_html(self, request: Request) -> Response:
+        return HTMLResponse(self._find(request).body("html"), headers={"content-security-policy": _MAIL_POLICY})
+
+    def _find(self, request: Request) -> Arrived:
+        wanted = request.path_params["id"]
+        for arrived in self._arrived:
+            if arrived.id == wanted:
+                return arrived
+        raise HTTPException(404)

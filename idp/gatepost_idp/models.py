@@ -1,0 +1,260 @@
+"""The tables. Instants are milliseconds since the epoch; tokens stand here as hashes, keys only sealed."""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Index, LargeBinary, MetaData, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+SCHEMA = "0001"
+"""The migration that these tables match; ``idp`` refuses to serve any other."""
+
+SQLModel.metadata.naming_convention = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+).naming_convention
+
+
+def _instant(**options: Any) -> Any:
+    return Field(sa_type=BigInteger, **options)
+
+
+def _bytes(**options: Any) -> Any:
+    return Field(sa_type=LargeBinary, **options)
+
+
+class Account(SQLModel, table=True):
+    """A person, known by one mailbox."""
+
+    id: str = Field(primary_key=True)
+    email: str
+    email_key: str = Field(unique=True)
+    role: str = ""
+    created_at: int = _instant()
+    seen_at: int = _instant()
+    disabled_at: int | None = _instant(default=None, nullable=True)
+
+
+class Entitlement(SQLModel, table=True):
+    """A scope that a person holds at a resource."""
+
+    account_id: str = Field(primary_key=True, foreign_key="account.id", ondelete="CASCADE")
+    resource: str = Field(primary_key=True)
+    scope: str = Field(primary_key=True)
+    granted_at: int = _instant()
+
+
+class BrowserSession(SQLModel, table=True):
+    """A person signed in in one browser: 30 days, 7 of them idle."""
+
+    __tablename__ = "browser_session"
+    token_hash: bytes = _bytes(primary_key=True)
+    account_id: str = Field(foreign_key="account.id", index=True, ondelete="CASCADE")
+    auth_time: int = _instant()
+    seen_at: int = _instant()
+    expires_at: int = _instant(index=True)
+    ended_at: int | None = _instant(default=None, nullable=True)
+    browser: str = ""
+    network: str = ""
+
+
+class Client(SQLModel, table=True):
+    """A client: one row for each kind of public registration, each confidential one, each made by hand."""
+
+    id: str = Field(primary_key=True)
+    origin: str
+    name: str = ""
+    registration: str
+    secret_hash: bytes | None = _bytes(default=None, nullable=True)
+    created_at: int = _instant()
+    disabled_at: int | None = _instant(default=None, nullable=True)
+
+
+class AuthorizationRequest(SQLModel, table=True):
+    """A checked request at /authorize, bound to the browser that made it, for 30 minutes."""
+
+    __tablename__ = "authorization_request"
+    id: str = Field(primary_key=True)
+    browser_hash: bytes = _bytes()
+    trace_id: str
+    client_id: str
+    client_row: str
+    redirect_uri: str
+    state: str | None = None
+    scope: str
+    resource: str
+    resource_named: bool
+    code_challenge: str
+    nonce: str | None = None
+    prompt: str = ""
+    max_age: int | None = None
+    created_at: int = _instant()
+    expires_at: int = _instant(index=True)
+    finished_at: int | None = _instant(default=None, nullable=True)
+
+
+class SignInAttempt(SQLModel, table=True):
+    """One mailed link and code: pending, then consumed, cancelled, locked or expired."""
+
+    __tablename__ = "sign_in_attempt"
+    id: str = Field(primary_key=True)
+    request_id: str = Field(foreign_key="authorization_request.id", index=True, ondelete="CASCADE")
+    browser_hash: bytes = _bytes()
+    email: str
+    email_key: str
+    seed: bytes = _bytes()
+    key_id: str
+    reference: str
+    state: str
+    wrong_codes: int
+    browser: str
+    network: str
+    created_at: int = _instant()
+    expires_at: int = _instant(index=True)
+    accepted_at: int | None = _instant(default=None, nullable=True)
+    polled_at: int | None = _instant(default=None, nullable=True)
+    resend_at: int = _instant()
+
+
+class Outbox(SQLModel, table=True):
+    """A mail to be sent: rendered only at sending, from the attempt's seed."""
+
+    id: str = Field(primary_key=True)
+    attempt_id: str = Field(foreign_key="sign_in_attempt.id", index=True, ondelete="CASCADE")
+    recipient: str
+    message_id: str
+    state: str
+    tries: int
+    next_at: int = _instant()
+    lease_until: int = _instant()
+    created_at: int = _instant()
+    answer: str = ""
+
+    __table_args__ = (Index("ix_outbox_state_next_at", "state", "next_at"),)
+
+
+class Consent(SQLModel, table=True):
+    """What a person agreed to: for one client id, redirect host and resource."""
+
+    id: str = Field(primary_key=True)
+    account_id: str = Field(foreign_key="account.id", ondelete="CASCADE")
+    client_id: str
+    client_row: str
+    redirect_host: str
+    resource: str
+    scope_asked: str
+    scope_approved: str
+    granted_at: int = _instant()
+    expires_at: int = _instant(index=True)
+
+    __table_args__ = (
+        UniqueConstraint("account_id", "client_id", "redirect_host", "resource"),
+        Index("ix_consent_kind", "account_id", "client_row", "redirect_host", "resource"),
+    )
+
+
+class AuthorizationCode(SQLModel, table=True):
+    """A code between /authorize and /token: one minute, one use (OAuth 2.1 section 4.1.2)."""
+
+    __tablename__ = "authorization_code"
+    code_hash: bytes = _bytes(primary_key=True)
+    grant_id: str
+    account_id: str = Field(foreign_key="account.id", ondelete="CASCADE")
+    client_id: str
+    client_row: str
+    redirect_uri: str
+    code_challenge: str
+    resource: str
+    scope: str
+    nonce: str | None = None
+    auth_time: int = _instant()
+    trace_id: str
+    expires_at: int = _instant(index=True)
+    spent_at: int | None = _instant(default=None, nullable=True)
+    wrong_verifiers: int = 0
+
+
+class AuthorizationGrant(SQLModel, table=True):
+    """A connection: what every refresh token of one family stands for, a year at the most."""
+
+    __tablename__ = "authorization_grant"
+    id: str = Field(primary_key=True)
+    account_id: str = Field(foreign_key="account.id", index=True, ondelete="CASCADE")
+    client_id: str
+    client_row: str
+    resource: str
+    scope: str
+    auth_time: int = _instant()
+    trace_id: str
+    created_at: int = _instant()
+    used_at: int = _instant()
+    ends_at: int = _instant(index=True)
+    ended_at: int | None = _instant(default=None, nullable=True)
+    end_reason: str = ""
+
+
+class RefreshToken(SQLModel, table=True):
+    """One link in a family. The salt stands only while a repeat may still compute the successor."""
+
+    __tablename__ = "refresh_token"
+    token_hash: bytes = _bytes(primary_key=True)
+    grant_id: str = Field(foreign_key="authorization_grant.id", index=True, ondelete="CASCADE")
+    expires_at: int = _instant(index=True)
+    spent_at: int | None = _instant(default=None, nullable=True)
+    salt: bytes | None = _bytes(default=None, nullable=True)
+
+
+Index(
+    "ix_refresh_token_salted",
+    RefreshToken.__table__.c.spent_at,  # type: ignore[attr-defined]  # SQLModel does not type __table__
+    sqlite_where=RefreshToken.__table__.c.salt.is_not(None),  # type: ignore[attr-defined]  # as above
+    postgresql_where=RefreshToken.__table__.c.salt.is_not(None),  # type: ignore[attr-defined]  # as above
+)
+
+
+class SigningKey(SQLModel, table=True):
+    """A key that signs tokens: published at once, used from ``active_at``, verified with until ``retired_at``."""
+
+    __tablename__ = "signing_key"
+    kid: str = Field(primary_key=True)
+    algorithm: str
+    public_jwk: str
+    sealed_jwk: bytes = _bytes()
+    created_at: int = _instant()
+    active_at: int = _instant()
+    retired_at: int | None = _instant(default=None, nullable=True)
+
+
+class ServerSecret(SQLModel, table=True):
+    """A key of the server itself, kept sealed, so that every process shares it."""
+
+    __tablename__ = "server_secret"
+    name: str = Field(primary_key=True)
+    sealed: bytes = _bytes()
+
+
+class LimitWindow(SQLModel, table=True):
+    """How often something happened in one window of time."""
+
+    __tablename__ = "limit_window"
+    key: str = Field(primary_key=True)
+    count: int
+    expires_at: int = _instant(index=True)
+
+
+class AuditEvent(SQLModel, table=True):
+    """A security event: who, what, when, from where, under which trace."""
+
+    __tablename__ = "audit_event"
+    id: str = Field(primary_key=True)
+    at: int = _instant(index=True)
+    event: str
+    account_id: str = ""
+    client_id: str = ""
+    grant_id: str = ""
+    trace_id: str = ""
+    network: str = ""
+    detail: str = ""

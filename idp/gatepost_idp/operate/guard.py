@@ -1,0 +1,104 @@
+"""Stands in front of every door: the Host rule, the issuer's path, CORS for programs, a trace id, one log line."""
+
+from time import perf_counter
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gatepost_idp import crypto
+from gatepost_idp.settings import LOOPBACK_NAMES, Settings
+
+log = structlog.get_logger("gatepost.http")
+
+HEALTH = ("/healthz", "/readyz")
+_OPEN = frozenset(("/token", "/register", "/revoke", "/jwks.json"))
+_CORS = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", b"WWW-Authenticate"),
+]
+_PREFLIGHT = {
+    "access-control-allow-origin": "*",
+    "access-control-allow-methods": "GET, POST, OPTIONS",
+    "access-control-allow-headers": "Authorization, Content-Type, MCP-Protocol-Version",
+    "access-control-max-age": "86400",
+}
+
+
+class Guard:
+    """Pure ASGI, since every request passes here. Nothing that leaves is ever built from the request's Host."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._root = settings.root
+        bound = [f"{host}:{settings.idp_port}" for host in settings.idp_host]
+        public = urlsplit(settings.oauth_issuer).netloc
+        self._hosts = frozenset(host.lower() for host in (public, *bound, *settings.idp_host, *settings.allowed_hosts))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers what needs no door, passes on the rest."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+        scope["trace_id"] = trace_id = crypto.random_id(9)
+        self._enter_root(scope)
+        path = scope["path"]
+        is_open = path in _OPEN or path.startswith("/.well-known/")
+        status = 500
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if is_open:
+                    message["headers"] = [*message["headers"], *_CORS]
+            await send(message)
+
+        try:
+            await (self._at_once(scope, is_open) or self._app)(scope, receive, answer)
+        finally:
+            ms = round((perf_counter() - started) * 1000, 1)
+            log.info("request", method=scope["method"], path=_place(path), status=status, ms=ms, trace_id=trace_id)
+
+    def _enter_root(self, scope: Scope) -> None:
+        """Takes the issuer's path off the front; a proxy may have taken it off before."""
+        path = scope["path"]
+        if self._root and (path == self._root or path.startswith(self._root + "/")):
+            path = path[len(self._root) :] or "/"
+        if path != "/" and path.endswith("/"):
+            path = path.rstrip("/") or "/"  # POST /token/ is answered, not redirected
+        scope["path"] = path
+        scope["raw_path"] = path.encode("utf-8", "surrogateescape")
+
+    def _at_once(self, scope: Scope, is_open: bool) -> Response | None:
+        """A foreign Host, or a preflight."""
+        if scope["path"] not in HEALTH and not self._is_ours(_header(scope, b"host")):
+            log.warning(
+                "foreign_host",
+                host=_header(scope, b"host")[:100],
+                setting="OAUTH_ISSUER",
+                otherwise="ALLOWED_HOSTS, where a proxy rewrites Host",
+            )
+            return PlainTextResponse("This server does not answer for the host name that you asked for.\n", 421)
+        if scope["method"] == "OPTIONS" and is_open:
+            return Response(status_code=204, headers=_PREFLIGHT)
+        return None
+
+    def _is_ours(self, host: str) -> bool:
+        name = host.lower()
+        if name in self._hosts:
+            return True
+        bare = name.rpartition(":")[0] if name.rpartition(":")[2].isdigit() else name
+        return bare in self._hosts or bare.strip("[]") in LOOPBACK_NAMES
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+
+
+def _place(path: str) -> str:
+    """The path for the log: what follows /sign-in or /consent is somebody's."""
+    first = "/".join(path.split("/")[:2])
+    return f"{first}/..." if first in ("/sign-in", "/consent") else path[:100]

@@ -1,0 +1,36 @@
+"""Logs: text on a terminal, else JSON. No query string, cookie, token, code or whole address goes in."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+from gatepost_idp.settings import Settings
+
+
+def configure(settings: Settings) -> None:
+    """Sets structlog up for this process; loggers of libraries speak from WARNING up, in the same form."""
+    level = getattr(logging, settings.log_level.upper())
+    as_text = (settings.log_format or ("text" if sys.stderr.isatty() else "json")) == "text"
+    shared: list[Any] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    last: Any = structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[*shared, last],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=[_drop_meta, last], foreign_pre_chain=shared))
+    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
+    # Authlib logs tokens at DEBUG; no level of ours may let that through.
+    logging.getLogger("authlib").setLevel(logging.WARNING)
+
+
+def _drop_meta(logger: Any, name: str, event: Any) -> Any:
+    return structlog.stdlib.ProcessorFormatter.remove_processors_meta(logger, name, event)

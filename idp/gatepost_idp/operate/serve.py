@@ -1,0 +1,56 @@
+"""Listens: own sockets, so that several addresses can be bound; uvicorn with its own logs and proxy trust off."""
+
+import gc
+import socket
+import sys
+from collections.abc import Sequence
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+APPLICATION = "gatepost_idp.app:from_environment"
+
+
+def serve(hosts: Sequence[str], port: int, workers: int) -> None:
+    """Serves until SIGINT or SIGTERM; what is in flight is answered first."""
+    sockets = [_bound(host, port) for host in hosts]
+    config = uvicorn.Config(
+        APPLICATION,
+        factory=True,
+        workers=workers,
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+        http="httptools",
+        loop="uvloop" if sys.platform != "win32" else "auto",
+        ws="none",
+    )
+    server = uvicorn.Server(config)
+    if workers > 1:
+        Multiprocess(config, target=server.run, sockets=sockets).run()
+        return
+    server.run(sockets=sockets)
+
+
+def tune_garbage_collection() -> None:
+    """What is there after the start stays; collecting it again and again costs tail latency (docs/performance)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as problem:
+        raise SystemExit(f"IDP_PORT: {host}:{port} cannot be bound ({problem.strerror}); set another port.") from None
+    listener.listen(2048)
+    listener.set_inheritable(True)
+    return listener

@@ -1,0 +1,87 @@
+"""Renders pages: one template, one inlined stylesheet, scripts by hash, and the headers that hold them in."""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.responses import HTMLResponse
+
+from gatepost_idp import assets, redirects
+from gatepost_idp.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks, as pages and mails show it: ``host`` is the fact, ``name`` only what the client calls itself."""
+
+    name: str
+    host: str
+    local: bool
+    resource: str
+    verified: bool = False
+
+
+def asker(client_name: str, redirect_uri: str, resource_name: str) -> Asker:
+    """Who asks with this redirect address. The name is cut to 40 characters and stripped of tricks in Unicode."""
+    return Asker(
+        name=redirects.plain_name(client_name),
+        host=redirects.host_shown(redirect_uri) + (" on this computer" if redirects.is_loopback(redirect_uri) else ""),
+        local=redirects.is_private(redirect_uri),
+        resource=resource_name,
+    )
+
+
+class Pages:
+    """Every page of the server, ready to render."""
+
+    def __init__(self, settings: Settings) -> None:
+        templates = assets.folder("templates")
+        self._environment = Environment(
+            loader=FileSystemLoader(templates), autoescape=True, undefined=StrictUndefined, auto_reload=False
+        )
+        stylesheet = (templates / "gatepost.css").read_text(encoding="utf-8")
+        if settings.accent:
+            stylesheet += f"\n:root{{--accent:{settings.accent}}}\n"
+        scripts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(templates.glob("*.js"))}
+        self._environment.globals |= {
+            "service_name": settings.service_name,
+            "support_email": settings.support_email,
+            "privacy_url": settings.privacy_url,
+            "terms_url": settings.terms_url,
+            "root": settings.root,
+            "stylesheet": Markup(stylesheet),  # noqa: S704 (a file of the package, not input)
+            "scripts": {name: Markup(text) for name, text in scripts.items()},  # noqa: S704 (as above)
+        }
+        self._headers = {
+            "content-security-policy": _policy(stylesheet, list(scripts.values())),
+            "referrer-policy": "same-origin",
+            "x-frame-options": "DENY",
+            "x-content-type-options": "nosniff",
+            "x-robots-tag": "noindex",
+            "cache-control": "no-store",
+        }
+
+    def html(self, template: str, **context: Any) -> str:
+        """The page as text; a name that the template wants and nobody gave raises."""
+        return self._environment.get_template(template).render({"trace_id": "", **context})
+
+    def response(self, template: str, status: int = 200, **context: Any) -> HTMLResponse:
+        """The page as an answer that no cache keeps and no frame shows."""
+        return HTMLResponse(self.html(template, **context), status, self._headers)
+
+
+def _policy(stylesheet: str, scripts: list[str]) -> str:
+    """Only our own style and scripts, by their digests (CSP Level 3 section 6.7.3)."""
+    allowed = " ".join(_source(script) for script in scripts) or "'none'"
+    return (
+        f"default-src 'none'; style-src {_source(stylesheet)}; script-src {allowed}; connect-src 'self'; "
+        "img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    )
+
+
+def _source(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"

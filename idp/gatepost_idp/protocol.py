@@ -1,0 +1,81 @@
+"""The vocabulary: the RFCs' words as types that every floor above shares."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+Clock = Callable[[], datetime]
+"""Answers the present as an aware datetime in UTC; passed in, so that a test can own the time."""
+
+ErrorCode = Literal[
+    "access_denied",
+    "invalid_client",
+    "invalid_client_metadata",
+    "invalid_grant",
+    "invalid_redirect_uri",
+    "invalid_request",
+    "invalid_scope",
+    "invalid_target",
+    "consent_required",
+    "interaction_required",
+    "login_required",
+    "server_error",
+    "temporarily_unavailable",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "unsupported_response_type",
+    "unsupported_token_type",
+]
+"""From RFC 6749 sections 4.1.2.1 and 5.2, RFC 7009 section 2.2.1, RFC 7591 section 3.2.2, RFC 8707, OIDC Core 3.1.2.6."""
+
+AuthMethod = Literal["none", "client_secret_basic", "client_secret_post"]
+AUTH_METHODS: dict[str, AuthMethod] = {
+    "none": "none",
+    "client_secret_basic": "client_secret_basic",
+    "client_secret_post": "client_secret_post",
+}
+"""How clients authenticate (RFC 7591 section 2)."""
+
+GRANT_TYPES = ("authorization_code", "refresh_token")
+"""What POST /token takes."""
+
+OIDC_SCOPES = ("openid", "profile", "email", "offline_access")
+"""Accepted from everybody; none of them opens a tool."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a request is not granted: ``description`` goes on the wire, ``reason`` only into the log.
+
+    ``description`` is constant ASCII without a quote or backslash (RFC 6749 section 5.2).
+    """
+
+    error: ErrorCode
+    description: str
+    reason: str
+
+
+def system_clock() -> datetime:
+    """The machine's present, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def milliseconds(instant: datetime) -> int:
+    """``instant`` as milliseconds since the epoch: the form that hot columns hold."""
+    return int(instant.timestamp() * 1000)
+
+
+def instant(ms: int) -> datetime:
+    """The aware UTC datetime for ``ms`` milliseconds since the epoch."""
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def scope_set(scope: str) -> tuple[str, ...]:
+    """The distinct names in a ``scope`` parameter, in their order (RFC 6749 section 3.3)."""
+    return tuple(dict.fromkeys(scope.split()))
+
+
+def scope_text(names: Iterable[str]) -> str:
+    """``names`` as a ``scope`` value."""
+    return " ".join(names)

@@ -1,0 +1,313 @@
+"""Every setting of the authorization server, read from the environment once, checked, and explained when wrong."""
+
+import ipaddress
+import os
+import secrets
+import sys
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gatepost_idp.crypto import SecretKeys
+
+CommaList = Annotated[tuple[str, ...], NoDecode]
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
+EXAMPLES = {
+    "OAUTH_ISSUER": "https://auth.example.com",
+    "MCP_RESOURCE_URL": "https://mcp.example.com/mcp",
+    "ALLOWED_HOSTS": "auth.internal,10.0.0.5:9000",
+    "TRUSTED_PROXIES": "10.0.0.0/8,fd00::/8",
+    "DATABASE_URL": "postgresql+psycopg://gatepost:PASSWORD@db/gatepost",
+    "LIMIT_ADDRESS": "1/30seconds;5/15minutes;20/day",
+    "LIMIT_NETWORK": "30/15minutes",
+    "LIMIT_TOTAL": "300/hour",
+    "SMTP_HOST": "smtp.example.com",
+    "SMTP_PORT": "587",
+    "SMTP_SECURITY": "starttls",
+    "MAIL_FROM": "gatepost@example.com",
+    "SECRET_KEY": "the output of: openssl rand -base64 32",
+    "SIGNUP": "open",
+    "ACCENT": "#0b5fff",
+    "IDP_HOST": "127.0.0.1",
+    "IDP_PORT": "9000",
+    "WORKERS": "1",
+}
+
+
+class SettingsError(Exception):
+    """One line for the operator: the setting, what is wrong with it, what a right value looks like."""
+
+
+class FileSource(PydanticBaseSettingsSource):
+    """Reads ``NAME_FILE``: the path of a file whose content, without its last line break, is the value."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The content of the file that ``NAME_FILE`` names, or None; raises SettingsError."""
+        name = f"{field_name.upper()}_FILE"
+        path = os.environ.get(name)
+        if not path:
+            return None, field_name, False
+        if os.environ.get(field_name.upper()):
+            raise SettingsError(f"{name}: {field_name.upper()} is set as well; keep one of the two.")
+        try:
+            return Path(path).read_text(encoding="utf-8").rstrip("\r\n"), field_name, False
+        except (OSError, UnicodeDecodeError) as problem:
+            reason = getattr(problem, "strerror", None) or "it is not UTF-8 text"
+            raise SettingsError(f"{name}: the file {path} cannot be read ({reason}).") from None
+
+    def __call__(self) -> dict[str, Any]:
+        """All the values that come from files."""
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class Settings(BaseSettings):
+    """The environment, checked. URLs stay strings: they go out byte for byte as the operator wrote them."""
+
+    model_config = SettingsConfigDict(hide_input_in_errors=True, extra="ignore", frozen=True)
+
+    oauth_issuer: str = "http://localhost:9000"
+    mcp_resource_url: str = "http://localhost:9001/mcp"
+    allowed_hosts: CommaList = ()
+    trusted_proxies: CommaList = ()
+    database_url: str = "sqlite:///var/gatepost.db"
+    redis_url: str = ""
+    limit_address: str = "1/30seconds;5/15minutes;20/day"
+    limit_network: str = "30/15minutes"
+    limit_total: str = "300/hour"
+    smtp_host: str = ""
+    smtp_port: int = Field(default=587, ge=1, le=65535)
+    smtp_username: str = ""
+    smtp_password: str = ""
+    smtp_security: Literal["implicit", "starttls", "none"] = "starttls"
+    mail_from: str = ""
+    secret_key: CommaList = ()
+    signup: Literal["open", "domains", "invite", "closed"] = "open"
+    signup_domains: CommaList = ()
+    consent_days: int = Field(default=30, ge=0, le=365)
+    access_token_minutes: int = Field(default=15, ge=1, le=60 * 24)
+    refresh_token_days: int = Field(default=30, ge=1, le=365)
+    refresh_grace_seconds: int = Field(default=30, ge=0, le=300)
+    sign_in_minutes: int = Field(default=10, ge=1, le=30)
+    catalogue: str = ""
+    service_name: str = Field(default="Gatepost demo", min_length=1, max_length=60)
+    support_email: str = ""
+    idp_host: CommaList = ("127.0.0.1",)
+    idp_port: int = Field(default=9000, ge=0, le=65535)
+    workers: int = Field(default=1, ge=1, le=64)
+    privacy_url: str = ""
+    terms_url: str = ""
+    accent: str = ""
+    log_format: Literal["", "text", "json"] = ""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment and ``NAME_FILE``; what code passes in wins, for tests and ``demo``."""
+        return init_settings, env_settings, FileSource(settings_cls)
+
+    @field_validator(
+        "allowed_hosts", "trusted_proxies", "secret_key", "signup_domains", "idp_host", mode="before"
+    )
+    @classmethod
+    def _split_at_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("oauth_issuer", "mcp_resource_url")
+    @classmethod
+    def _is_public_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or any(c.isspace() for c in value):
+            raise ValueError("it is not a URL that begins with https://")
+        if parts.query or parts.fragment or "@" in parts.netloc or "?" in value or "#" in value:
+            raise ValueError("it has a user, a query or a fragment, which this URL may not have")
+        if parts.scheme == "http" and not is_loopback(value):
+            raise ValueError("plain http is only taken for localhost, 127.0.0.1 and [::1]; use https")
+        return value
+
+    @field_validator("oauth_issuer")
+    @classmethod
+    def _issuer_ends_plainly(cls, value: str) -> str:
+        if value.endswith("/"):
+            raise ValueError("it ends in a slash; clients compare the issuer byte for byte, write it without")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            try:
+                ipaddress.ip_network(network, strict=False)
+            except ValueError:
+                raise ValueError(f"{network!r} is not an address or a CIDR") from None
+        return value
+
+    @field_validator("limit_address", "limit_network", "limit_total")
+    @classmethod
+    def _is_limit(cls, value: str) -> str:
+        import limits
+
+        try:
+            limits.parse_many(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is not in the notation COUNT/PERIOD;COUNT/PERIOD") from None
+        return value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _is_long_enough(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if any(len(key) < 32 for key in value):
+            raise ValueError("each key needs at least 32 characters")
+        return value
+
+    @field_validator("accent")
+    @classmethod
+    def _is_readable(cls, value: str) -> str:
+        if value and contrast_with_white(value) < 4.5:
+            raise ValueError(f"white text on {value} has a contrast below 4.5:1; take a darker colour")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_database(cls, value: str) -> str:
+        if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
+            raise ValueError("it begins neither with sqlite:/// nor with postgresql+psycopg://")
+        return value
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        for name, problem in self._misfits():
+            raise SettingsError(f"{name}: {problem}")
+        return self
+
+    def _misfits(self) -> list[tuple[str, str]]:
+        """What is wrong between settings, each under the name of the one to change."""
+        found = []
+        if is_loopback(self.oauth_issuer) != is_loopback(self.mcp_resource_url):
+            found.append((
+                "OAUTH_ISSUER",
+                f"{self.oauth_issuer} and MCP_RESOURCE_URL {self.mcp_resource_url} must both be public or both be "
+                "on this machine; example: https://auth.example.com and https://mcp.example.com/mcp.",
+            ))
+        if self.workers > 1 and self.is_sqlite:
+            found.append(("WORKERS", "SQLite takes one worker; set DATABASE_URL to PostgreSQL, or WORKERS=1."))
+        if not self.secret_key and not self.is_sqlite:
+            found.append(("SECRET_KEY", f"is required with PostgreSQL; example: {EXAMPLES['SECRET_KEY']}."))
+        if self.smtp_security == "none" and self.smtp_host:
+            if self.smtp_username:
+                found.append(("SMTP_SECURITY", "none would send the password in clear; set starttls or implicit."))
+            if not is_private_host(self.smtp_host):
+                found.append(("SMTP_SECURITY", "none is only taken for loopback or a private network; set starttls."))
+        if self.smtp_host and not self.mail_from:
+            found.append(("MAIL_FROM", f"is required with SMTP_HOST; example: {EXAMPLES['MAIL_FROM']}."))
+        if self.signup == "domains" and not self.signup_domains:
+            found.append(("SIGNUP_DOMAINS", "is required with SIGNUP=domains; example: example.com,example.org."))
+        return found
+
+    @cached_property
+    def is_sqlite(self) -> bool:
+        """Whether the embedded database is in use."""
+        return self.database_url.startswith("sqlite")
+
+    @cached_property
+    def root(self) -> str:
+        """The issuer's path, empty or like ``/auth``; each address of the server stands below it."""
+        return urlsplit(self.oauth_issuer).path
+
+    @cached_property
+    def is_local(self) -> bool:
+        """Whether the issuer is on this machine: plain http, cookies without Secure, hints on error pages."""
+        return is_loopback(self.oauth_issuer)
+
+    @cached_property
+    def sqlite_path(self) -> Path:
+        """The database file."""
+        return Path(self.database_url.removeprefix("sqlite:///"))
+
+    @cached_property
+    def secret_keys(self) -> SecretKeys:
+        """SECRET_KEY, or for SQLite the key file beside the database, made on the first start with mode 0600."""
+        if self.secret_key:
+            return SecretKeys(self.secret_key)
+        return SecretKeys((_kept_secret(self.sqlite_path.parent / "secret_key"),))
+
+
+def _kept_secret(path: Path) -> str:
+    """The secret in ``path``, made when missing. O_EXCL: of two processes at their first start one makes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    if not path.exists():
+        handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_urlsafe(32))
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    if path.stat().st_mode & 0o077:
+        raise SettingsError(f"SECRET_KEY: others can read {path}; mend it: chmod 600 {path}")
+    return path.read_text().strip()
+
+
+def is_loopback(url: str) -> bool:
+    """Whether ``url`` names this machine itself."""
+    return urlsplit(url).hostname in LOOPBACK_NAMES
+
+
+def is_private_host(host: str) -> bool:
+    """Whether ``host`` is loopback, a private address, or a bare name as container networks use."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_private
+    except ValueError:
+        return host == "localhost" or "." not in host or host.endswith((".internal", ".local"))
+
+
+def contrast_with_white(colour: str) -> float:
+    """WCAG 2 contrast ratio of ``#rrggbb`` against white; raises ValueError where it is no such colour."""
+    if len(colour) != 7 or not colour.startswith("#"):
+        raise ValueError(f"{colour!r} is not a colour like #0b5fff")
+    try:
+        channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    except ValueError:
+        raise ValueError(f"{colour!r} is not a colour like #0b5fff") from None
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return 1.05 / (luminance + 0.05)
+
+
+def load(**given: Any) -> Settings:
+    """The settings from the environment; raises SettingsError with one line that never shows a secret."""
+    try:
+        return Settings(**given)
+    except ValidationError as invalid:
+        first = invalid.errors()[0]
+        name = str(first["loc"][0]).upper() if first["loc"] else "settings"
+        problem = first["msg"].removeprefix("Value error, ")
+        example = f" Example: {name}={EXAMPLES[name]}" if name in EXAMPLES else ""
+        raise SettingsError(f"{name}: {problem}.{example}") from None
+
+
+def load_or_exit(**given: Any) -> Settings:
+    """As ``load``; a wrong setting prints its line and ends the process with code 2."""
+    try:
+        return load(**given)
+    except SettingsError as wrong:
+        print(wrong, file=sys.stderr)  # noqa: T201 (the one line that the operator must see, before any log exists)
+        raise SystemExit(2) from None

@@ -1,0 +1,268 @@
+"""The pages below /sign-in: each door parses, calls one step, answers."""
+
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+
+from gatepost_idp.catalogue import Catalogue
+from gatepost_idp.pages import Asker, Pages, asker
+from gatepost_idp.settings import Settings
+from gatepost_idp.signin import addresses
+from gatepost_idp.signin.steps import Asking, Browser, SignedIn, SignIn, Waiting, WrongCode
+from gatepost_idp.visitors import Visitor, Visitors
+
+Field = Annotated[str, Form(max_length=300)]
+
+
+class SignInPages:
+    """What the doors need to answer."""
+
+    def __init__(
+        self, sign_in: SignIn, pages: Pages, visitors: Visitors, settings: Settings, catalogue: Catalogue
+    ) -> None:
+        self.sign_in = sign_in
+        self.pages = pages
+        self.visitors = visitors
+        self.settings = settings
+        self._catalogue = catalogue
+        self._form_times = settings.secret_keys.serializer("form time")
+
+    def asker(self, asking: Asking) -> Asker:
+        """Who asks, for a page."""
+        resource = self._catalogue.find(asking.request.resource)
+        return asker(asking.client.name, asking.request.redirect_uri, resource.name if resource else "")
+
+    def url(self, path: str, **query: str) -> str:
+        """An address of ours, below the issuer's path."""
+        return f"{self.settings.root}{path}" + (f"?{urlencode(query)}" if query else "")
+
+    def see(self, path: str) -> RedirectResponse:
+        """On to another page of ours after a form."""
+        return RedirectResponse(self.url(path), 303)
+
+    def email_page(
+        self, visitor: Visitor, asking: Asking, email: str = "", problem: str | None = None, wait: int = 0
+    ) -> Response:
+        """The one field."""
+        place = f"/sign-in/{asking.request.id}"
+        response = self.pages.response(
+            "signin/email.html",
+            status=400 if problem else 429 if wait else 200,
+            trace_id=asking.request.trace_id,
+            asker=self.asker(asking),
+            csrf=self.visitors.csrf(visitor),
+            action=self.url(place),
+            deny_action=self.url(f"{place}/deny"),
+            email=email,
+            problem=problem,
+            form_time=self._form_times.dumps(0),
+            wait_seconds=wait,
+        )
+        return self.visitors.keep(response, visitor)
+
+    def waiting_page(self, visitor: Visitor, waiting: Waiting, problem: str | None = None) -> Response:
+        """The code field, and what became of the mail."""
+        attempt = waiting.attempt
+        place = f"/sign-in/{attempt.request_id}/{attempt.id}"
+        response = self.pages.response(
+            "signin/wait.html",
+            status=400 if problem else 200,
+            trace_id=waiting.asking.request.trace_id,
+            asker=self.asker(waiting.asking),
+            csrf=self.visitors.csrf(visitor),
+            email=attempt.email,
+            reference=attempt.reference,
+            action=self.url(f"{place}/code"),
+            resend_action=self.url(f"{place}/resend"),
+            resend_in=self.sign_in.seconds_to_resend(attempt),
+            change_action=self.url(f"{place}/change"),
+            state_url=self.url(f"{place}/state"),
+            continue_url=self.url(place),
+            mail=waiting.mail,
+            expires_in=self.sign_in.seconds_left(attempt),
+            problem=problem,
+            tries_left=max(0, 5 - attempt.wrong_codes),
+        )
+        return self.visitors.keep(response, visitor)
+
+    def ended_page(self, state: str, same_browser: bool, request_id: str = "", email: str = "") -> Response:
+        """Used, expired, cancelled, locked, unknown: what it means and the way on."""
+        return self.pages.response(
+            "signin/ended.html",
+            status=200 if state in ("used", "already_signed_in") else 410,
+            state=state,
+            same_browser=same_browser,
+            restart_url=self.url(f"/sign-in/{request_id}") if request_id and same_browser else "",
+            continue_url=self.url(f"/consent/{request_id}") if request_id and same_browser else "",
+            email=email if same_browser else "",
+        )
+
+    def signed_in(self, result: SignedIn, asking: Asking | None) -> Response:
+        """On to consent, or back to the tab that waits and goes on by itself."""
+        on = f"/consent/{result.request_id}"
+        response: Response = self.see(on)
+        if result.tab_alive and asking is not None:
+            response = self.pages.response(
+                "signin/signed_in.html",
+                trace_id=asking.request.trace_id,
+                asker=self.asker(asking),
+                continue_url=self.url(on),
+            )
+        response.headers.append("set-cookie", self.visitors.cookies.session_header(result.session))
+        return response
+
+
+def browser_of(visitor: Visitor) -> Browser:
+    """The visitor as the steps see it."""
+    return Browser(visitor.browser_hash, visitor.label, visitor.network)
+
+
+def router(own: SignInPages) -> APIRouter:
+    """Every address below /sign-in."""
+    doors = APIRouter(prefix="/sign-in", include_in_schema=False)
+    _link_doors(doors, own)
+    _email_doors(doors, own)
+    _waiting_doors(doors, own)
+    return doors
+
+
+def _email_doors(doors: APIRouter, own: SignInPages) -> None:
+    @doors.get("/{request_id}")
+    async def show_email(request: Request, request_id: str) -> Response:
+        visitor = own.visitors.of(request)
+        asking = await own.sign_in.asking(request_id, visitor.browser_hash)
+        if asking is None:
+            return own.pages.response("signin/cookies.html", 400, retry_url=own.url(f"/sign-in/{request_id}"))
+        if asking.request.finished:
+            return own.pages.response("authorize/finished.html", asker=own.asker(asking))
+        return own.email_page(visitor, asking)
+
+    @doors.post("/{request_id}")
+    async def send_mail(
+        request: Request, request_id: str, csrf: Field = "", email: Field = "", website: Field = ""
+    ) -> Response:
+        visitor = own.visitors.of_own_form(request, csrf)
+        asking = await own.sign_in.asking(request_id, visitor.browser_hash)
+        if asking is None or asking.request.finished:
+            return own.see(f"/sign-in/{request_id}")
+        address = addresses.parse(email)
+        if address is None:
+            return own.email_page(visitor, asking, email, "Enter one email address, like name@example.com.")
+        if website:  # only a robot fills a field that nobody sees
+            return own.email_page(visitor, asking, email, "Leave the hidden field empty, and send the form again.")
+        started = await own.sign_in.start(request_id, address, browser_of(visitor))
+        if started is None:
+            return own.see(f"/sign-in/{request_id}")
+        if isinstance(started, int):
+            return own.email_page(visitor, asking, email, wait=started)
+        return own.visitors.keep(own.see(f"/sign-in/{request_id}/{started.id}"), visitor)
+
+
+def _waiting_doors(doors: APIRouter, own: SignInPages) -> None:
+    @doors.get("/{request_id}/{attempt_id}")
+    async def wait(request: Request, request_id: str, attempt_id: str) -> Response:
+        visitor = own.visitors.of(request)
+        waiting = await own.sign_in.look(attempt_id, visitor.browser_hash)
+        if waiting is None:
+            return own.see(f"/sign-in/{request_id}")
+        if waiting.state == "pending":
+            return own.waiting_page(visitor, waiting)
+        if waiting.state == "consumed":
+            return own.see(f"/consent/{request_id}")
+        return own.ended_page(waiting.state, True, request_id, waiting.attempt.email)
+
+    @doors.get("/{request_id}/{attempt_id}/state")
+    async def state(request: Request, request_id: str, attempt_id: str) -> Response:
+        waiting = await own.sign_in.look(attempt_id, own.visitors.of(request).browser_hash, polling=True)
+        found = waiting.state if waiting else "expired"
+        answer = {
+            "state": "signed_in" if found == "consumed" else found,
+            "mail": waiting.mail if waiting else "sent",
+            "next": own.url(f"/consent/{request_id}") if found == "consumed" else None,
+            "expires_in": own.sign_in.seconds_left(waiting.attempt) if waiting else 0,
+        }
+        return JSONResponse(answer, headers={"cache-control": "no-store"})
+
+    @doors.post("/{request_id}/{attempt_id}/code")
+    async def redeem_code(
+        request: Request, request_id: str, attempt_id: str, csrf: Field = "", code: Field = ""
+    ) -> Response:
+        visitor = own.visitors.of_own_form(request, csrf)
+        result = await own.sign_in.redeem_code(attempt_id, code, browser_of(visitor))
+        if isinstance(result, SignedIn):
+            return own.signed_in(result, None)
+        waiting = await own.sign_in.look(attempt_id, visitor.browser_hash)
+        if waiting is None or waiting.state != "pending" or result is None:
+            return own.see(f"/sign-in/{request_id}/{attempt_id}")
+        return own.waiting_page(visitor, waiting, wrong_code(result))
+
+    @doors.post("/{request_id}/{attempt_id}/resend")
+    async def resend(request: Request, request_id: str, attempt_id: str, csrf: Field = "") -> Response:
+        visitor = own.visitors.of_own_form(request, csrf)
+        await own.sign_in.resend(attempt_id, visitor.browser_hash)
+        return own.see(f"/sign-in/{request_id}/{attempt_id}")
+
+    @doors.post("/{request_id}/{attempt_id}/change")
+    async def change_address(request: Request, request_id: str, attempt_id: str, csrf: Field = "") -> Response:
+        visitor = own.visitors.of_own_form(request, csrf)
+        await own.sign_in.cancel(attempt_id, visitor.browser_hash)
+        return own.see(f"/sign-in/{request_id}")
+
+
+def _link_doors(doors: APIRouter, own: SignInPages) -> None:
+    @doors.api_route("/link", methods=["GET", "HEAD"])
+    async def open_link(request: Request, t: str = "") -> Response:
+        visitor = own.visitors.of(request)
+        opened = await own.sign_in.opened_link(t)
+        if opened is None:
+            return own.ended_page("unknown", False)
+        attempt, state, client, asked = opened
+        same_browser = bool(visitor.browser) and attempt.browser_hash == visitor.browser_hash
+        if state != "pending" or client is None or asked is None:
+            shown = {"consumed": "used", "pending": "expired"}.get(state, state)
+            return own.ended_page(shown, same_browser, attempt.request_id, attempt.email)
+        context = {
+            "trace_id": asked.trace_id,
+            "asker": own.asker(Asking(asked, client)),
+            "csrf": own.visitors.csrf(visitor),
+            "token": t,
+            "email": attempt.email,
+            "reference": attempt.reference,
+        }
+        if same_browser:
+            person = await own.sign_in.person(visitor.session_hash)
+            other = person.email if person and person.email.lower() != attempt.email_key else None
+            return own.pages.response(
+                "signin/link.html", **context, action=own.url("/sign-in/link"), auto=other is None, other_email=other
+            )
+        return own.pages.response(
+            "signin/elsewhere.html",
+            **context,
+            browser=attempt.browser,
+            network=attempt.network,
+            asked_at=f"{attempt.created_at:%d %B %Y, %H:%M} UTC",
+            code=own.sign_in.code_of(attempt),
+            not_me_action=own.url("/sign-in/link/not-me"),
+        )
+
+    @doors.post("/link")
+    async def redeem_link(request: Request, csrf: Field = "", token: Field = "") -> Response:
+        visitor = own.visitors.of_own_form(request, csrf)
+        result = await own.sign_in.redeem_link(token, browser_of(visitor))
+        if result is None:
+            return RedirectResponse(own.url("/sign-in/link", t=token), 303)
+        return own.signed_in(result, await own.sign_in.asking(result.request_id, visitor.browser_hash))
+
+    @doors.post("/link/not-me")
+    async def not_me(request: Request, token: Field = "") -> Response:
+        # No cookie stands behind this page; the token from the mail is what entitles to cancel, and to no more.
+        await own.sign_in.not_me(token)
+        return own.ended_page("cancelled", False)
+
+
+def wrong_code(result: WrongCode) -> str:
+    """What the code field says."""
+    left = result.tries_left
+    return f"That code is not right. {left} {'try' if left == 1 else 'tries'} left."

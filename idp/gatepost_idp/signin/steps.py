@@ -1,0 +1,312 @@
+"""What happens in a sign-in, each step one transaction: start, resend, look, redeem, cancel."""
+
+import hmac
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from gatepost_idp import crypto, limits, sessions, tokens
+from gatepost_idp.catalogue import Catalogue
+from gatepost_idp.database import Database, Transaction
+from gatepost_idp.mail.letters import Letters
+from gatepost_idp.mail.outbox import Outbox
+from gatepost_idp.protocol import Clock
+from gatepost_idp.settings import Settings
+from gatepost_idp.signin import addresses, words
+from gatepost_idp.signin.addresses import Address
+from gatepost_idp.store import accounts, attempts, audit, clients, outbox, requests
+from gatepost_idp.store.attempts import Attempt, AttemptState
+from gatepost_idp.store.clients import Client
+from gatepost_idp.store.requests import Request
+
+REQUEST_LIFE = timedelta(minutes=30)
+RESEND_AFTER = timedelta(seconds=30)
+TAB_ALIVE = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Browser:
+    """Where a request comes from: ``hash`` is the digest of its cookie."""
+
+    hash: bytes
+    label: str
+    network: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """An authorization request and the client behind it."""
+
+    request: Request
+    client: Client
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What the waiting page shows."""
+
+    asking: Asking
+    attempt: Attempt
+    state: AttemptState
+    mail: Literal["queued", "sent", "delayed", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A fresh session, and whether the tab that waits will go on by itself."""
+
+    session: str
+    request_id: str
+    tab_alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WrongCode:
+    """The code was not right."""
+
+    tries_left: int
+
+
+class SignIn:
+    """The steps of signing in."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        catalogue: Catalogue,
+        letters: Letters,
+        outbox_worker: Outbox,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._catalogue = catalogue
+        self._letters = letters
+        self._outbox = outbox_worker
+        self._clock = clock
+
+    def seconds_left(self, attempt: Attempt) -> int:
+        """For the countdown of the code: the minutes run once the mail server has the mail."""
+        life = timedelta(minutes=self._settings.sign_in_minutes)
+        return max(0, round(min(attempt.expires_at - self._clock(), life).total_seconds()))
+
+    def seconds_to_resend(self, attempt: Attempt) -> int:
+        """Until the mail may be sent once more."""
+        return max(0, round((attempt.resend_at - self._clock()).total_seconds()))
+
+    async def asking(self, request_id: str, browser_hash: bytes) -> Asking | None:
+        """The request behind a sign-in page, if this browser made it."""
+        now = self._clock()
+        return await self._database.read(lambda tx: _asking(tx, request_id, browser_hash, now))
+
+    async def start(self, request_id: str, address: Address, browser: Browser) -> Attempt | int | None:
+        """Queues a mail. Answers the seconds to wait where a limit holds, None where the request is gone.
+
+        An address that may not have an account gets the same answer as any other, only no mail.
+        """
+        now = self._clock()
+        found = await self._database.write(lambda tx: self._start(tx, request_id, address, browser, now))
+        self._outbox.wake()
+        return found
+
+    async def resend(self, attempt_id: str, browser_hash: bytes) -> None:
+        """Sends the same link and code once more, after 30 seconds at the earliest."""
+        now = self._clock()
+        await self._database.write(lambda tx: self._resend(tx, attempt_id, browser_hash, now))
+        self._outbox.wake()
+
+    async def look(self, attempt_id: str, browser_hash: bytes, polling: bool = False) -> Waiting | None:
+        """The state of an attempt for the browser that started it."""
+        now = self._clock()
+        found = await self._database.read(lambda tx: self._look(tx, attempt_id, browser_hash, now))
+        if found is not None and polling and found.state in ("pending", "consumed"):
+            await self._database.write(lambda tx: attempts.mark_polled(tx, attempt_id, now))
+        return found
+
+    async def opened_link(self, token: str) -> tuple[Attempt, AttemptState, Client | None, Request | None] | None:
+        """The attempt that a mailed link names; changes nothing, whoever or whatever opens it."""
+        now = self._clock()
+        return await self._database.read(lambda tx: self._opened_link(tx, token, now))
+
+    async def redeem_link(self, token: str, browser: Browser) -> SignedIn | None:
+        """Signs in the browser that asked, with its own cookie; anybody else gets None."""
+        now = self._clock()
+        return await self._database.write(lambda tx: self._redeem_link(tx, token, browser, now))
+
+    async def redeem_code(self, attempt_id: str, code: str, browser: Browser) -> SignedIn | WrongCode | None:
+        """Signs in the browser that asked by the mailed digits."""
+        now = self._clock()
+        return await self._database.write(lambda tx: self._redeem_code(tx, attempt_id, code, browser, now))
+
+    async def cancel(self, attempt_id: str, browser_hash: bytes) -> None:
+        """``change address``: ends the attempt, keeps the request."""
+        now = self._clock()
+        await self._database.write(lambda tx: _cancel(tx, attempt_id, browser_hash, now))
+
+    async def not_me(self, token: str) -> None:
+        """``It wasn't me``, from whichever device holds the mail."""
+        now = self._clock()
+        await self._database.write(lambda tx: self._not_me(tx, token, now))
+
+    async def deny(self, request_id: str) -> bool:
+        """Takes the request's one answer for a cancellation; False where it was answered before."""
+        now = self._clock()
+        return await self._database.write(lambda tx: requests.finish(tx, request_id, now))
+
+    async def person(self, session_hash: bytes | None) -> accounts.Session | None:
+        """Who is signed in."""
+        if session_hash is None:
+            return None
+        now = self._clock()
+        return await self._database.read(lambda tx: accounts.session(tx, session_hash, now))
+
+    def code_of(self, attempt: Attempt) -> str:
+        """The code as people read it."""
+        code = tokens.sign_in_code(self._settings.secret_keys, attempt)
+        return f"{code[:4]} {code[4:]}"
+
+    def _start(
+        self, tx: Transaction, request_id: str, address: Address, browser: Browser, now: datetime
+    ) -> Attempt | int | None:
+        request = requests.find(tx, request_id, browser.hash, now)
+        if request is None or request.finished:
+            return None
+        wait = limits.take_mail(tx, self._settings, address.rate_key, browser.network, now)
+        if wait:
+            return wait
+        account = accounts.by_key(tx, address.key)
+        attempt = Attempt(
+            id=crypto.random_id(12),
+            request_id=request_id,
+            browser_hash=browser.hash,
+            email=address.mailbox,
+            email_key=address.key,
+            seed=crypto.random_bytes(),
+            key_id=self._settings.secret_keys.newest,
+            reference=words.reference(),
+            stored_state="pending",
+            wrong_codes=0,
+            browser=browser.label,
+            network=browser.network,
+            created_at=now,
+            expires_at=request.created_at + REQUEST_LIFE,
+            polled_at=None,
+            resend_at=now + RESEND_AFTER,
+        )
+        attempts.add(tx, attempt)
+        # Mail goes to the address of the account, not to a look-alike that was typed (Django CVE-2019-19844).
+        recipient = account.email if account else address.mailbox
+        if account.disabled_at is None if account else addresses.may_sign_up(self._settings, address.key):
+            outbox.add(tx, crypto.random_id(12), attempt.id, recipient, self._letters.message_id(), now)
+        return attempt
+
+    def _resend(self, tx: Transaction, attempt_id: str, browser_hash: bytes, now: datetime) -> None:
+        attempt = attempts.find(tx, attempt_id)
+        if attempt is None or attempt.browser_hash != browser_hash:
+            return
+        if not attempts.take_resend(tx, attempt_id, now, now + RESEND_AFTER):
+            return
+        letter = outbox.newest(tx, attempt_id)
+        rate_key = addresses.parse(attempt.email)
+        if letter is None or rate_key is None:
+            return
+        if limits.take_mail(tx, self._settings, rate_key.rate_key, attempt.network, now) == 0:
+            outbox.add(tx, crypto.random_id(12), attempt_id, letter.recipient, self._letters.message_id(), now)
+
+    def _look(self, tx: Transaction, attempt_id: str, browser_hash: bytes, now: datetime) -> Waiting | None:
+        attempt = attempts.find(tx, attempt_id)
+        if attempt is None or attempt.browser_hash != browser_hash:
+            return None
+        asking = _asking(tx, attempt.request_id, browser_hash, now)
+        if asking is None:
+            return None
+        stored, tries = attempts.mail_state(tx, attempt_id)
+        mail: Literal["queued", "sent", "delayed", "failed"] = "queued"
+        if stored == "failed":
+            mail = "failed"
+        elif stored == "queued" and (tries > 0 or self._outbox.problem):
+            mail = "delayed"
+        elif stored != "queued":
+            mail = "sent"  # also where none was written: whether an account may exist stays untold
+        return Waiting(asking, attempt, attempt.state(now), mail)
+
+    def _verified(self, tx: Transaction, token: str) -> Attempt | None:
+        """The attempt of a link whose MAC is right."""
+        attempt = attempts.find(tx, token.partition(".")[0])
+        if attempt is None or not self._settings.secret_keys.knows(attempt.key_id):
+            return None
+        expected = tokens.link_token(self._settings.secret_keys, attempt)
+        return attempt if hmac.compare_digest(expected.encode(), token.encode("utf-8", "replace")) else None
+
+    def _opened_link(
+        self, tx: Transaction, token: str, now: datetime
+    ) -> tuple[Attempt, AttemptState, Client | None, Request | None] | None:
+        attempt = self._verified(tx, token)
+        if attempt is None:
+            return None
+        asking = _asking(tx, attempt.request_id, attempt.browser_hash, now)
+        return attempt, attempt.state(now), asking.client if asking else None, asking.request if asking else None
+
+    def _redeem_link(self, tx: Transaction, token: str, browser: Browser, now: datetime) -> SignedIn | None:
+        attempt = self._verified(tx, token)
+        # The rule that settles the rest: a link signs in nobody but the browser that asked for it.
+        if attempt is None or not hmac.compare_digest(attempt.browser_hash, browser.hash):
+            return None
+        return self._consume(tx, attempt, browser, now)
+
+    def _redeem_code(
+        self, tx: Transaction, attempt_id: str, code: str, browser: Browser, now: datetime
+    ) -> SignedIn | WrongCode | None:
+        attempt = attempts.find(tx, attempt_id)
+        if attempt is None or not hmac.compare_digest(attempt.browser_hash, browser.hash):
+            return None
+        if attempt.state(now) != "pending" or not self._settings.secret_keys.knows(attempt.key_id):
+            return None
+        digits = "".join(c for c in code if c in "0123456789")
+        if not hmac.compare_digest(digits, tokens.sign_in_code(self._settings.secret_keys, attempt)):
+            audit.record(tx, "sign_in.wrong_code", now, network=browser.network, detail=attempt.id)
+            return WrongCode(attempts.count_wrong_code(tx, attempt_id, now))
+        return self._consume(tx, attempt, browser, now)
+
+    def _consume(self, tx: Transaction, attempt: Attempt, browser: Browser, now: datetime) -> SignedIn | None:
+        """Turns the attempt and makes account and session in the same transaction; of many at once one gets here."""
+        if not attempts.turn(tx, attempt.id, "consumed", now):
+            return None
+        account = accounts.by_key(tx, attempt.email_key)
+        if account is None:
+            if not addresses.may_sign_up(self._settings, attempt.email_key):
+                return None
+            account = accounts.sign_up(
+                tx, attempt.email, attempt.email_key, self._catalogue.entitlements_of_new_accounts, now
+            )
+            audit.record(tx, "account.created", now, account_id=account.id, network=browser.network)
+        if account.disabled_at is not None:
+            return None
+        session = sessions.new_session()
+        expires_at = sessions.session_expiry(now)
+        accounts.start_session(
+            tx, crypto.token_hash(session), account.id, now, expires_at, browser.label, browser.network
+        )
+        audit.record(tx, "sign_in", now, account_id=account.id, network=browser.network)
+        tab_alive = attempt.polled_at is not None and now - attempt.polled_at <= TAB_ALIVE
+        return SignedIn(session, attempt.request_id, tab_alive)
+
+    def _not_me(self, tx: Transaction, token: str, now: datetime) -> None:
+        attempt = self._verified(tx, token)
+        if attempt is not None and attempts.turn(tx, attempt.id, "cancelled", now):
+            audit.record(tx, "sign_in.not_me", now, network=attempt.network, detail=attempt.id)
+
+
+def _asking(tx: Transaction, request_id: str, browser_hash: bytes, now: datetime) -> Asking | None:
+    request = requests.find(tx, request_id, browser_hash, now)
+    client = clients.find(tx, request.client_id, request.client_row) if request else None
+    if request is None or client is None:
+        return None
+    return Asking(request, replace(client, id=request.client_id))
+
+
+def _cancel(tx: Transaction, attempt_id: str, browser_hash: bytes, now: datetime) -> None:
+    attempt = attempts.find(tx, attempt_id)
+    if attempt is not None and attempt.browser_hash == browser_hash:
+        attempts.turn(tx, attempt_id, "cancelled", now)

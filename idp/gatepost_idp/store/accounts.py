@@ -1,0 +1,140 @@
+"""People: their accounts, the scopes they hold, and the browsers in which they are signed in."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import bindparam
+from sqlmodel import col, delete, select, update
+
+from gatepost_idp.crypto import random_id
+from gatepost_idp.database import Query, Transaction, insert_query
+from gatepost_idp.models import Account, BrowserSession, Entitlement
+from gatepost_idp.protocol import instant, milliseconds
+
+IDLE_MS = 7 * 86_400_000
+_SEEN_EVERY_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A signed-in person in a browser."""
+
+    account_id: str
+    email: str
+    auth_time: datetime
+
+
+_HELD = Query(
+    select(Entitlement.scope)
+    .where(col(Entitlement.account_id) == bindparam("account_id"), col(Entitlement.resource) == bindparam("resource"))
+    .order_by(col(Entitlement.scope))
+)
+_SESSION = Query(
+    select(Account.id, Account.email, BrowserSession.auth_time, BrowserSession.seen_at)
+    .join(Account, col(Account.id) == col(BrowserSession.account_id))
+    .where(
+        col(BrowserSession.token_hash) == bindparam("token_hash"),
+        col(BrowserSession.ended_at).is_(None),
+        col(BrowserSession.expires_at) > bindparam("now"),
+        col(BrowserSession.seen_at) > bindparam("idle_since"),
+        col(Account.disabled_at).is_(None),
+    )
+)
+_SEEN = Query(
+    update(BrowserSession)
+    .where(col(BrowserSession.token_hash) == bindparam("of"), col(BrowserSession.seen_at) < bindparam("before"))
+    .values(seen_at=bindparam("now"))
+)
+_INSERT_SESSION = insert_query(BrowserSession)
+
+
+def held_scopes(tx: Transaction, account_id: str, resource: str) -> frozenset[str]:
+    """The scopes that a person holds at ``resource``."""
+    return frozenset(row[0] for row in tx.all(_HELD, account_id=account_id, resource=resource))
+
+
+def session(tx: Transaction, token_hash: bytes, now: datetime) -> Session | None:
+    """Who is signed in with this cookie, unless it ended, idled too long or the account is disabled."""
+    now_ms = milliseconds(now)
+    found = tx.one(_SESSION, token_hash=token_hash, now=now_ms, idle_since=now_ms - IDLE_MS)
+    if found is None:
+        return None
+    account_id, email, auth_time, _seen = found
+    return Session(account_id, email, instant(auth_time))
+
+
+def mark_seen(tx: Transaction, token_hash: bytes, now: datetime) -> None:
+    """Keeps a session from idling out; written once a minute at the most."""
+    now_ms = milliseconds(now)
+    tx.run(_SEEN, of=token_hash, before=now_ms - _SEEN_EVERY_MS, now=now_ms)
+
+
+def start_session(
+    tx: Transaction, token_hash: bytes, account_id: str, now: datetime, expires_at: datetime, browser: str, network: str
+) -> None:
+    """Stores a fresh session; its id is new at every sign-in, so that nobody can fix one beforehand."""
+    now_ms = milliseconds(now)
+    tx.run(
+        _INSERT_SESSION,
+        token_hash=token_hash,
+        account_id=account_id,
+        auth_time=now_ms,
+        seen_at=now_ms,
+        expires_at=milliseconds(expires_at),
+        ended_at=None,
+        browser=browser,
+        network=network,
+    )
+
+
+def end_session(tx: Transaction, token_hash: bytes, now: datetime) -> None:
+    """Signs one browser out."""
+    statement = update(BrowserSession).where(col(BrowserSession.token_hash) == token_hash)
+    tx.session.exec(statement.values(ended_at=milliseconds(now)))
+
+
+def by_key(tx: Transaction, email_key: str) -> Account | None:
+    """The account of a mailbox."""
+    return tx.session.exec(select(Account).where(col(Account.email_key) == email_key)).first()
+
+
+def sign_up(
+    tx: Transaction, email: str, email_key: str, entitlements: list[tuple[str, str]], now: datetime
+) -> Account:
+    """Makes an account that holds ``entitlements``, pairs of resource and scope."""
+    now_ms = milliseconds(now)
+    account = Account(id=random_id(), email=email, email_key=email_key, created_at=now_ms, seen_at=now_ms)
+    tx.session.add(account)
+    tx.session.flush()
+    for resource, scope in entitlements:
+        tx.session.add(Entitlement(account_id=account.id, resource=resource, scope=scope, granted_at=now_ms))
+    tx.session.flush()
+    return account
+
+
+def grant_scope(tx: Transaction, account_id: str, resource: str, scope: str, now: datetime) -> None:
+    """Gives a person a scope; to hold it already is no error."""
+    tx.session.merge(
+        Entitlement(account_id=account_id, resource=resource, scope=scope, granted_at=milliseconds(now))
+    )
+
+
+def revoke_scope(tx: Transaction, account_id: str, resource: str, scope: str) -> bool:
+    """Takes a scope away from the next refresh on; False where the person did not hold it."""
+    gone = tx.session.exec(
+        delete(Entitlement).where(
+            col(Entitlement.account_id) == account_id,
+            col(Entitlement.resource) == resource,
+            col(Entitlement.scope) == scope,
+        )
+    )
+    return gone.rowcount == 1
+
+
+def listed(tx: Transaction) -> list[dict[str, str]]:
+    """Every person with the scopes they hold, by address."""
+    held: dict[str, list[str]] = {}
+    for entitlement in tx.session.exec(select(Entitlement).order_by(col(Entitlement.scope))):
+        held.setdefault(entitlement.account_id, []).append(entitlement.scope)
+    people = tx.session.exec(select(Account).order_by(col(Account.email_key)))
+    return [{"email": person.email, "id": person.id, "scopes": " ".join(held.get(person.id, []))} for person in people]

@@ -1,0 +1,110 @@
+"""Clients: who they are and where answers to them may go."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import bindparam, func
+from sqlmodel import col, select, update
+
+from gatepost_idp import models
+from gatepost_idp.database import Query, Transaction, insert_query
+from gatepost_idp.protocol import AuthMethod, milliseconds
+
+Origin = Literal["registered", "manual"]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client as the protocol sees it (RFC 6749 section 2).
+
+    ``row`` is the id of what is stored: one row serves each registration of the same kind, while ``id`` is what this
+    one registration sends. ``unguessable`` says that nobody but its holder can know ``id`` or use it.
+    """
+
+    id: str
+    row: str
+    origin: Origin
+    name: str
+    redirect_uris: tuple[str, ...]
+    auth_method: AuthMethod
+    grant_types: tuple[str, ...]
+    secret_hash: bytes | None
+    disabled: bool
+
+    @property
+    def unguessable(self) -> bool:
+        """Whether knowing the id proves something: a random registration, or a client with a secret."""
+        return self.origin == "registered" or self.secret_hash is not None
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether it gets refresh tokens."""
+        return "refresh_token" in self.grant_types
+
+
+_FIND = Query(
+    select(
+        models.Client.origin,
+        models.Client.name,
+        models.Client.registration,
+        models.Client.secret_hash,
+        models.Client.disabled_at,
+    ).where(col(models.Client.id) == bindparam("row"))
+)
+_INSERT = insert_query(models.Client)
+_EXISTS = Query(select(func.count()).select_from(models.Client).where(col(models.Client.id) == bindparam("row")))
+
+
+def find(tx: Transaction, client_id: str, row: str) -> Client | None:
+    """The client that ``client_id`` names, stored in ``row``."""
+    found = tx.one(_FIND, row=row)
+    if found is None:
+        return None
+    origin, name, registration, secret_hash, disabled_at = found
+    metadata = json.loads(registration)
+    return Client(
+        id=client_id,
+        row=row,
+        origin=origin,
+        name=name,
+        redirect_uris=tuple(metadata["redirect_uris"]),
+        auth_method=metadata["token_endpoint_auth_method"],
+        grant_types=tuple(metadata["grant_types"]),
+        secret_hash=secret_hash,
+        disabled=disabled_at is not None,
+    )
+
+
+def add(
+    tx: Transaction, row: str, origin: Origin, registration: str, now: datetime, secret_hash: bytes | None = None
+) -> None:
+    """Stores a client; a row that is there already stays as it is. ``registration`` is its canonical JSON."""
+    if tx.one(_EXISTS, row=row) != (0,):
+        return
+    tx.run(
+        _INSERT,
+        id=row,
+        origin=origin,
+        name=json.loads(registration)["client_name"],
+        registration=registration,
+        secret_hash=secret_hash,
+        created_at=milliseconds(now),
+        disabled_at=None,
+    )
+
+
+def listed(tx: Transaction) -> list[models.Client]:
+    """Every client, the newest first."""
+    rows = tx.session.exec(select(models.Client).order_by(col(models.Client.created_at).desc())).all()
+    for row in rows:
+        tx.session.expunge(row)
+    return list(rows)
+
+
+def set_disabled(tx: Transaction, row: str, disabled_at: datetime | None) -> bool:
+    """Switches a client off or on; False where there is none."""
+    value = milliseconds(disabled_at) if disabled_at else None
+    changed = tx.session.exec(update(models.Client).where(col(models.Client.id) == row).values(disabled_at=value))
+    return changed.rowcount == 1

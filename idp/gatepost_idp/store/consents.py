@@ -1,0 +1,84 @@
+"""What people agreed to, and until when it is remembered."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import bindparam
+from sqlmodel import col, delete, select
+
+from gatepost_idp.crypto import random_id
+from gatepost_idp.database import Query, Transaction, insert_query
+from gatepost_idp.models import Consent
+from gatepost_idp.protocol import instant, milliseconds, scope_set, scope_text
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """One remembered consent: what was asked then, and what of it the person left ticked."""
+
+    client_id: str
+    asked: tuple[str, ...]
+    approved: tuple[str, ...]
+    until: datetime
+
+
+_LIVING = Query(
+    select(Consent.client_id, Consent.scope_asked, Consent.scope_approved, Consent.expires_at)
+    .where(
+        col(Consent.account_id) == bindparam("account_id"),
+        col(Consent.client_row) == bindparam("client_row"),
+        col(Consent.redirect_host) == bindparam("redirect_host"),
+        col(Consent.resource) == bindparam("resource"),
+        col(Consent.expires_at) > bindparam("now"),
+    )
+    .order_by(col(Consent.granted_at).desc())
+    .limit(50)
+)
+_DELETE = Query(
+    delete(Consent).where(
+        col(Consent.account_id) == bindparam("account_id"),
+        col(Consent.client_id) == bindparam("client_id"),
+        col(Consent.redirect_host) == bindparam("redirect_host"),
+        col(Consent.resource) == bindparam("resource"),
+    )
+)
+_INSERT = insert_query(Consent)
+
+
+def living(
+    tx: Transaction, account_id: str, client_row: str, redirect_host: str, resource: str, now: datetime
+) -> list[Agreement]:
+    """Agreements of a person with any registration of one kind of client, the newest first."""
+    rows = tx.all(
+        _LIVING,
+        account_id=account_id,
+        client_row=client_row,
+        redirect_host=redirect_host,
+        resource=resource,
+        now=milliseconds(now),
+    )
+    return [Agreement(row[0], scope_set(row[1]), scope_set(row[2]), instant(row[3])) for row in rows]
+
+
+def remember(
+    tx: Transaction, account_id: str, client_row: str, redirect_host: str, resource: str, agreed: Agreement, now: datetime
+) -> None:
+    """Keeps ``agreed`` until its date in place of what was agreed before; a date in the past only forgets."""
+    tx.run(
+        _DELETE, account_id=account_id, client_id=agreed.client_id, redirect_host=redirect_host, resource=resource
+    )
+    if agreed.until <= now:
+        return
+    tx.run(
+        _INSERT,
+        id=random_id(),
+        account_id=account_id,
+        client_id=agreed.client_id,
+        client_row=client_row,
+        redirect_host=redirect_host,
+        resource=resource,
+        scope_asked=scope_text(agreed.asked),
+        scope_approved=scope_text(agreed.approved),
+        granted_at=milliseconds(now),
+        expires_at=milliseconds(agreed.until),
+    )

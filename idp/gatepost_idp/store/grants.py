@@ -1,0 +1,314 @@
+"""Codes, grants and refresh tokens. Single use is one UPDATE with its condition in the WHERE and one row back."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import bindparam
+from sqlmodel import col, select, update
+
+from gatepost_idp.database import Query, Transaction, insert_query
+from gatepost_idp.models import Account, AuthorizationCode, AuthorizationGrant, RefreshToken
+from gatepost_idp.protocol import Refused, milliseconds, scope_set
+from gatepost_idp.store import accounts, audit
+
+WRONG_VERIFIERS = 5
+CONNECTION_LIFE = timedelta(days=365)
+
+
+@dataclass(frozen=True, slots=True)
+class NewCode:
+    """What a code stands for (OAuth 2.1 section 4.1.2)."""
+
+    code_hash: bytes
+    grant_id: str
+    account_id: str
+    client_id: str
+    client_row: str
+    redirect_uri: str
+    code_challenge: str
+    resource: str
+    scope: str
+    nonce: str | None
+    auth_time: datetime
+    trace_id: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What tokens are made from, once a grant was redeemed."""
+
+    grant_id: str
+    account_id: str
+    email: str
+    resource: str
+    approved: tuple[str, ...]
+    held: frozenset[str]
+    auth_time_ms: int
+    nonce: str | None
+    refresh_token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Redemption:
+    """What POST /token asks for with a code."""
+
+    code_hash: bytes
+    client_id: str
+    redirect_uri: str | None
+    resource: str | None
+    proves: Callable[[str], bool]
+    refresh_token: str | None
+    refresh_token_hash: bytes | None
+    refresh_expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """What POST /token asks for with a refresh token; ``successor`` maps a salt to the next token and its hash."""
+
+    token_hash: bytes
+    client_id: str
+    resource: str | None
+    successor: Callable[[bytes], tuple[str, bytes]]
+    expires_at: datetime
+    grace: timedelta
+
+
+_INSERT_CODE = insert_query(AuthorizationCode)
+_INSERT_GRANT = insert_query(AuthorizationGrant)
+_INSERT_REFRESH = insert_query(RefreshToken)
+
+_CODE = Query(
+    select(
+        AuthorizationCode.grant_id,
+        AuthorizationCode.account_id,
+        Account.email,
+        AuthorizationCode.client_id,
+        AuthorizationCode.client_row,
+        AuthorizationCode.redirect_uri,
+        AuthorizationCode.code_challenge,
+        AuthorizationCode.resource,
+        AuthorizationCode.scope,
+        AuthorizationCode.nonce,
+        AuthorizationCode.auth_time,
+        AuthorizationCode.trace_id,
+        AuthorizationCode.expires_at,
+        AuthorizationCode.spent_at,
+        Account.disabled_at,
+    )
+    .join(Account, col(Account.id) == col(AuthorizationCode.account_id))
+    .where(col(AuthorizationCode.code_hash) == bindparam("code_hash"))
+)
+_SPEND_CODE = Query(
+    update(AuthorizationCode)
+    .where(col(AuthorizationCode.code_hash) == bindparam("of"), col(AuthorizationCode.spent_at).is_(None))
+    .values(spent_at=bindparam("now"))
+)
+_COUNT_WRONG_VERIFIER = Query(
+    update(AuthorizationCode)
+    .where(col(AuthorizationCode.code_hash) == bindparam("of"))
+    .values(wrong_verifiers=col(AuthorizationCode.wrong_verifiers) + 1)
+    .returning(col(AuthorizationCode.wrong_verifiers))
+)
+_END_GRANT = Query(
+    update(AuthorizationGrant)
+    .where(col(AuthorizationGrant.id) == bindparam("of"), col(AuthorizationGrant.ended_at).is_(None))
+    .values(ended_at=bindparam("now"), end_reason=bindparam("reason"))
+)
+_REFRESH = Query(
+    select(
+        RefreshToken.grant_id,
+        RefreshToken.expires_at,
+        AuthorizationGrant.account_id,
+        Account.email,
+        AuthorizationGrant.client_id,
+        AuthorizationGrant.resource,
+        AuthorizationGrant.scope,
+        AuthorizationGrant.auth_time,
+        AuthorizationGrant.trace_id,
+        AuthorizationGrant.ends_at,
+        AuthorizationGrant.ended_at,
+        Account.disabled_at,
+    )
+    .join(AuthorizationGrant, col(AuthorizationGrant.id) == col(RefreshToken.grant_id))
+    .join(Account, col(Account.id) == col(AuthorizationGrant.account_id))
+    .where(col(RefreshToken.token_hash) == bindparam("token_hash"))
+)
+_SPEND_REFRESH = Query(
+    update(RefreshToken)
+    .where(col(RefreshToken.token_hash) == bindparam("of"), col(RefreshToken.spent_at).is_(None))
+    .values(spent_at=bindparam("now"), salt=bindparam("new_salt"))
+)
+_SPENT = Query(
+    select(RefreshToken.spent_at, RefreshToken.salt).where(col(RefreshToken.token_hash) == bindparam("token_hash"))
+)
+_USED = Query(
+    update(AuthorizationGrant).where(col(AuthorizationGrant.id) == bindparam("of")).values(used_at=bindparam("now"))
+)
+_ERASE_SALTS = Query(
+    update(RefreshToken)
+    .where(col(RefreshToken.salt).is_not(None), col(RefreshToken.spent_at) < bindparam("before"))
+    .values(salt=None)
+)
+_OWNER = Query(
+    select(RefreshToken.grant_id, AuthorizationGrant.client_id, AuthorizationGrant.account_id)
+    .join(AuthorizationGrant, col(AuthorizationGrant.id) == col(RefreshToken.grant_id))
+    .where(col(RefreshToken.token_hash) == bindparam("token_hash"))
+)
+
+_CODE_REFUSED = "The authorization code is not valid. Start the authorization again."
+_REFRESH_REFUSED = "The refresh token is not valid any more. Start the authorization again."
+_OTHER_RESOURCE = "The resource is not the one that was authorized."
+
+
+def add_code(tx: Transaction, new: NewCode) -> None:
+    """Stores a fresh code."""
+    tx.run(
+        _INSERT_CODE,
+        code_hash=new.code_hash,
+        grant_id=new.grant_id,
+        account_id=new.account_id,
+        client_id=new.client_id,
+        client_row=new.client_row,
+        redirect_uri=new.redirect_uri,
+        code_challenge=new.code_challenge,
+        resource=new.resource,
+        scope=new.scope,
+        nonce=new.nonce,
+        auth_time=milliseconds(new.auth_time),
+        trace_id=new.trace_id,
+        expires_at=milliseconds(new.expires_at),
+        spent_at=None,
+        wrong_verifiers=0,
+    )
+
+
+def redeem_code(tx: Transaction, asked: Redemption, now: datetime) -> Granted | Refused:
+    """Spends a code and starts its grant (OAuth 2.1 section 4.1.3).
+
+    A wrong client or redirect spends nothing. A second redemption that is right in all else ends the grant: the
+    code was in two hands, and nobody can tell whose tokens are the thief's.
+    """
+    now_ms = milliseconds(now)
+    row = tx.one(_CODE, code_hash=asked.code_hash)
+    if row is None:
+        return Refused("invalid_grant", _CODE_REFUSED, "unknown code")
+    grant_id, account_id, email, client_id, client_row, redirect_uri, challenge = row[:7]
+    resource, scope, nonce, auth_time, trace_id, expires_at, spent_at, disabled_at = row[7:]
+    if client_id != asked.client_id:
+        return Refused("invalid_grant", _CODE_REFUSED, "code of another client")
+    if asked.redirect_uri not in (None, redirect_uri):
+        return Refused("invalid_grant", _CODE_REFUSED, "redirect_uri differs from the one at /authorize")
+    if asked.resource not in (None, resource):
+        return Refused("invalid_target", _OTHER_RESOURCE, f"code was issued for {resource}")
+    if not asked.proves(challenge):
+        return _wrong_verifier(tx, asked.code_hash, now_ms)
+    if spent_at is None and (expires_at <= now_ms or disabled_at is not None):
+        return Refused("invalid_grant", _CODE_REFUSED, "expired code, or disabled account")
+    if spent_at is not None or tx.run(_SPEND_CODE, of=asked.code_hash, now=now_ms) != 1:
+        end(tx, grant_id, "code replayed", now)
+        return Refused("invalid_grant", _CODE_REFUSED, "code replayed; its grant is ended")
+    ends_at = milliseconds(now + CONNECTION_LIFE)
+    tx.run(
+        _INSERT_GRANT,
+        id=grant_id,
+        account_id=account_id,
+        client_id=client_id,
+        client_row=client_row,
+        resource=resource,
+        scope=scope,
+        auth_time=auth_time,
+        trace_id=trace_id,
+        created_at=now_ms,
+        used_at=now_ms,
+        ends_at=ends_at,
+        ended_at=None,
+        end_reason="",
+    )
+    if asked.refresh_token_hash is not None:
+        _add_refresh_token(tx, asked.refresh_token_hash, grant_id, min(milliseconds(asked.refresh_expires_at), ends_at))
+    audit.record(
+        tx, "grant.started", now, account_id=account_id, client_id=client_id, grant_id=grant_id, trace_id=trace_id
+    )
+    held = accounts.held_scopes(tx, account_id, resource)
+    return Granted(
+        grant_id, account_id, email, resource, scope_set(scope), held, auth_time, nonce, asked.refresh_token
+    )
+
+
+def _wrong_verifier(tx: Transaction, code_hash: bytes, now_ms: int) -> Refused:
+    """Counts a verifier that does not prove the challenge; the fifth spends the code, so that none can be guessed."""
+    row = tx.one(_COUNT_WRONG_VERIFIER, of=code_hash)
+    if row is not None and row[0] >= WRONG_VERIFIERS:
+        tx.run(_SPEND_CODE, of=code_hash, now=now_ms)
+    return Refused("invalid_grant", _CODE_REFUSED, "code_verifier does not match the code_challenge")
+
+
+def rotate_refresh_token(tx: Transaction, asked: Rotation, now: datetime) -> Granted | Refused:
+    """Spends a refresh token for its one successor (OAuth 2.1 section 4.3.1).
+
+    Its first use draws a salt from which the successor is computed. A repeat within the grace computes the same one,
+    so that a lost answer or two racing processes do no harm and no second branch ever grows; a repeat after it is
+    theft, and ends the family.
+    """
+    now_ms = milliseconds(now)
+    row = tx.one(_REFRESH, token_hash=asked.token_hash)
+    if row is None:
+        return Refused("invalid_grant", _REFRESH_REFUSED, "unknown refresh token")
+    grant_id, expires_at, account_id, email, client_id, resource, scope = row[:7]
+    auth_time, trace_id, ends_at, ended_at, disabled_at = row[7:]
+    if client_id != asked.client_id:
+        return Refused("invalid_grant", _REFRESH_REFUSED, "refresh token of another client")
+    if ended_at is not None or ends_at <= now_ms or expires_at <= now_ms or disabled_at is not None:
+        return Refused("invalid_grant", _REFRESH_REFUSED, "ended or expired grant, or disabled account")
+    if asked.resource not in (None, resource):
+        return Refused("invalid_target", _OTHER_RESOURCE, f"grant is for {resource}")
+    salt = secrets.token_bytes(16)
+    if tx.run(_SPEND_REFRESH, of=asked.token_hash, now=now_ms, new_salt=salt) == 1:
+        token, successor_hash = asked.successor(salt)
+        _add_refresh_token(tx, successor_hash, grant_id, min(milliseconds(asked.expires_at), ends_at))
+        tx.run(_USED, of=grant_id, now=now_ms)
+        audit.record(tx, "grant.refreshed", now, account_id=account_id, client_id=client_id, grant_id=grant_id)
+    else:
+        kept = _kept_salt(tx, asked, now_ms)
+        if kept is None:
+            end(tx, grant_id, "refresh token replayed", now)
+            return Refused("invalid_grant", _REFRESH_REFUSED, "refresh token replayed; its family is ended")
+        token, _ = asked.successor(kept)
+    held = accounts.held_scopes(tx, account_id, resource)
+    return Granted(grant_id, account_id, email, resource, scope_set(scope), held, auth_time, None, token)
+
+
+def _kept_salt(tx: Transaction, asked: Rotation, now_ms: int) -> bytes | None:
+    """The salt of a spent token while its grace runs. Read after the UPDATE, which waited for whoever was first."""
+    row = tx.one(_SPENT, token_hash=asked.token_hash)
+    if row is None or row[0] is None or row[1] is None:
+        return None
+    return bytes(row[1]) if now_ms - row[0] <= asked.grace.total_seconds() * 1000 else None
+
+
+def _add_refresh_token(tx: Transaction, token_hash: bytes, grant_id: str, expires_at_ms: int) -> None:
+    tx.run(
+        _INSERT_REFRESH, token_hash=token_hash, grant_id=grant_id, expires_at=expires_at_ms, spent_at=None, salt=None
+    )
+
+
+def end(tx: Transaction, grant_id: str, reason: str, now: datetime) -> None:
+    """Ends a grant and with it every refresh token of its family."""
+    if tx.run(_END_GRANT, of=grant_id, now=milliseconds(now), reason=reason):
+        audit.record(tx, "grant.ended", now, grant_id=grant_id, detail=reason)
+
+
+def revoke(tx: Transaction, token_hash: bytes, client_id: str, now: datetime) -> None:
+    """Ends the family of a refresh token, if it is this client's (RFC 7009 section 2.1)."""
+    row = tx.one(_OWNER, token_hash=token_hash)
+    if row is not None and row[1] == client_id:
+        end(tx, row[0], "revoked by the client", now)
+
+
+def erase_salts(tx: Transaction, grace: timedelta, now: datetime) -> int:
+    """Erases salts whose grace is over: from then on a successor cannot be computed by anybody."""
+    return tx.run(_ERASE_SALTS, before=milliseconds(now - grace))

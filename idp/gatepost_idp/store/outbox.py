@@ -1,0 +1,142 @@
+"""Mails on their way: claimed by a conditional UPDATE with a lease, done only after the server's 250."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import bindparam
+from sqlmodel import col, select, update
+
+from gatepost_idp import models
+from gatepost_idp.database import Query, Transaction, insert_query
+from gatepost_idp.models import Outbox
+from gatepost_idp.protocol import instant, milliseconds
+from gatepost_idp.store import attempts
+from gatepost_idp.store.attempts import Attempt
+
+LEASE = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A mail that this process may send until its lease ends."""
+
+    id: str
+    attempt_id: str
+    recipient: str
+    message_id: str
+    tries: int
+
+
+_INSERT = insert_query(Outbox)
+_DUE = Query(
+    select(Outbox.id, Outbox.attempt_id, Outbox.recipient, Outbox.message_id, Outbox.tries)
+    .where(
+        col(Outbox.state) == "queued",
+        col(Outbox.next_at) <= bindparam("now"),
+        col(Outbox.lease_until) <= bindparam("now"),
+    )
+    .order_by(col(Outbox.next_at))
+    .limit(20)
+)
+_CLAIM = Query(
+    update(Outbox)
+    .where(
+        col(Outbox.id) == bindparam("of"),
+        col(Outbox.state) == "queued",
+        col(Outbox.lease_until) <= bindparam("now"),
+    )
+    .values(lease_until=bindparam("until"), tries=col(Outbox.tries) + 1)
+)
+_CLOSE = Query(
+    update(Outbox)
+    .where(col(Outbox.id) == bindparam("of"))
+    .values(state=bindparam("into"), answer=bindparam("said"), lease_until=0)
+)
+_POSTPONE = Query(
+    update(Outbox)
+    .where(col(Outbox.id) == bindparam("of"))
+    .values(next_at=bindparam("at"), answer=bindparam("said"), lease_until=0)
+)
+
+
+def add(tx: Transaction, letter_id: str, attempt_id: str, recipient: str, message_id: str, now: datetime) -> None:
+    """Queues a mail in the transaction of what it is about."""
+    now_ms = milliseconds(now)
+    tx.run(
+        _INSERT,
+        id=letter_id,
+        attempt_id=attempt_id,
+        recipient=recipient,
+        message_id=message_id,
+        state="queued",
+        tries=0,
+        next_at=now_ms,
+        lease_until=0,
+        created_at=now_ms,
+        answer="",
+    )
+
+
+def claim(tx: Transaction, now: datetime) -> list[Letter]:
+    """The mails that are due; each belongs to one process until its lease ends, so a killed one loses nothing."""
+    now_ms = milliseconds(now)
+    due = [Letter(*row) for row in tx.all(_DUE, now=now_ms)]
+    until = milliseconds(now + LEASE)
+    return [letter for letter in due if tx.run(_CLAIM, of=letter.id, now=now_ms, until=until) == 1]
+
+
+_NEWEST = Query(
+    select(Outbox.id, Outbox.attempt_id, Outbox.recipient, Outbox.message_id, Outbox.tries)
+    .where(col(Outbox.attempt_id) == bindparam("attempt_id"))
+    .order_by(col(Outbox.created_at).desc())
+    .limit(1)
+)
+
+
+def newest(tx: Transaction, attempt_id: str) -> Letter | None:
+    """The last mail of an attempt; None where none was ever written."""
+    row = tx.one(_NEWEST, attempt_id=attempt_id)
+    return Letter(*row) if row else None
+
+
+def close(tx: Transaction, letter_id: str, into: str, answer: str) -> None:
+    """``sent`` after the server's 250, ``failed`` after a final refusal."""
+    tx.run(_CLOSE, of=letter_id, into=into, said=answer[:200])
+
+
+def postpone(tx: Transaction, letter_id: str, at: datetime, answer: str) -> None:
+    """Tries again at ``at``."""
+    tx.run(_POSTPONE, of=letter_id, at=milliseconds(at), said=answer[:200])
+
+
+_OCCASION = Query(
+    select(models.Client.name, models.AuthorizationRequest.redirect_uri, models.AuthorizationRequest.resource,
+           models.AuthorizationRequest.expires_at)
+    .join(models.Client, col(models.Client.id) == col(models.AuthorizationRequest.client_row))
+    .where(col(models.AuthorizationRequest.id) == bindparam("request_id"))
+)  # fmt: skip  # one query
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """What a sign-in mail is about."""
+
+    attempt: Attempt
+    client_name: str
+    redirect_uri: str
+    resource: str
+    request_expires_at: datetime
+
+
+def occasion(tx: Transaction, attempt_id: str) -> Occasion | None:
+    """The attempt behind a mail and who asks; None where either was purged."""
+    attempt = attempts.find(tx, attempt_id)
+    row = tx.one(_OCCASION, request_id=attempt.request_id) if attempt else None
+    if attempt is None or row is None:
+        return None
+    return Occasion(attempt, row[0], row[1], row[2], instant(row[3]))
+
+
+def any_due(tx: Transaction, now: datetime) -> bool:
+    """Whether a claim would find something."""
+    return bool(tx.all(_DUE, now=milliseconds(now)))

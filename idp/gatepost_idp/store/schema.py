@@ -1,0 +1,52 @@
+"""The database's schema: is it the one that this version wants, and bringing it there (Alembic)."""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, inspect, text
+
+from gatepost_idp.models import SCHEMA
+
+_MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+_LOCK = 4_757_373_737  # an advisory lock of PostgreSQL: fifty processes that start at once migrate one after another
+
+
+class WrongSchema(Exception):
+    """The database is not at this version's schema; the message says what to run."""
+
+
+def check(engine: Engine) -> None:
+    """Raises WrongSchema unless the database is at this version's schema."""
+    with engine.connect() as connection:
+        found = _version(connection)
+    if found != SCHEMA:
+        is_at = f"is at {found}" if found else "is empty"
+        raise WrongSchema(f"DATABASE_URL: the database {is_at}, this version wants {SCHEMA}; run: gatepost db upgrade")
+
+
+def upgrade(engine: Engine) -> str:
+    """Brings the database to this version's schema, under a lock; answers the version it was at."""
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        before = _version(connection)
+        if before != SCHEMA:
+            _run(connection)
+    return before
+
+
+def _run(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 (a quarter of a second that only migrations need)
+    from alembic.config import Config  # noqa: PLC0415 (as above)
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _version(connection: Connection) -> str:
+    if not inspect(connection).has_table("alembic_version"):
+        return ""
+    found: Any = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return str(found or "")

@@ -1,0 +1,95 @@
+"""Access tokens (RFC 9068), id tokens (OIDC Core), codes and refresh tokens: made here and nowhere else."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from joserfc import jwt
+
+from gatepost_idp import crypto
+from gatepost_idp.crypto import SecretKeys
+from gatepost_idp.keys import Keys
+from gatepost_idp.protocol import OIDC_SCOPES, scope_text
+from gatepost_idp.store.attempts import Attempt
+from gatepost_idp.store.clients import Client
+from gatepost_idp.store.grants import Granted
+
+CODE_PREFIX = "gp_ac_"
+REFRESH_PREFIX = "gp_rt_"
+CODE_LIFE = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Scopes:
+    """What a token may do: ``granted`` is approved and held; ``open`` is what the person holds besides."""
+
+    granted: tuple[str, ...]
+    open: tuple[str, ...]
+
+
+def scopes_of(granted: Granted, asked: tuple[str, ...] | None) -> Scopes:
+    """Approved ∩ held, narrowed to ``asked`` for this one token (RFC 6749 section 6)."""
+    names = tuple(s for s in granted.approved if s in granted.held or s in OIDC_SCOPES)
+    if asked is not None:
+        names = tuple(s for s in names if s in asked)
+    return Scopes(granted=names, open=tuple(sorted(granted.held.difference(names))))
+
+
+def access_token(
+    keys: Keys, issuer: str, granted: Granted, scopes: Scopes, client: Client, now: datetime, life: timedelta
+) -> str:
+    """A JWT of type ``at+jwt`` (RFC 9068 section 2). ``entitlements`` are scopes that step-up could add."""
+    key = keys.signing()
+    claims = {
+        "iss": issuer,
+        "sub": granted.account_id,
+        "aud": granted.resource,
+        "exp": int((now + life).timestamp()),
+        "iat": int(now.timestamp()),
+        "jti": crypto.random_id(12),
+        "client_id": client.id,
+        "client_name": client.name,
+        "scope": scope_text(scopes.granted),
+        "entitlements": list(scopes.open),
+        "email": granted.email,
+        "auth_time": granted.auth_time_ms // 1000,
+    }
+    return jwt.encode({"typ": "at+jwt", "alg": key.algorithm, "kid": key.kid}, claims, key.private, [key.algorithm])
+
+
+def id_token(keys: Keys, issuer: str, granted: Granted, client: Client, now: datetime, life: timedelta) -> str:
+    """Who signed in, for the client itself (OIDC Core section 2)."""
+    key = keys.signing()
+    claims = {
+        "iss": issuer,
+        "sub": granted.account_id,
+        "aud": client.id,
+        "exp": int((now + life).timestamp()),
+        "iat": int(now.timestamp()),
+        "auth_time": granted.auth_time_ms // 1000,
+    }
+    if granted.nonce is not None:
+        claims["nonce"] = granted.nonce
+    if "email" in granted.approved:
+        claims |= {"email": granted.email, "email_verified": True}
+    return jwt.encode({"typ": "JWT", "alg": key.algorithm, "kid": key.kid}, claims, key.private, [key.algorithm])
+
+
+def successor(refresh_key: bytes, token: str, salt: bytes) -> tuple[str, bytes]:
+    """The one refresh token that follows ``token``, and its hash: the same for each repeat with this salt."""
+    following = REFRESH_PREFIX + crypto.base64url(crypto.keyed_digest(refresh_key, token.encode(), salt))
+    return following, crypto.token_hash(following)
+
+
+def link_token(secret_keys: SecretKeys, attempt: Attempt) -> str:
+    """What the mailed link carries: the attempt's id and a MAC that only its seed and SECRET_KEY can make."""
+    return f"{attempt.id}.{crypto.base64url(_attempt_mac(secret_keys, 'sign-in link', attempt))}"
+
+
+def sign_in_code(secret_keys: SecretKeys, attempt: Attempt) -> str:
+    """The eight digits of the same mail; nothing at rest alone can tell them."""
+    number = int.from_bytes(_attempt_mac(secret_keys, "sign-in code", attempt)[:8], "big") % 10**8
+    return f"{number:08d}"
+
+
+def _attempt_mac(secret_keys: SecretKeys, purpose: str, attempt: Attempt) -> bytes:
+    return crypto.keyed_digest(secret_keys.derived(purpose, attempt.key_id), attempt.id.encode(), attempt.seed)

@@ -1,0 +1,82 @@
+"""Who stands at a door: the browser behind a request, its session, where it comes from, and whether a form is ours."""
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gatepost_idp import crypto
+from gatepost_idp.errors import PageProblem
+from gatepost_idp.limits import Callers
+from gatepost_idp.sessions import Cookies
+
+_BROWSERS = (("Edg", "Edge"), ("OPR", "Opera"), ("Firefox", "Firefox"), ("CriOS", "Chrome"), ("FxiOS", "Firefox"),
+             ("Chrome", "Chrome"), ("Safari", "Safari"))  # fmt: skip  # first match wins: most claim to be several
+_SYSTEMS = (("iPhone", "iPhone"), ("iPad", "iPad"), ("Android", "Android"), ("Windows", "Windows"),
+            ("CrOS", "ChromeOS"), ("Mac OS X", "macOS"), ("Linux", "Linux"))  # fmt: skip  # as above
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """A browser: ``browser`` is its cookie's value, None where cookies are missing."""
+
+    browser: str | None
+    session_hash: bytes | None
+    label: str
+    network: str
+
+    @property
+    def browser_hash(self) -> bytes:
+        """What requests and attempts are bound to; matches nothing where there is no cookie."""
+        return crypto.token_hash(self.browser) if self.browser else b""
+
+
+class Visitors:
+    """Reads visitors off requests and writes their cookies."""
+
+    def __init__(self, cookies: Cookies, callers: Callers) -> None:
+        self.cookies = cookies
+        self._callers = callers
+
+    def of(self, request: Request) -> Visitor:
+        """The visitor of a request."""
+        return Visitor(
+            browser=self.cookies.browser(request.cookies),
+            session_hash=self.cookies.session_hash(request.cookies),
+            label=browser_label(request.headers.get("user-agent", "")),
+            network=self._callers.network(request),
+        )
+
+    def of_own_form(self, request: Request, csrf: str) -> Visitor:
+        """The visitor of a POST; raises PageProblem, and nothing is done, where the form is not ours."""
+        visitor = self.of(request)
+        headers = request.headers
+        own = self.cookies.is_own_form(csrf, visitor.browser, headers.get("origin"), headers.get("sec-fetch-site"))
+        if not own:
+            raise PageProblem(
+                "This form is too old, or came from elsewhere",
+                "Nothing was done with it.",
+                "Either your browser keeps no cookies for this site, or the page was open for very long.",
+                "Go back to your app and connect again.",
+                hint="Behind a proxy, OAUTH_ISSUER must be the address in the browser's address bar.",
+                status=403,
+                reason=f"foreign form: origin={headers.get('origin')!r}",
+            )
+        return visitor
+
+    def csrf(self, visitor: Visitor) -> str:
+        """The token for this visitor's forms."""
+        return self.cookies.csrf(visitor.browser or "")
+
+    def keep(self, response: Response, visitor: Visitor) -> Response:
+        """Keeps the browser's cookie for another 30 minutes."""
+        if visitor.browser:
+            response.headers.append("set-cookie", self.cookies.browser_header(visitor.browser))
+        return response
+
+
+def browser_label(user_agent: str) -> str:
+    """Such as ``Firefox on Linux``, for the person who reads the mail."""
+    browser = next((name for mark, name in _BROWSERS if mark in user_agent), "A browser")
+    system = next((name for mark, name in _SYSTEMS if mark in user_agent), "")
+    return f"{browser} on {system}" if system else browser

@@ -1,0 +1,29 @@
+"""The resource server: MCP tools over streamable HTTP, shown and callable by the scopes of a token.
+
+It shares nothing with the authorization server but the wire (RFC 8414 metadata, JWKS, RFC 9068 tokens), so
+either can be replaced. A request walks down this list:
+
+    serving       sockets, uvicorn, workers, a graceful stop; ``python -m gatepost_resource`` starts it
+    app           the only place where the parts meet
+    logs          the log, and one line for each request
+    hosts         which Host is answered: 421
+    origins       which Origin may call, and CORS: 403
+    metadata      RFC 9728
+    page          what a browser sees at the MCP URL
+    challenge     who calls: 401, 503; the one writer of refusals
+    stepup        what the call needs: 403 insufficient_scope
+    mcp_server    MCP itself, in both eras: the filtered list, the checked call
+    demo          what the demo's tools do
+
+and all of that stands on this:
+
+    tools         the one table, tool to scope
+    verifier      a bearer becomes an access token, remembered until it expires
+    access_token  what the header and the claims of one must look like
+    jwks          the issuer's keys, fetched within bounds
+    catalogue     the scopes of this resource
+    settings      the environment, checked
+    addresses     the caller's address behind proxies
+    errors        every refusal an HTTP answer can carry
+    urls          what can be read off a URL
+"""

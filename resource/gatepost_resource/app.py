@@ -1,0 +1,168 @@
+"""The only place where the parts meet: settings in, an ASGI application out."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from urllib.parse import urlsplit
+
+import structlog
+from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
+from mcp.server.transport_security import RequestBodyLimitMiddleware
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from gatepost_resource import catalogue as catalogues
+from gatepost_resource import logs
+from gatepost_resource import settings as configuration
+from gatepost_resource.access_token import Identifiers
+from gatepost_resource.addresses import Proxies
+from gatepost_resource.catalogue import Catalogue
+from gatepost_resource.challenge import Challenge
+from gatepost_resource.demo import DemoTools, Facts
+from gatepost_resource.hosts import HostRule
+from gatepost_resource.jwks import REFRESH_SECONDS, IssuerKeys
+from gatepost_resource.mcp_server import ScopedServer, build_server, current_caller, streamable_http
+from gatepost_resource.metadata import ROOT_PATH, ProtectedResourceMetadata, metadata_url
+from gatepost_resource.origins import OriginRule
+from gatepost_resource.page import ConnectPage, PageForBrowsers
+from gatepost_resource.settings import Settings
+from gatepost_resource.stepup import StepUp
+from gatepost_resource.tools import DEMO
+from gatepost_resource.verifier import Verifier
+
+log = structlog.get_logger("gatepost_resource")
+
+MAX_BODY_BYTES = 512 * 1024
+
+
+def build_app(
+    settings: Settings,
+    *,
+    clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
+    refresh_seconds: float = REFRESH_SECONDS,
+) -> Starlette:
+    """The resource server as one ASGI application; raises SettingsError for a wrong catalogue.
+
+    ``clock``: seconds since the epoch. ``monotonic``: seconds from any origin, for the pause between two
+    fetches. ``refresh_seconds``: how old the issuer's keys may grow.
+    """
+    catalogue = catalogues.load(settings.catalogue, settings.mcp_resource_url)
+    _warn(settings, catalogue)
+    keys = IssuerKeys(settings.oauth_issuer, monotonic)
+    verifier = Verifier(Identifiers(settings.oauth_issuer, settings.mcp_resource_url), keys, clock)
+    server = build_server(settings.service_name, DEMO, _demo_tools(settings, clock))
+    page = ConnectPage(settings, catalogue)
+    endpoint = _endpoint(settings, catalogue, server, verifier, page)
+    app = Starlette(
+        routes=[
+            *_probes(keys),
+            *_documents(settings, catalogue),
+            *_endpoints(settings, endpoint),
+            Route("/", page.answer),
+        ],
+        middleware=_middleware(settings),
+        lifespan=lambda _: _lifespan(server, keys, refresh_seconds),
+    )
+    # A redirect would carry the caller's Host, and clients lose their POST to it.
+    app.router.redirect_slashes = False
+    return app
+
+
+def from_environment() -> Starlette:
+    """The application of a worker process, which reads the environment itself; raises SettingsError."""
+    settings = configuration.load()
+    logs.configure(settings.log_style, settings.log_level)
+    return build_app(settings)
+
+
+def _warn(settings: Settings, catalogue: Catalogue) -> None:
+    for scope in sorted(DEMO.scopes.difference(catalogue.all_scopes)):
+        log.warning("scope_not_in_catalogue", scope=scope, setting="CATALOGUE", hint="nobody can be given it")
+    hint = "only JWTs are taken: INTROSPECTION_CLIENT_ID and INTROSPECTION_CLIENT_SECRET are not set"
+    if settings.introspection_client_id is not None:
+        hint = "only JWTs are taken: this release does not introspect opaque tokens yet"
+    log.info("jwt_only", hint=hint)
+
+
+def _demo_tools(settings: Settings, clock: Callable[[], float]) -> DemoTools:
+    facts = Facts(
+        service_name=settings.service_name,
+        issuer=settings.oauth_issuer,
+        resource=settings.mcp_resource_url,
+        access_page=settings.access_page,
+        support_email=settings.support_email,
+    )
+    return DemoTools(facts, DEMO, clock, current_caller)
+
+
+def _endpoint(
+    settings: Settings, catalogue: Catalogue, server: ScopedServer, verifier: Verifier, page: ConnectPage
+) -> ASGIApp:
+    """What stands in front of MCP, from the inside out."""
+    app: ASGIApp = StepUp(streamable_http(server, MAX_BODY_BYTES), DEMO, catalogue)
+    app = AuthContextMiddleware(app)
+    app = RequestBodyLimitMiddleware(app, MAX_BODY_BYTES)  # behind the challenge: strangers fill no memory
+    app = Challenge(app, verifier, metadata_url(settings.mcp_resource_url), catalogue.new_account_scopes)
+    app = PageForBrowsers(app, page)
+    return OriginRule(app, settings.mcp_resource_url, settings.allowed_origins)
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    """What every request passes, from the outside in."""
+    return [
+        Middleware(logs.RequestLog, proxies=Proxies(settings.trusted_proxies)),
+        Middleware(
+            HostRule,
+            resource_url=settings.mcp_resource_url,
+            bound=settings.resource_host,
+            allowed=settings.allowed_hosts,
+        ),
+    ]
+
+
+def _public_path(settings: Settings) -> str:
+    return urlsplit(settings.mcp_resource_url).path.rstrip("/")
+
+
+def _endpoints(settings: Settings, endpoint: ASGIApp) -> list[Route]:
+    public = _public_path(settings)
+    # /mcp as well, for a proxy that strips the path it publishes; each with and without a slash at the end.
+    paths = dict.fromkeys([public, f"{public}/", "/mcp", "/mcp/"])
+    return [Route(path, endpoint) for path in paths if path]
+
+
+def _documents(settings: Settings, catalogue: Catalogue) -> list[Route]:
+    public = _public_path(settings)
+    metadata = ProtectedResourceMetadata(settings, catalogue)
+    paths = dict.fromkeys([ROOT_PATH, f"{ROOT_PATH}{public}", f"{ROOT_PATH}{public}/"])
+    return [Route(path, metadata.answer, methods=["GET", "OPTIONS"]) for path in paths]
+
+
+def _probes(keys: IssuerKeys) -> list[Route]:
+    async def healthz(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(request: Request) -> Response:
+        if keys.ready:
+            return PlainTextResponse("ready\n")
+        return PlainTextResponse("not ready\n", status_code=503)
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz)]
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(server: ScopedServer, keys: IssuerKeys, refresh_seconds: float) -> AsyncIterator[None]:
+    async with server.session_manager.run():
+        refreshing = asyncio.create_task(keys.keep_fresh(refresh_seconds))
+        try:
+            yield
+        finally:
+            refreshing.cancel()
+            await asyncio.wait([refreshing])
+            await keys.aclose()

@@ -1,0 +1,87 @@
+"""Who calls: the bearer token in front of MCP, and the one place that writes refusals (RFC 6750, 9728)."""
+
+import json
+import re
+from collections.abc import Sequence
+
+import structlog
+from starlette.authentication import AuthCredentials
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gatepost_resource import errors
+from gatepost_resource.errors import InsufficientScope, KeysUnavailable, Refusal
+from gatepost_resource.mcp_server import Caller
+from gatepost_resource.verifier import Verifier
+
+log = structlog.get_logger("gatepost_resource.challenge")
+
+RETRY_AFTER_SECONDS = "2"
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # b64token of RFC 6750, section 2.1
+
+
+class Challenge:
+    """Lets a request through with its caller, or answers why not.
+
+    The SDK's own middleware names no ``scope`` in its 401, folds every failure into one, and cuts off at
+    ``exp`` without leeway; so the header is read here, and the SDK's classes carry the outcome on.
+    """
+
+    def __init__(self, app: ASGIApp, verifier: Verifier, metadata_url: str, scopes: Sequence[str]) -> None:
+        """``scopes``: what a client is told to ask for at its first connect."""
+        self._app = app
+        self._verifier = verifier
+        self._metadata_url = metadata_url
+        self._scopes = tuple(scopes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request to the MCP endpoint; every Refusal from here inwards ends here."""
+        try:
+            token = await self._verifier.verify(read_bearer(Headers(scope=scope)))
+            scope["user"] = Caller(token)
+            scope["auth"] = AuthCredentials(token.scopes)
+            await self._app(scope, receive, send)
+        except Refusal as refusal:
+            level = "warning" if isinstance(refusal, KeysUnavailable) else "info"
+            getattr(log, level)("refused", status=refusal.status, error=refusal.error, reason=refusal.reason)
+            await self._answer(refusal)(scope, receive, send)
+
+    def _answer(self, refusal: Refusal) -> Response:
+        headers = {"Cache-Control": "no-store"}
+        if refusal.status == KeysUnavailable.status:
+            headers["Retry-After"] = RETRY_AFTER_SECONDS
+        else:
+            headers["WWW-Authenticate"] = self._header(refusal)
+        body = {"error": refusal.error, "error_description": refusal.description}
+        if refusal.error is None:
+            body = {"message": "This server needs an access token; WWW-Authenticate says where to get one."}
+        return Response(json.dumps(body), refusal.status, headers, media_type="application/json")
+
+    def _header(self, refusal: Refusal) -> str:
+        scopes = refusal.scopes if isinstance(refusal, InsufficientScope) else self._scopes
+        parameters = {
+            "error": refusal.error,
+            "error_description": refusal.description if refusal.error else None,
+            "resource_metadata": self._metadata_url,
+            "scope": " ".join(scopes),
+        }
+        return "Bearer " + ", ".join(f'{name}="{value}"' for name, value in parameters.items() if value)
+
+
+def read_bearer(headers: Headers) -> str:
+    """The token of the Authorization header; a query or a body is never looked at (RFC 6750, section 5.3).
+
+    Raises NoToken when there is none, InvalidRequest when there are several, InvalidToken when it is none.
+    """
+    found = headers.getlist("authorization")
+    if not found:
+        raise errors.NoToken("no Authorization header")
+    if len(found) > 1:
+        raise errors.InvalidRequest("several Authorization headers")
+    scheme, _, token = found[0].partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise errors.NoToken("Authorization is not a bearer")
+    if not _TOKEN.fullmatch(token.strip()):
+        raise errors.InvalidToken("the bearer has characters that no token has")
+    return token.strip()

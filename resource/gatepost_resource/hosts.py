@@ -1,0 +1,62 @@
+"""Which Host is answered: any other is a name somebody pointed here (DNS rebinding), or a wrong setting."""
+
+from collections.abc import Sequence
+
+import structlog
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gatepost_resource.urls import hostname, is_loopback
+
+log = structlog.get_logger("gatepost_resource.hosts")
+
+# Probes of an orchestrator come to whatever address the container has today.
+EXCEPTED = ("/healthz", "/readyz")
+MISDIRECTED = 421  # RFC 9110, section 15.5.20
+
+PLAIN_WORDS = (
+    "This server does not answer under the host name in your request.\n"
+    "Check the address. If you run this server: its log says which setting to look at.\n"
+)
+
+
+class HostRule:
+    """Answers the public host, loopback, the bind addresses and ALLOWED_HOSTS; refuses the rest with 421."""
+
+    def __init__(self, app: ASGIApp, resource_url: str, bound: Sequence[str], allowed: Sequence[str]) -> None:
+        """``allowed``: host names with or without a port; without one, any port will do."""
+        self._app = app
+        self._resource_url = resource_url
+        self._names = {hostname(resource_url), *(name.strip("[]").lower() for name in bound)}
+        self._allowed = frozenset(allowed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes on what may be answered."""
+        if scope["type"] != "http" or scope["path"] in EXCEPTED:
+            await self._app(scope, receive, send)
+            return
+        hosts = Headers(scope=scope).getlist("host")
+        if len(hosts) == 1 and self.answers(hosts[0]):
+            await self._app(scope, receive, send)
+            return
+        self._explain(", ".join(hosts))
+        await PlainTextResponse(PLAIN_WORDS, status_code=MISDIRECTED)(scope, receive, send)
+
+    def answers(self, host: str) -> bool:
+        """Whether a Host header's value, port included or not, is one of ours."""
+        lowered = host.lower()
+        name, colon, port = lowered.rpartition(":")
+        bare = name if colon and port.isdecimal() else lowered
+        if not self._allowed.isdisjoint((lowered, bare)):
+            return True
+        unbracketed = bare.removeprefix("[").removesuffix("]")
+        return unbracketed in self._names or is_loopback(unbracketed)
+
+    def _explain(self, host: str) -> None:
+        log.warning(
+            "host_refused",
+            host=host[:200],
+            hint=f"MCP_RESOURCE_URL is {self._resource_url}: is that the URL people type?"
+            " Only if a proxy rewrites Host on the way: add what it sends to ALLOWED_HOSTS",
+        )

@@ -1,0 +1,190 @@
+"""The issuer's signing keys: found by its metadata (RFC 8414), fetched within bounds, kept while away."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import structlog
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey
+
+from gatepost_resource.errors import KeysUnavailable
+from gatepost_resource.urls import hostname, is_loopback, origin, well_known
+
+log = structlog.get_logger("gatepost_resource.jwks")
+
+REFRESH_SECONDS = 300.0
+RETRY_SECONDS = 5.0
+UNKNOWN_KEY_SECONDS = 10.0
+NO_KEYS_SECONDS = 0.5
+FETCH_SECONDS = 5.0
+MAX_DOCUMENT_BYTES = 64 * 1024
+
+
+class BadDocument(ValueError):
+    """The issuer answered with something that cannot be trusted or used; the text says what."""
+
+
+class IssuerKeys:
+    """The ES256 keys of one issuer by ``kid``.
+
+    Two things fetch: ``keep_fresh`` by the clock, and a token whose key is not known. The second is what a
+    stranger can cause, so it happens once in UNKNOWN_KEY_SECONDS and never twice at a time. A fetch that
+    fails changes nothing: the keys of the last good one go on.
+    """
+
+    def __init__(self, issuer: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """``monotonic``: seconds, from any origin."""
+        self._issuer = issuer
+        self._monotonic = monotonic
+        self._keys: dict[str, ECKey] = {}
+        self._failure: str | None = "they have not been fetched yet"
+        self._asked_at = float("-inf")
+        self._fetching: asyncio.Task[None] | None = None
+        self._jwks_uri: str | None = None
+        self._client = httpx2.AsyncClient(
+            timeout=FETCH_SECONDS,
+            follow_redirects=False,  # the issuer is who it says it is, at the address that was configured
+            trust_env=not is_loopback(hostname(issuer)),
+            headers={"accept": "application/json", "accept-encoding": "identity"},
+        )
+
+    @property
+    def ready(self) -> bool:
+        """Whether the keys were fetched at least once."""
+        return bool(self._keys)
+
+    def holds(self, kid: str, key: ECKey) -> bool:
+        """Whether the issuer still publishes this very key under this id."""
+        return self._keys.get(kid) is key
+
+    async def find(self, kid: str) -> ECKey | None:
+        """The key of that id, or None when the issuer has none such.
+
+        Raises KeysUnavailable when the key is not known and the last attempt to ask for it failed.
+        """
+        if kid not in self._keys and self._may_ask():
+            await self.refresh()
+        key = self._keys.get(kid)
+        if key is None and self._failure is not None:
+            raise KeysUnavailable(f"no key {kid[:64]!r}: {self._failure}")
+        return key
+
+    def _may_ask(self) -> bool:
+        if self._fetching is not None:
+            return True  # joins the fetch under way, which costs the issuer nothing
+        pause = UNKNOWN_KEY_SECONDS if self._keys else NO_KEYS_SECONDS
+        now = self._monotonic()
+        if now - self._asked_at < pause:
+            return False
+        self._asked_at = now
+        return True
+
+    async def refresh(self) -> None:
+        """Fetches the keys, or waits for the fetch under way; a failure is logged and kept, not raised."""
+        if self._fetching is None:
+            self._fetching = asyncio.create_task(self._fetch())
+        # Shielded: the caller that goes away must not take the fetch of all the others with it.
+        await asyncio.shield(self._fetching)
+
+    async def keep_fresh(self, seconds: float = REFRESH_SECONDS) -> None:
+        """Fetches at once and then every so many seconds, sooner after a failure, until cancelled."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(seconds if self._failure is None else min(seconds, RETRY_SECONDS))
+
+    async def aclose(self) -> None:
+        """Ends a fetch under way and closes the connections."""
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.wait([self._fetching])
+        await self._client.aclose()
+
+    async def _fetch(self) -> None:
+        try:
+            async with asyncio.timeout(FETCH_SECONDS):
+                found = await self._download()
+        except Exception as problem:  # noqa: BLE001 - the network's edge: whatever happens, old keys go on
+            self._failed(str(problem) or type(problem).__name__)
+        else:
+            self._replace(found)
+        finally:
+            self._fetching = None
+
+    def _failed(self, failure: str) -> None:
+        if failure != self._failure:
+            log.warning("keys_not_fetched", issuer=self._issuer, reason=failure, setting="OAUTH_ISSUER")
+        self._failure = failure
+        self._jwks_uri = None  # it may have moved: ask the metadata again
+
+    def _replace(self, found: dict[str, ECKey]) -> None:
+        if found.keys() != self._keys.keys():
+            log.info("keys_fetched", issuer=self._issuer, kids=sorted(found))
+        # An unchanged key stays the same object, by which the verifier knows its cached tokens.
+        known = self._keys
+        self._keys = {kid: known[kid] if known.get(kid) == key else key for kid, key in found.items()}
+        self._failure = None
+
+    async def _download(self) -> dict[str, ECKey]:
+        if self._jwks_uri is None:
+            self._jwks_uri = await self._discover()
+        document = await self._get(self._jwks_uri)
+        entries = document.get("keys")
+        keys = read_keys(entries if isinstance(entries, list) else [])
+        if not keys:
+            raise BadDocument(f"{self._jwks_uri} has no ES256 key with a kid")
+        return keys
+
+    async def _discover(self) -> str:
+        url = well_known(self._issuer, "oauth-authorization-server")
+        metadata = await self._get(url)
+        if metadata.get("issuer") != self._issuer:
+            # RFC 8414, section 3.3: otherwise one issuer could speak for another (mix-up).
+            raise BadDocument(f"the issuer in {url} is not OAUTH_ISSUER, byte for byte")
+        uri = metadata.get("jwks_uri")
+        if not isinstance(uri, str) or origin(uri) != origin(self._issuer):
+            raise BadDocument(f"the jwks_uri in {url} is not at the issuer's own origin")
+        return uri
+
+    async def _get(self, url: str) -> dict[str, Any]:
+        body = b""
+        async with self._client.stream("GET", url) as response:
+            if response.status_code != httpx2.codes.OK or "content-encoding" in response.headers:
+                raise BadDocument(f"{url} answered {response.status_code}, not a plain 200")
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > MAX_DOCUMENT_BYTES:
+                    raise BadDocument(f"{url} is larger than {MAX_DOCUMENT_BYTES} bytes")
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError):
+            raise BadDocument(f"{url} is not JSON") from None
+        if not isinstance(document, dict):
+            raise BadDocument(f"{url} is not a JSON object")
+        return document
+
+
+def read_keys(entries: list[Any]) -> dict[str, ECKey]:
+    """The keys of a JWKS that verify ES256; others (RS256, encryption) are not ours to judge."""
+    keys = {}
+    for entry in entries:
+        if not isinstance(entry, dict) or entry.get("kty") != "EC" or entry.get("crv") != "P-256":
+            continue
+        if entry.get("use", "sig") != "sig" or entry.get("alg", "ES256") != "ES256":
+            continue
+        kid = entry.get("kid")
+        if isinstance(kid, str) and kid and (key := _import(entry)) is not None:
+            keys[kid] = key
+    return keys
+
+
+def _import(entry: dict[str, Any]) -> ECKey | None:
+    public = {name: value for name, value in entry.items() if name in ("kty", "crv", "x", "y", "kid")}
+    try:
+        return ECKey.import_key(public)  # checks that the point lies on the curve
+    except (JoseError, ValueError, TypeError, KeyError):
+        log.warning("key_not_usable", kid=str(entry.get("kid"))[:64])
+        return None

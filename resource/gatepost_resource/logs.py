@@ -1,0 +1,93 @@
+"""The log: one form for all the process says, a line for each request; never a query, a cookie or a token."""
+
+import logging
+import secrets
+import sys
+import time
+from typing import Literal
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gatepost_resource.addresses import Proxies
+from gatepost_resource.mcp_server import Caller
+
+log = structlog.get_logger("gatepost_resource.requests")
+
+MAX_LOGGED_CHARACTERS = 200
+# At INFO and below these write arguments, addresses with their queries, and a line for each message.
+NOISY = ("mcp", "httpx2", "httpcore2", "uvicorn", "asyncio")
+QUIET_PATHS = ("/healthz", "/readyz")
+
+
+def configure(style: Literal["text", "json"], level: str) -> None:
+    """Sends structlog and the standard library to standard error in one form.
+
+    Call it before the MCP server is built: the SDK puts a handler of its own on a root logger that has none.
+    """
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    if style == "text":
+        last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    else:
+        shared.append(structlog.processors.dict_tracebacks)
+    formatter = structlog.stdlib.ProcessorFormatter
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, formatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    written = [formatter.remove_processors_meta, last]
+    handler.setFormatter(formatter(foreign_pre_chain=shared, processors=written))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class RequestLog:
+    """Writes one line when an answer is complete, under an id that the answer carries as ``X-Request-Id``."""
+
+    def __init__(self, app: ASGIApp, proxies: Proxies) -> None:
+        """``proxies``: whose word on the caller's address counts."""
+        self._app = app
+        self._proxies = proxies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves the request and logs it, whatever became of it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, request_id, status = time.perf_counter(), secrets.token_hex(8), 500
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = int(message["status"])
+                named = (b"x-request-id", request_id.encode())
+                message = {**message, "headers": [*message["headers"], named]}
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        finally:
+            self._write(scope, status, request_id, (time.perf_counter() - started) * 1000)
+
+    def _write(self, scope: Scope, status: int, request_id: str, milliseconds: float) -> None:
+        if scope["path"] in QUIET_PATHS:
+            return
+        user = scope.get("user")
+        log.info(
+            "request",
+            method=scope["method"][:16],
+            path=scope["path"][:MAX_LOGGED_CHARACTERS],
+            status=status,
+            ms=round(milliseconds, 1),
+            address=self._proxies.caller(scope),
+            client_id=user.token.client_id if isinstance(user, Caller) else None,
+            request_id=request_id,
+        )

@@ -1,0 +1,115 @@
+"""MCP itself, in both protocol eras: the SDK's server, whose list and calls go by the caller's scopes."""
+
+from typing import Any
+
+from mcp.server.auth.middleware.auth_context import auth_context_var
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from mcp.server.caching import CacheHint
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.transport_security import TransportSecuritySettings
+from mcp_types import CallToolResult, InputRequiredResult, Tool, ToolAnnotations
+from starlette.types import ASGIApp
+
+from gatepost_resource.access_token import BearerToken
+from gatepost_resource.demo import DemoTools, release
+from gatepost_resource.tools import Toolbox
+
+
+class Caller(AuthenticatedUser):
+    """The SDK's user with our token. The bearer itself is left out: no tool can hand it on to another."""
+
+    def __init__(self, token: BearerToken) -> None:
+        """Fills in what the SDK binds its state to: client and subject."""
+        held = list(token.scopes)
+        super().__init__(AccessToken(token="", client_id=token.client_id, scopes=held, subject=token.subject))
+        self.token = token
+
+
+def current_caller() -> BearerToken:
+    """Whose request is being answered; raises LookupError outside of one, so nothing is shown by mistake."""
+    user = auth_context_var.get()
+    if isinstance(user, Caller):
+        return user.token
+    raise LookupError("no verified caller")
+
+
+class ScopedServer(MCPServer[Any]):
+    """An MCP server whose ``tools/list`` and ``tools/call`` both ask the one table.
+
+    Hiding a tool in the list does not stop its call, so the call is checked here too, whatever stands in
+    front: the 403 of ``stepup`` is an offer to the client, this is the law.
+    """
+
+    def __init__(self, toolbox: Toolbox, **options: Any) -> None:
+        """``options``: those of the SDK's server."""
+        super().__init__(**options)
+        self._toolbox = toolbox
+        self._lists: dict[frozenset[str], list[Tool]] = {}
+
+    async def list_tools(self) -> list[Tool]:
+        """The tools of the caller's scopes, in the table's order; kept ready for each set of scopes."""
+        held = self._toolbox.scopes.intersection(current_caller().scopes)
+        found = self._lists.get(held)
+        if found is None:
+            names = {entry.name for entry in self._toolbox.visible(held)}
+            found = [tool for tool in await super().list_tools() if tool.name in names]
+            self._lists[held] = found
+        return found
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """Calls a tool of the caller's scopes; raises ToolError, which the client gets as a result."""
+        entry = self._toolbox.find(name)
+        if entry is None:
+            raise ToolError(f"Unknown tool: {name}")
+        missing = self._toolbox.missing(name, current_caller().scopes)
+        if missing is not None:
+            raise ToolError(
+                f"{entry.title} needs the scope {missing}, which this person does not hold here. Calling it"
+                " again cannot help. Call request_access: it gives the link where access can be asked for."
+            )
+        return await super().call_tool(name, arguments, context)
+
+
+def build_server(name: str, toolbox: Toolbox, functions: DemoTools) -> ScopedServer:
+    """The server with every tool of the table, each served by the method of its name."""
+    server = ScopedServer(
+        toolbox,
+        name=name,
+        version=release(),
+        instructions="What you may call depends on your access: whoami tells, request_access asks for more.",
+        log_level="WARNING",
+        subscriptions=False,  # a list changes with the token, not while a stream is open
+        cache_hints={"tools/list": CacheHint(ttl_ms=0, scope="private")},
+    )
+    for entry in toolbox.entries:
+        server.add_tool(
+            getattr(functions, entry.name),
+            name=entry.name,
+            title=entry.title,
+            description=entry.description,
+            annotations=_annotations(entry.title),
+            structured_output=True,
+        )
+    return server
+
+
+def _annotations(title: str) -> ToolAnnotations:
+    return ToolAnnotations(
+        title=title, read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
+    )
+
+
+def streamable_http(server: ScopedServer, max_body_bytes: int) -> ASGIApp:
+    """The ASGI app that speaks MCP once the caller is known; its session manager must be running."""
+    server.streamable_http_app(
+        stateless_http=True,  # every request stands for itself, so any worker can answer it
+        json_response=True,
+        max_request_body_size=max_body_bytes,
+        # Host and Origin are checked in front, where the log names the setting to change.
+        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+    )
+    return server.session_manager.handle_request

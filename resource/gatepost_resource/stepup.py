@@ -1,0 +1,71 @@
+"""What a call needs: a token that lacks a scope its person holds gets 403 with all it has to ask for."""
+
+from typing import Any
+
+import pydantic_core
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gatepost_resource.access_token import BearerToken
+from gatepost_resource.catalogue import Catalogue
+from gatepost_resource.errors import InsufficientScope
+from gatepost_resource.mcp_server import current_caller
+from gatepost_resource.tools import Toolbox
+
+PARSE_ERROR = -32700  # JSON-RPC 2.0, section 5.1
+
+
+class StepUp:
+    """Looks into a message before MCP does.
+
+    The answer has to be an HTTP one (RFC 6750, section 3.1), for only then does a client start to ask for
+    more; a handler inside MCP can only answer with a result. It also stops what is not JSON, so that both
+    protocol eras refuse it alike. Expects the body in one piece, as the SDK's RequestBodyLimitMiddleware
+    hands it on, and the caller in its context.
+    """
+
+    def __init__(self, app: ASGIApp, toolbox: Toolbox, catalogue: Catalogue) -> None:
+        """``catalogue``: whose order the scopes of the challenge are in."""
+        self._app = app
+        self._toolbox = toolbox
+        self._catalogue = catalogue
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a message on; raises InsufficientScope for the challenge to write."""
+        if scope["method"] != "POST":
+            # No session and no stream to open or close: both eras then want 405, even of a GET.
+            await Response(status_code=405, headers={"Allow": "POST"})(scope, receive, send)
+            return
+        first = await receive()
+        try:
+            message = pydantic_core.from_json(first.get("body", b""), allow_inf_nan=False)
+        except ValueError:
+            await JSONResponse(_PARSE_ERROR, status_code=400)(scope, receive, send)
+            return
+        self._check(message, current_caller())
+        await self._app(scope, _replay(first, receive), send)
+
+    def _check(self, message: Any, caller: BearerToken) -> None:
+        if not isinstance(message, dict) or message.get("method") != "tools/call":
+            return
+        parameters = message.get("params")
+        name = parameters.get("name") if isinstance(parameters, dict) else None
+        missing = self._toolbox.missing(name, caller.scopes) if isinstance(name, str) else None
+        # Only what can succeed is offered: without the entitlement the client would ask in circles. MCP then
+        # answers with a result that names request_access.
+        if missing is not None and missing in caller.entitlements:
+            # All it has as well: some clients replace their scopes by those of the challenge.
+            wanted = self._catalogue.in_order({*caller.scopes, missing})
+            raise InsufficientScope(f"{name} needs {missing}", wanted)
+
+
+_PARSE_ERROR = {"jsonrpc": "2.0", "id": None, "error": {"code": PARSE_ERROR, "message": "Parse error"}}
+
+
+def _replay(first: Message, receive: Receive) -> Receive:
+    pending = [first]
+
+    async def again() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return again

@@ -1,0 +1,85 @@
+"""The one table of which scope each tool needs: the list, the call, step-up and whoami all read it here."""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class ToolEntry:
+    """A tool as its caller sees it; ``scope`` None means that any valid token will do."""
+
+    name: str
+    scope: str | None
+    title: str
+    description: str
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a name that some client would refuse."""
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"a tool's name must match {_NAME.pattern}: {self.name!r}")
+
+
+class Toolbox:
+    """The table, asked in the four ways there are. A tool that does not stand in it does not exist."""
+
+    def __init__(self, entries: Collection[ToolEntry]) -> None:
+        """``entries``: in the order in which ``tools/list`` shows them."""
+        self.entries = tuple(entries)
+        self._by_name = {entry.name: entry for entry in self.entries}
+        self.scopes = frozenset(entry.scope for entry in self.entries if entry.scope is not None)
+
+    def find(self, name: str) -> ToolEntry | None:
+        """The entry of that name, hidden or not."""
+        return self._by_name.get(name)
+
+    def missing(self, name: str, scopes: Collection[str]) -> str | None:
+        """The scope that a call of this tool still needs; None when it needs none or is no tool."""
+        entry = self._by_name.get(name)
+        if entry is None or entry.scope is None or entry.scope in scopes:
+            return None
+        return entry.scope
+
+    def visible(self, scopes: Collection[str]) -> tuple[ToolEntry, ...]:
+        """The tools that these scopes may call."""
+        return tuple(entry for entry in self.entries if self.missing(entry.name, scopes) is None)
+
+    def hidden(self, scopes: Collection[str]) -> tuple[ToolEntry, ...]:
+        """The tools that these scopes may not call."""
+        return tuple(entry for entry in self.entries if self.missing(entry.name, scopes) is not None)
+
+
+DEMO = Toolbox(
+    [
+        ToolEntry(
+            "demo_get_help",
+            "demo:read",
+            "Get help",
+            "Says what this server is for and which of its tools you may use.",
+        ),
+        ToolEntry("demo_get_time", "demo:read", "Get the time", "Tells the server's time, in UTC."),
+        ToolEntry("demo_echo", "demo:echo", "Echo a text", "Sends back the text it is given, unchanged."),
+        ToolEntry(
+            "demo_get_server_info",
+            "demo:ops",
+            "Get server information",
+            "Tells the server's version, its addresses and for how long it has been running.",
+        ),
+        ToolEntry(
+            "whoami",
+            None,
+            "Who am I",
+            "Says who is signed in, which client and scopes the access token has, when it expires, and which"
+            " tools are hidden for want of which scope.",
+        ),
+        ToolEntry(
+            "request_access",
+            None,
+            "Request access",
+            "Gives the link where the person can allow more tools, or ask the operator for them. Use it when"
+            " a tool is hidden or refused.",
+        ),
+    ]
+)

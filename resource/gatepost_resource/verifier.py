@@ -1,0 +1,77 @@
+"""A bearer becomes an access token, or is refused: shape, claims, key, signature, in order of their cost."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple
+
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey
+
+from gatepost_resource.access_token import BearerToken, Identifiers, read_claims, read_header
+from gatepost_resource.errors import InvalidToken
+from gatepost_resource.jwks import IssuerKeys
+
+MAX_CACHED_TOKENS = 10_000
+
+# The list is the law: the token's own `alg` chooses nothing. Header names that nobody here knows are ignored,
+# as RFC 7515, section 4 wants; those that could do harm were refused before.
+_REGISTRY = jws.JWSRegistry(algorithms=["ES256"], strict_check_header=False)
+
+
+class Verified(NamedTuple):
+    """A token that passed, and the key that it passed by."""
+
+    kid: str
+    key: ECKey
+    token: BearerToken
+
+
+class Verifier:
+    """Checks JWT access tokens (RFC 9068, section 4) without a call to the issuer."""
+
+    def __init__(self, expected: Identifiers, keys: IssuerKeys, clock: Callable[[], float]) -> None:
+        """``clock``: seconds since the epoch."""
+        self._expected = expected
+        self._keys = keys
+        self._clock = clock
+        self._verified: OrderedDict[bytes, Verified] = OrderedDict()
+
+    async def verify(self, bearer: str) -> BearerToken:
+        """The token's content; raises InvalidToken, or KeysUnavailable when that cannot be said."""
+        digest = hashlib.sha256(bearer.encode()).digest()
+        cached = self._recall(digest)
+        if cached is not None:
+            return cached
+        kid = read_header(bearer)
+        token = read_claims(bearer, self._expected, self._clock())
+        key = await self._keys.find(kid)
+        if key is None:
+            raise InvalidToken("the issuer has no key of that kid")
+        _check_signature(bearer, key)
+        self._remember(digest, Verified(kid, key, token))
+        return token
+
+    def _recall(self, digest: bytes) -> BearerToken | None:
+        found = self._verified.get(digest)
+        if found is None:
+            return None
+        # A key that the issuer took back takes every token with it, at the next look.
+        if found.token.expires_at <= self._clock() or not self._keys.holds(found.kid, found.key):
+            del self._verified[digest]
+            return None
+        self._verified.move_to_end(digest)
+        return found.token
+
+    def _remember(self, digest: bytes, verified: Verified) -> None:
+        self._verified[digest] = verified
+        if len(self._verified) > MAX_CACHED_TOKENS:
+            self._verified.popitem(last=False)
+
+
+def _check_signature(bearer: str, key: ECKey) -> None:
+    try:
+        jws.deserialize_compact(bearer, key, registry=_REGISTRY)
+    except (JoseError, ValueError):
+        raise InvalidToken("the signature does not verify") from None

@@ -1,0 +1,68 @@
+"""Fixtures of the whole suite; with GATEPOST_NO_SKIPS set, as in CI, a skipped test is a failed one."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import freezegun
+import pytest
+
+from tests.support.person import Person
+from tests.support.processes import Deployment, deployed
+from tests.support.serving import Idp, serving
+from tests.support.smtp import Postbox, receiving
+
+freezegun.configure(default_ignore_list=["_pytest.terminal.", "_pytest.runner."])  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def idp(tmp_path: Path) -> Iterator[Idp]:
+    """An authorization server with a clock of the test's own."""
+    with serving(tmp_path) as served:
+        yield served
+
+
+@pytest.fixture
+def people(idp: Idp) -> Iterator[Callable[[str], Person]]:
+    """Makes people who sign in at ``idp``, each in a browser of their own."""
+    made: list[Person] = []
+
+    def person(email: str = "alice@example.com") -> Person:
+        made.append(Person(email, idp.postbox))
+        return made[-1]
+
+    yield person
+    for one in made:
+        one.close()
+
+
+@pytest.fixture(scope="session")
+def postbox() -> Iterator[Postbox]:
+    """The mail server of the session's deployment."""
+    with receiving() as received:
+        yield received
+
+
+@pytest.fixture(scope="session")
+def deployment(tmp_path_factory: pytest.TempPathFactory, postbox: Postbox) -> Iterator[Deployment]:
+    """Both servers as processes; shared, so a test uses a person of its own."""
+    with deployed(tmp_path_factory.mktemp("deployment"), postbox.port) as both:
+        yield both
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    if os.environ.get("GATEPOST_NO_SKIPS") and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"skipped where nothing may be: {report.longrepr}"
+    return report
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "clause(*ids): the clauses of tests/requirements.py that the test holds")

@@ -1,0 +1,115 @@
+"""A little authorization server over real HTTP: metadata, a JWKS, and tokens signed by the key it made."""
+
+import contextlib
+import json
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+READ_AND_ECHO = "demo:read demo:echo"
+
+
+class Issuer:
+    """What another product would be to the resource server: it knows nothing of ours but the wire."""
+
+    def __init__(self, path: str = "") -> None:
+        self.keys = [new_key("first")]
+        self.asked: list[str] = []  # the path of every request that came
+        self.metadata: dict[str, Any] = {}  # replaces members of the metadata
+        self.jwks: bytes | None = None  # replaces the whole JWKS
+        self.status = 200
+        self.headers: dict[str, str] = {}
+        self.delay = 0.0
+        self.path = path
+        self._server: ThreadingHTTPServer | None = None
+        self.port = 0
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}{self.path}"
+
+    def start(self) -> None:
+        """Answers, from now on, on the port it had before."""
+        handler = type("Handler", (_Handler,), {"issuer": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Is away: connections are refused."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+    def answer(self, path: str) -> bytes | None:
+        if path == f"/.well-known/oauth-authorization-server{self.path}":
+            metadata = {"issuer": self.url, "jwks_uri": f"{self.url}/jwks.json", **self.metadata}
+            return json.dumps(metadata).encode()
+        if path == f"{self.path}/jwks.json":
+            public = [key.as_dict(private=False) for key in self.keys]
+            return self.jwks if self.jwks is not None else json.dumps({"keys": public}).encode()
+        return None
+
+    def claims(self, resource: str, now: float | None = None, **changes: Any) -> dict[str, Any]:
+        """The claims of a good token; a change to None leaves the member out."""
+        issued = int(time.time() if now is None else now)
+        claims = {
+            "iss": self.url,
+            "aud": resource,
+            "sub": "user-1",
+            "client_id": "client-1",
+            "client_name": "Claude",
+            "email": "alice@example.com",
+            "jti": secrets.token_hex(8),
+            "iat": issued,
+            "exp": issued + 900,
+            "scope": READ_AND_ECHO,
+            "entitlements": READ_AND_ECHO.split(),
+            **changes,
+        }
+        return {name: value for name, value in claims.items() if value is not None}
+
+    def token(self, resource: str, *, key: ECKey | None = None, now: float | None = None, **changes: Any) -> str:
+        signing = key or self.keys[-1]
+        header = {"typ": "at+jwt", "alg": "ES256", "kid": signing.kid}
+        return jwt.encode(header, self.claims(resource, now, **changes), signing, ["ES256"])
+
+
+class _Handler(BaseHTTPRequestHandler):
+    issuer: Issuer
+
+    def do_GET(self) -> None:
+        self.issuer.asked.append(self.path)
+        time.sleep(self.issuer.delay)
+        body = self.issuer.answer(self.path)
+        self.send_response(404 if body is None else self.issuer.status)
+        for name, value in self.issuer.headers.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(body or b"")))
+        self.end_headers()
+        with contextlib.suppress(OSError):  # whoever asked may have gone
+            self.wfile.write(body or b"")
+
+    def log_request(self, *args: Any) -> None:
+        """Quiet."""
+
+
+def new_key(kid: str) -> ECKey:
+    return ECKey.generate_key("P-256", {"kid": kid, "use": "sig", "alg": "ES256"})
+
+
+@contextlib.contextmanager
+def issuing(path: str = "") -> Iterator[Issuer]:
+    issuer = Issuer(path)
+    try:
+        yield issuer
+    finally:
+        issuer.stop()

@@ -1,0 +1,297 @@
+"""R7: the issuer's keys: rotation, storms of unknown ones, an issuer that is away, slow, or not who it says."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from tests.resource.issuer import Issuer, issuing, new_key
+from tests.resource.running import LIST, Running, at_once, serving, wait_for
+
+
+def fetches(issuer: Issuer) -> int:
+    return issuer.asked.count("/jwks.json")
+
+
+@pytest.mark.clause("R7")
+def test_a_new_key_is_taken_at_its_first_token(issuer: Issuer) -> None:
+    """Rotation refuses nobody: the first token of an unknown key fetches, and the old key goes on beside it."""
+    with serving(issuer) as resource:
+        old = resource.token()
+        issuer.keys.append(new_key("second"))
+        before = fetches(issuer)
+        assert resource.post(LIST, resource.token()).status_code == 200
+        assert fetches(issuer) == before + 1
+        assert resource.post(LIST, old).status_code == 200
+
+
+@pytest.mark.clause("R7")
+def test_all_the_first_tokens_of_a_new_key_share_one_fetch(issuer: Issuer) -> None:
+    """Thirty at once after a rotation: one fetch, and not one of them is refused."""
+    with serving(issuer) as resource:
+        issuer.keys.append(new_key("second"))
+        issuer.delay = 0.2
+        before = fetches(issuer)
+        tokens = [resource.token() for _ in range(30)]
+        answers = at_once(30, lambda number: resource.post(LIST, tokens[number]))
+        assert {answer.status_code for answer in answers} == {200}
+        assert fetches(issuer) == before + 1
+
+
+@pytest.mark.clause("R7")
+def test_a_storm_of_unknown_keys_costs_one_fetch_in_ten_seconds(issuer: Issuer) -> None:
+    """Anybody can invent a kid; the issuer hears of it once in ten seconds."""
+    with serving(issuer) as resource:
+        before = fetches(issuer)
+        for round_number in range(3):
+            answers = at_once(20, lambda number: resource.post(LIST, resource.token(key=new_key(f"invented-{number}"))))
+            assert {answer.status_code for answer in answers} == {401}
+            assert fetches(issuer) == before + 1 + round_number
+            resource.monotonic.offset += 10.5
+
+
+@pytest.mark.clause("R7")
+def test_a_storm_does_not_hold_up_good_tokens(issuer: Issuer) -> None:
+    """While an invented kid waits for a slow issuer, a known one is answered."""
+    with serving(issuer) as resource:
+        issuer.delay = 1.0
+        good = resource.token()
+        started = time.monotonic()
+
+        def ask(number: int) -> Any:
+            if number == 0:
+                return resource.post(LIST, resource.token(key=new_key("invented")))
+            time.sleep(0.2)
+            response = resource.post(LIST, good)
+            assert time.monotonic() - started < 0.9
+            return response
+
+        assert [answer.status_code for answer in at_once(2, ask)] == [401, 200]
+
+
+@pytest.mark.clause("R7")
+def test_a_key_taken_back_takes_its_tokens_with_it(issuer: Issuer) -> None:
+    """Once the JWKS has lost a key, a token that had passed by it and was remembered is refused too."""
+    with serving(issuer, refresh_seconds=0.1) as resource:
+        issuer.keys.insert(0, new_key("older"))
+        stays, goes = resource.token(key=issuer.keys[1]), resource.token(key=issuer.keys[0])
+        wait_for(lambda: resource.post(LIST, goes).status_code == 200)
+        assert resource.post(LIST, stays).status_code == 200
+        del issuer.keys[0]
+        wait_for(lambda: resource.post(LIST, goes).status_code == 401)
+        assert resource.post(LIST, stays).status_code == 200
+
+
+@pytest.mark.clause("R7")
+def test_another_key_under_the_same_kid_is_another_key(issuer: Issuer) -> None:
+    """A kid is a name, not a proof: its remembered tokens end with the old key."""
+    with serving(issuer, refresh_seconds=0.1) as resource:
+        token = resource.token()
+        assert resource.post(LIST, token).status_code == 200
+        issuer.keys[0] = new_key("first")
+        wait_for(lambda: resource.post(LIST, token).status_code == 401)
+        assert resource.post(LIST, resource.token()).status_code == 200
+
+
+@pytest.mark.clause("R7")
+def test_with_the_issuer_away_known_keys_go_on(issuer: Issuer) -> None:
+    """Old and new tokens of a known key are answered for as long as the issuer is away."""
+    with serving(issuer, refresh_seconds=0.05) as resource:
+        remembered = resource.token()
+        assert resource.post(LIST, remembered).status_code == 200
+        issuer.stop()
+        time.sleep(0.3)
+        assert resource.post(LIST, remembered).status_code == 200
+        assert resource.post(LIST, resource.token()).status_code == 200
+        assert resource.request("GET", "/readyz").status_code == 200
+
+
+@pytest.mark.clause("R7")
+def test_with_the_issuer_away_an_unknown_key_is_not_called_bad(issuer: Issuer) -> None:
+    """It may be the one that was just rotated in: 503 and a time to come back, not 401, which ends a sign-in."""
+    with serving(issuer) as resource:
+        issuer.stop()
+        response = resource.post(LIST, resource.token(key=new_key("perhaps")))
+        assert response.status_code == 503
+        assert int(response.headers["retry-after"]) > 0
+        assert "www-authenticate" not in response.headers
+
+
+@pytest.mark.clause("R7")
+def test_an_issuer_that_comes_up_later_is_found_by_the_first_token(issuer: Issuer) -> None:
+    """Neither server has to be started first: until then 503 and not ready, then at once both."""
+    issuer.stop()
+    with serving(issuer, ready=False) as resource:
+        token = resource.token()
+        refused = resource.post(LIST, token)
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) > 0
+        assert resource.request("GET", "/readyz").status_code == 503
+        assert resource.request("GET", "/healthz").status_code == 200
+        issuer.start()
+        resource.monotonic.offset += 1
+        assert resource.post(LIST, token).status_code == 200
+        assert resource.request("GET", "/readyz").status_code == 200
+
+
+def test_without_a_token_the_challenge_works_while_the_issuer_is_away(issuer: Issuer) -> None:
+    """Nothing has to be known to say where a token can be had."""
+    issuer.stop()
+    with serving(issuer, ready=False) as resource:
+        assert resource.post(LIST).status_code == 401
+        assert resource.post(LIST, "rubbish").status_code == 401
+
+
+def foreign_issuer(issuer: Issuer) -> None:
+    issuer.metadata = {"issuer": "https://evil.example"}
+
+
+def issuer_with_a_slash(issuer: Issuer) -> None:
+    issuer.metadata = {"issuer": issuer.url + "/"}
+
+
+def keys_elsewhere(issuer: Issuer) -> None:
+    issuer.metadata = {"jwks_uri": "https://evil.example/jwks.json"}
+
+
+def keys_on_another_port(issuer: Issuer) -> None:
+    issuer.metadata = {"jwks_uri": "http://127.0.0.1:9/jwks.json"}
+
+
+def no_keys_named(issuer: Issuer) -> None:
+    issuer.metadata = {"jwks_uri": None}
+
+
+def a_redirect(issuer: Issuer) -> None:
+    issuer.status, issuer.headers = 302, {"location": "/elsewhere"}
+
+
+def an_error(issuer: Issuer) -> None:
+    issuer.status = 500
+
+
+def a_flood(issuer: Issuer) -> None:
+    issuer.jwks = b'{"keys":[' + b" " * 200_000 + b"]}"
+
+
+def no_json(issuer: Issuer) -> None:
+    issuer.jwks = b"<html>"
+
+
+def deep_json(issuer: Issuer) -> None:
+    issuer.jwks = b"[" * 50_000
+
+
+def a_list(issuer: Issuer) -> None:
+    issuer.jwks = b"[]"
+
+
+def an_empty_set(issuer: Issuer) -> None:
+    issuer.jwks = b'{"keys":[]}'
+
+
+def keys_that_are_none(issuer: Issuer) -> None:
+    issuer.jwks = b'{"keys":"abc"}'
+
+
+def keys_we_do_not_use(issuer: Issuer) -> None:
+    public = issuer.keys[0].as_dict(private=False)
+    off_curve = {**public, "y": public["x"]}
+    variants = [
+        {**public, "use": "enc"},
+        {**public, "alg": "ES384"},
+        {**public, "crv": "P-384"},
+        {**public, "kid": ""},
+        {name: value for name, value in public.items() if name != "kid"},
+        {**public, "kty": "oct", "k": "c2VjcmV0"},
+        off_curve,
+        {**public, "x": 5},
+        "text",
+        None,
+    ]
+    issuer.jwks = json.dumps({"keys": variants}).encode()
+
+
+WRONG = [
+    foreign_issuer,
+    issuer_with_a_slash,
+    keys_elsewhere,
+    keys_on_another_port,
+    no_keys_named,
+    a_redirect,
+    an_error,
+    a_flood,
+    no_json,
+    deep_json,
+    a_list,
+    an_empty_set,
+    keys_that_are_none,
+    keys_we_do_not_use,
+]
+
+
+@pytest.mark.clause("R3", "R7")
+@pytest.mark.parametrize("spoil", WRONG, ids=lambda spoil: spoil.__name__)
+def test_documents_that_cannot_be_trusted_give_no_keys(issuer: Issuer, spoil: Any) -> None:
+    """Wrong, foreign, huge or broken: 503, never a key from it, and never a redirect followed."""
+    spoil(issuer)
+    with serving(issuer, ready=False) as resource:
+        assert resource.post(LIST, resource.token()).status_code == 503
+        assert "/elsewhere" not in issuer.asked
+
+
+@pytest.mark.clause("R7")
+@pytest.mark.parametrize("spoil", WRONG, ids=lambda spoil: spoil.__name__)
+def test_documents_that_spoil_later_leave_the_keys_that_are_known(issuer: Issuer, spoil: Any) -> None:
+    """A bad answer changes nothing: what was fetched before goes on."""
+    with serving(issuer, refresh_seconds=0.05) as resource:
+        spoil(issuer)
+        before = len(issuer.asked)
+        wait_for(lambda: len(issuer.asked) > before + 2)
+        assert resource.post(LIST, resource.token()).status_code == 200
+
+
+def test_keys_for_other_uses_beside_ours_do_no_harm(issuer: Issuer) -> None:
+    """An RSA key for id_tokens, an encryption key, a broken one: ours is found among them."""
+    keys_we_do_not_use(issuer)
+    assert issuer.jwks is not None
+    mixed = json.loads(issuer.jwks)["keys"]
+    issuer.jwks = json.dumps({"keys": [*mixed, issuer.keys[0].as_dict(private=False), {"kty": "RSA"}]}).encode()
+    with serving(issuer) as resource:
+        assert resource.post(LIST, resource.token()).status_code == 200
+
+
+def test_a_slow_issuer_is_given_up(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fetch has a time-out of its own, so a token does not hang as long as the issuer does."""
+    monkeypatch.setattr("gatepost_resource.jwks.FETCH_SECONDS", 0.3)
+    issuer.delay = 3
+    with serving(issuer, ready=False) as resource:
+        started = time.monotonic()
+        assert resource.post(LIST, resource.token()).status_code == 503
+        assert time.monotonic() - started < 2
+
+
+@pytest.mark.clause("A2")
+def test_an_issuer_with_a_path_is_discovered_by_the_inserted_form() -> None:
+    """RFC 8414, section 3.1: the well-known part comes before the issuer's path."""
+    with issuing("/tenant/a") as issuer, serving(issuer) as resource:
+        assert issuer.asked[0] == "/.well-known/oauth-authorization-server/tenant/a"
+        assert resource.post(LIST, resource.token()).status_code == 200
+
+
+def test_a_token_is_verified_once(resource: Running) -> None:
+    """What passed is remembered by its digest: many requests, one signature check."""
+    token = resource.token()
+    assert {resource.post(LIST, token).status_code for _ in range(5)} == {200}
+    broken = token[:-2] + ("AA" if token[-2:] != "AA" else "BA")
+    assert resource.post(LIST, broken).status_code == 401
+
+
+def test_the_memory_of_tokens_is_bounded(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More tokens than it remembers: the oldest are checked anew, none is refused."""
+    monkeypatch.setattr("gatepost_resource.verifier.MAX_CACHED_TOKENS", 3)
+    with serving(issuer) as resource:
+        tokens = [resource.token() for _ in range(8)]
+        for token in [*tokens, *tokens]:
+            assert resource.post(LIST, token).status_code == 200

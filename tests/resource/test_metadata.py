@@ -1,0 +1,77 @@
+"""R1: RFC 9728 metadata, in both of its places, byte for byte."""
+
+import pytest
+
+from tests.resource.issuer import issuing
+from tests.resource.running import LIST, Running, challenge, serving
+
+WELL_KNOWN = "/.well-known/oauth-protected-resource"
+
+
+@pytest.mark.clause("R1")
+@pytest.mark.parametrize("path", [WELL_KNOWN, f"{WELL_KNOWN}/mcp", f"{WELL_KNOWN}/mcp/"])
+def test_the_metadata_stands_at_the_root_and_under_the_path(resource: Running, path: str) -> None:
+    """Each place has the same document, with the URLs as the operator wrote them."""
+    response = resource.request("GET", path)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == {
+        "resource": resource.mcp,
+        "authorization_servers": [resource.issuer.url],
+        "scopes_supported": ["demo:read", "demo:echo", "demo:ops"],
+        "bearer_methods_supported": ["header"],
+        "resource_name": "Example tools",
+    }
+
+
+@pytest.mark.clause("R1")
+@pytest.mark.parametrize("path", [WELL_KNOWN, f"{WELL_KNOWN}/mcp"])
+def test_any_web_page_may_read_the_metadata(resource: Running, path: str) -> None:
+    """CORS with a star, without credentials; the preflight allows the header that Inspector adds."""
+    origin = {"origin": "https://anywhere.example"}
+    read = resource.request("GET", path, headers=origin)
+    assert read.headers["access-control-allow-origin"] == "*"
+    assert "access-control-allow-credentials" not in read.headers
+    asked = {"access-control-request-method": "GET", "access-control-request-headers": "mcp-protocol-version"}
+    flight = resource.request("OPTIONS", path, headers=origin | asked)
+    assert flight.status_code == 204
+    assert flight.headers["access-control-allow-origin"] == "*"
+    assert "mcp-protocol-version" in flight.headers["access-control-allow-headers"].lower()
+
+
+def test_head_answers_like_get(resource: Running) -> None:
+    """Gemini probes discovery with HEAD."""
+    response = resource.request("HEAD", WELL_KNOWN)
+    assert response.status_code == 200
+    assert response.content == b""
+
+
+@pytest.mark.clause("R1")
+@pytest.mark.parametrize(
+    ("path", "inserted"),
+    [
+        ("/tools/v1/mcp", f"{WELL_KNOWN}/tools/v1/mcp"),
+        ("/mcp/", f"{WELL_KNOWN}/mcp"),
+        ("/", WELL_KNOWN),
+        ("", WELL_KNOWN),
+    ],
+)
+def test_the_resource_may_have_any_path(path: str, inserted: str) -> None:
+    """Metadata, challenge, audience and endpoint follow MCP_RESOURCE_URL, slash at the end included."""
+    with issuing("/auth") as issuer, serving(issuer, path=path) as resource:
+        document = resource.request("GET", inserted).json()
+        assert document["resource"] == resource.mcp
+        assert document["authorization_servers"] == [issuer.url]
+        assert challenge(resource.request("POST", path or "/", json=LIST))["resource_metadata"] == (
+            resource.base + inserted
+        )
+        assert resource.post(LIST, resource.token()).status_code == 200, "a proxy that strips the path"
+        headers = {"authorization": f"Bearer {resource.token()}", "accept": "application/json"}
+        if path not in ("", "/"):
+            assert resource.request("POST", path, json=LIST, headers=headers).status_code == 200
+
+
+def test_an_unknown_path_is_not_found(resource: Running) -> None:
+    """Metadata of a path that is not this resource does not exist, lest a client take it for another's."""
+    for path in (f"{WELL_KNOWN}/other", "/nothing", "/.well-known/oauth-authorization-server"):
+        assert resource.request("GET", path).status_code == 404, path
