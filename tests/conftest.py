@@ -1,7 +1,7 @@
 """Fixtures of the whole suite; with GATEPOST_NO_SKIPS set, as in CI, a skipped test is a failed one."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import freezegun
@@ -12,7 +12,7 @@ from tests.support.processes import Deployment, deployed
 from tests.support.serving import Idp, serving
 from tests.support.smtp import Postbox, receiving
 
-freezegun.configure(default_ignore_list=["_pytest.terminal.", "_pytest.runner."])  # type: ignore[attr-defined]
+freezegun.configure(default_ignore_list=["_pytest.terminal.", "_pytest.runner."])
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +56,9 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, postbox: Postbox) -> It
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if os.environ.get("GATEPOST_NO_SKIPS") and report.skipped:
         report.outcome = "failed"

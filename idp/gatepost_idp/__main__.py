@@ -126,7 +126,9 @@ def clients_add(
     uris = [*(redirect or []), *(CLAUDE_CALLBACKS if claude else ())]
     bad = [uri for uri in uris if redirects.split(uri) is None]
     if bad or not uris:
-        _fail(f"--redirect {bad[0]!r} is not allowed." if bad else "Give at least one --redirect, or --claude.", as_json)
+        _fail(
+            f"--redirect {bad[0]!r} is not allowed." if bad else "Give at least one --redirect, or --claude.", as_json
+        )
     registration = Registration(
         client_name=redirects.plain_name(name, 100),
         redirect_uris=tuple(sorted({redirects.canonical(uri) for uri in uris})),
@@ -227,7 +229,9 @@ def _entitle(email: str, scope: str, as_json: bool, give: bool) -> None:
     if not _in_database(work):
         _fail(f"Nobody signed up as {email} yet; list people: gatepost users list", as_json)
     word = "holds" if give else "no longer holds"
-    _print({"email": email, "scope": scope, "held": give}, as_json, f"{email} {word} {scope}, from the next refresh on.")
+    _print(
+        {"email": email, "scope": scope, "held": give}, as_json, f"{email} {word} {scope}, from the next refresh on."
+    )
 
 
 def _switch_client(client_id: str, as_json: bool, off: bool) -> None:

@@ -125,9 +125,7 @@ def _hang_doors(app: FastAPI, parts: Parts) -> None:
     register = RegisterEndpoint(parts.registry, clock)
     revoke = RevocationEndpoint(parts.database, authentication, clock)
     journey = Journey(parts.database, settings, parts.catalogue, clock)
-    authorize = AuthorizePages(
-        journey, parts.registry, parts.pages, parts.visitors, settings, parts.catalogue, clock
-    )
+    authorize = AuthorizePages(journey, parts.registry, parts.pages, parts.visitors, settings, parts.catalogue, clock)
     sign_in = SignIn(parts.database, settings, parts.catalogue, parts.letters, parts.outbox, clock)
     discovery = DiscoveryDoors(documents.encoded(documents.metadata(settings, parts.catalogue)), parts.keys)
 

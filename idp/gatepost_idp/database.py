@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar, cast
 import sqlalchemy
 from sqlalchemy import Engine, bindparam, event
 from sqlalchemy.engine import Connection, Dialect
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.base import Executable
 from sqlmodel import Session, SQLModel
 
@@ -46,6 +46,11 @@ class Query:
             preset = {name: bind.effective_value for name, bind in compiled.binds.items() if not bind.required}
             self._compiled[dialect.name] = (str(compiled), preset)
         return self._compiled[dialect.name]
+
+
+def columns(*attributes: Any) -> "sqlalchemy.Select[Any]":
+    """A SELECT of any number of columns; SQLModel's own ``select`` is typed for four at the most."""
+    return sqlalchemy.select(*attributes)
 
 
 def insert_query(table: type[SQLModel]) -> Query:
@@ -184,6 +189,7 @@ class _Pool:
         self.engine = engine
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="gatepost-db")
         self._retried = retried
+        self._errors: tuple[type[Exception], ...] = (DBAPIError, cast(Any, engine.dialect.dbapi).Error)
 
     def submit(self, work: Work[T]) -> "asyncio.Future[T]":
         return asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
@@ -196,7 +202,7 @@ class _Pool:
         for attempt in range(1, _TRIES + 1):
             try:
                 return self._once(work)
-            except (DBAPIError, *_driver_errors(self.engine)) as problem:
+            except self._errors as problem:
                 if _sqlstate(problem) not in self._retried or attempt == _TRIES:
                     raise _translated(self.engine, problem) from problem
             sleep(0.01 * 2**attempt)
@@ -256,7 +262,7 @@ class _SqliteWriter:
                 cursor = connection.connection.cursor()
                 for job in group:
                     job.run(connection, cursor)
-        except Exception as problem:  # the boundary of the thread: whatever it was, everybody gets an answer
+        except Exception as problem:  # noqa: BLE001 (the boundary of the thread: everybody gets an answer)
             unavailable = _translated(self.engine, problem)
             for job in group:
                 job.result, job.problem = None, unavailable
@@ -270,7 +276,7 @@ class _Job:
         self.loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
-        self.problem: BaseException | None = None
+        self.problem: Exception | None = None
 
     def run(self, connection: Connection, cursor: Any) -> None:
         """Runs inside a SAVEPOINT: an exception undoes this function alone, not its neighbours in the group."""
@@ -279,7 +285,7 @@ class _Job:
             transaction = Transaction(connection, cursor)
             self.result = self.work(transaction)
             transaction.finish()
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001 (whatever it was, it belongs to whoever waits for this job)
             # A full disk ends the whole transaction; then this raises, and the group fails together.
             cursor.execute("ROLLBACK TO job")
             self.problem = _translated(connection.engine, problem)
@@ -310,15 +316,11 @@ def _settle(jobs: list[_Job]) -> None:
         job.settle()
 
 
-def _driver_errors(engine: Engine) -> tuple[type[Exception], ...]:
-    return (cast(Any, engine.dialect.dbapi).Error,)
-
-
 def _sqlstate(problem: BaseException) -> str | None:
     return getattr(getattr(problem, "orig", problem), "sqlstate", None)
 
 
-def _translated(engine: Engine, problem: BaseException) -> BaseException:
+def _translated(engine: Engine, problem: Exception) -> Exception:
     """A database that fails is unavailable; a fault of our own stays what it is."""
     driver = cast(Any, engine.dialect.dbapi)
     original = getattr(problem, "orig", problem)
@@ -327,6 +329,3 @@ def _translated(engine: Engine, problem: BaseException) -> BaseException:
     ):
         return DatabaseUnavailable(str(original))
     return problem
-
-
-__all__ = ["Database", "DatabaseUnavailable", "Query", "SQLAlchemyError", "Transaction", "insert_query"]

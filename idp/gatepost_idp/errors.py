@@ -126,7 +126,9 @@ class Errors:
         return await self._either(
             request,
             Refused("invalid_request", f"{title}.", f"HTTP {status}"),
-            PageProblem(title, "The address may be mistyped or out of date.", action="Go back to your app.", status=status),
+            PageProblem(
+                title, "The address may be mistyped or out of date.", action="Go back to your app.", status=status
+            ),
             status,
             headers,
         )

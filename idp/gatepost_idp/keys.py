@@ -4,6 +4,7 @@ import asyncio
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from joserfc.jwk import ECKey
 
@@ -57,8 +58,7 @@ class Keys:
         """Follows rotations that other processes make."""
         while True:
             await asyncio.sleep(RELOAD_SECONDS)
-            now_ms = milliseconds(self._clock())
-            self._open(await self._database.read(lambda tx, at=now_ms: store.living(tx, at)))
+            self._open(await self._database.read(partial(store.living, now_ms=milliseconds(self._clock()))))
 
     def signing(self) -> SigningKey:
         """The newest key that is already active."""
@@ -104,9 +104,7 @@ class Keys:
         return store.living(tx, milliseconds(now))
 
 
-def make_signing_key(
-    tx: Transaction, secret_keys: SecretKeys, now: datetime, active_at: datetime
-) -> models.SigningKey:
+def make_signing_key(tx: Transaction, secret_keys: SecretKeys, now: datetime, active_at: datetime) -> models.SigningKey:
     """Makes and stores an ES256 key; its ``kid`` is its thumbprint (RFC 7638)."""
     key = ECKey.generate_key("P-256", {"use": "sig", "alg": ALGORITHM}, private=True, auto_kid=True)
     row = models.SigningKey(

@@ -51,7 +51,9 @@ class Callers:
         hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
         if hops and not self._trusts(peer) and not self._warned:
             self._warned = True
-            log.warning("forwarded_for_ignored", peer=peer, setting="TRUSTED_PROXIES", example=f"TRUSTED_PROXIES={peer}")
+            log.warning(
+                "forwarded_for_ignored", peer=peer, setting="TRUSTED_PROXIES", example=f"TRUSTED_PROXIES={peer}"
+            )
         caller = peer
         while hops and self._trusts(caller):
             caller = hops.pop()
@@ -80,9 +82,7 @@ def network_of(address: str) -> str:
 
 def rules(name: str, key: str, setting: str) -> list[Rule]:
     """The rules of one setting, in the notation of the ``limits`` library, counted under ``name`` and ``key``."""
-    return [
-        Rule(f"{name}:{key}", item.amount, int(item.get_expiry())) for item in notation.parse_many(setting)
-    ]
+    return [Rule(f"{name}:{key}", item.amount, int(item.get_expiry())) for item in notation.parse_many(setting)]
 
 
 def brake(callers: Callers) -> Limiter:

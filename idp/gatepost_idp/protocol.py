@@ -27,7 +27,7 @@ ErrorCode = Literal[
     "unsupported_response_type",
     "unsupported_token_type",
 ]
-"""From RFC 6749 sections 4.1.2.1 and 5.2, RFC 7009 section 2.2.1, RFC 7591 section 3.2.2, RFC 8707, OIDC Core 3.1.2.6."""
+"""From RFC 6749 (4.1.2.1, 5.2), RFC 7009 (2.2.1), RFC 7591 (3.2.2), RFC 8707 (2) and OIDC Core (3.1.2.6)."""
 
 AuthMethod = Literal["none", "client_secret_basic", "client_secret_post"]
 AUTH_METHODS: dict[str, AuthMethod] = {

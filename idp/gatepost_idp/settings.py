@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
+import limits
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -119,9 +120,7 @@ class Settings(BaseSettings):
         """The environment and ``NAME_FILE``; what code passes in wins, for tests and ``demo``."""
         return init_settings, env_settings, FileSource(settings_cls)
 
-    @field_validator(
-        "allowed_hosts", "trusted_proxies", "secret_key", "signup_domains", "idp_host", mode="before"
-    )
+    @field_validator("allowed_hosts", "trusted_proxies", "secret_key", "signup_domains", "idp_host", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         if isinstance(value, str):
@@ -160,8 +159,6 @@ class Settings(BaseSettings):
     @field_validator("limit_address", "limit_network", "limit_total")
     @classmethod
     def _is_limit(cls, value: str) -> str:
-        import limits
-
         try:
             limits.parse_many(value)
         except ValueError:
@@ -199,11 +196,13 @@ class Settings(BaseSettings):
         """What is wrong between settings, each under the name of the one to change."""
         found = []
         if is_loopback(self.oauth_issuer) != is_loopback(self.mcp_resource_url):
-            found.append((
-                "OAUTH_ISSUER",
-                f"{self.oauth_issuer} and MCP_RESOURCE_URL {self.mcp_resource_url} must both be public or both be "
-                "on this machine; example: https://auth.example.com and https://mcp.example.com/mcp.",
-            ))
+            found.append(
+                (
+                    "OAUTH_ISSUER",
+                    f"{self.oauth_issuer} and MCP_RESOURCE_URL {self.mcp_resource_url} must both be public or both be "
+                    "on this machine; example: https://auth.example.com and https://mcp.example.com/mcp.",
+                )
+            )
         if self.workers > 1 and self.is_sqlite:
             found.append(("WORKERS", "SQLite takes one worker; set DATABASE_URL to PostgreSQL, or WORKERS=1."))
         if not self.secret_key and not self.is_sqlite:

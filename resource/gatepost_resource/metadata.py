@@ -23,7 +23,7 @@ class ProtectedResourceMetadata:
     """Answers GET, HEAD and preflights with the document, which is the same for everybody."""
 
     def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
-        """Writes the document once. URLs are the operator's text: a parsed one gains a slash, fits nothing."""
+        """Writes the document once, with the operator's text: a parsed URL gains a slash and fits nothing."""
         document = {
             "resource": settings.mcp_resource_url,
             "authorization_servers": [settings.oauth_issuer],

@@ -9,11 +9,6 @@ from tests.resource.running import Running, serving
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="session")
 def shared_issuer() -> Iterator[Issuer]:
     with issuing() as issuer:
         yield issuer
@@ -30,7 +25,3 @@ def issuer() -> Iterator[Issuer]:
     """An issuer of the test's own, to be changed and stopped."""
     with issuing() as own:
         yield own
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "clause(*ids): the clauses of the specification that the test holds")

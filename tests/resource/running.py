@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,6 +18,7 @@ from gatepost_resource.app import build_app
 from gatepost_resource.serving import bind, configuration
 from gatepost_resource.settings import Settings
 from tests.resource.issuer import Issuer
+from tests.support.ports import free_port
 
 MODERN = "2026-07-28"
 LEGACY = ("2025-06-18", "2025-11-25")
@@ -105,13 +105,6 @@ def challenge(response: httpx2.Response) -> dict[str, str]:
     scheme, _, rest = response.headers["www-authenticate"].partition(" ")
     assert scheme == "Bearer"
     return dict(pair.removesuffix('"').split('="', 1) for pair in rest.split(", "))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @contextlib.contextmanager

@@ -15,7 +15,8 @@ import httpx2
 import pytest
 
 from tests.resource.issuer import Issuer
-from tests.resource.running import LIST, free_port, wait_for
+from tests.resource.running import LIST, wait_for
+from tests.support.ports import free_port
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +31,7 @@ class Process:
         with stderr.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gatepost_resource"],
-                env={**inherited, "PYTHONPATH": paths, "NO_PROXY": "*", **environment},
+                env={**inherited, "PYTHONPATH": paths, "PYTHONWARNINGS": "error", **environment},
                 stderr=log,
                 stdout=log,
             )

@@ -6,8 +6,7 @@ from typing import Literal
 
 import anyio.to_thread
 import httpx2
-from mcp.client.auth import OAuthClientProvider, TokenStorage
-from mcp.client.auth.oauth2 import AuthorizationCodeResult
+from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider, TokenStorage
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
@@ -36,7 +35,9 @@ class Storage(TokenStorage):
         self.client = client_info
 
 
-def provider(url: str, person: Person, storage: Storage, callback: str, name: str = "Journey client") -> OAuthClientProvider:
+def provider(
+    url: str, person: Person, storage: Storage, callback: str, name: str = "Journey client"
+) -> OAuthClientProvider:
     """The SDK's own OAuth client; its browser is ``person``."""
     answers: list[str] = []
 

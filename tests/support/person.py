@@ -53,7 +53,9 @@ class Person:
     def __init__(self, email: str, postbox: Postbox) -> None:
         self.email = email
         self.postbox = postbox
-        self.browser = httpx2.Client(trust_env=False, timeout=20, headers={"user-agent": "Mozilla/5.0 (X11; Linux) Firefox/150"})
+        self.browser = httpx2.Client(
+            trust_env=False, timeout=20, headers={"user-agent": "Mozilla/5.0 (X11; Linux) Firefox/150"}
+        )
         self.page: httpx2.Response | None = None
 
     def __enter__(self) -> "Person":
@@ -158,7 +160,10 @@ class Person:
     def _follow(self, response: httpx2.Response) -> httpx2.Response:
         for _ in range(10):
             location = response.headers.get("location")
-            if location is None or urlsplit(urljoin(str(response.url), location)).netloc != response.url.netloc.decode():
+            if (
+                location is None
+                or urlsplit(urljoin(str(response.url), location)).netloc != response.url.netloc.decode()
+            ):
                 break
             response = self.browser.get(urljoin(str(response.url), location))
         self.page = response

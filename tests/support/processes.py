@@ -71,7 +71,9 @@ def run_gatepost(environment: Mapping[str, str], *arguments: str) -> str:
 def running(base: str, environment: Mapping[str, str], log: Path, *command: str) -> Iterator[Server]:
     """A server process, once its /healthz answers; ended at the end."""
     with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "-m", *command], env=dict(environment), stdout=output, stderr=output)
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command], env=dict(environment), stdout=output, stderr=output
+        )
     server = Server(base, process, log)
     try:
         wait_for(f"{base}/healthz", server)

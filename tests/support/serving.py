@@ -12,11 +12,11 @@ from typing import Any
 
 import httpx2
 import uvicorn
+
 from gatepost_idp import app as application
 from gatepost_idp.database import Database
 from gatepost_idp.settings import Settings
 from gatepost_idp.store import schema
-
 from tests.support.ports import free_port
 from tests.support.smtp import Postbox, receiving
 
@@ -55,7 +55,11 @@ class Idp:
 
     def post(self, path: str, form: dict[str, Any] | None = None, **options: Any) -> httpx2.Response:
         """A form."""
-        return self.request("POST", path, data=form, **options) if form is not None else self.request("POST", path, **options)
+        return (
+            self.request("POST", path, data=form, **options)
+            if form is not None
+            else self.request("POST", path, **options)
+        )
 
     def register(self, **metadata: Any) -> dict[str, Any]:
         """Registers a client (RFC 7591); answers its information."""

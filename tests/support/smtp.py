@@ -23,7 +23,7 @@ class Postbox:
         self.refusal: str | None = None
         self._arrived = threading.Condition()
 
-    async def handle_DATA(self, _server: Any, _session: Any, envelope: Envelope) -> str:
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Envelope) -> str:  # noqa: N802 (aiosmtpd's name)
         if self.refusal is not None:
             return self.refusal
         message = message_from_bytes(bytes(envelope.original_content or b""), policy=policy.default)

@@ -216,8 +216,7 @@ def _back(location: str) -> Response:
 
 
 def _problem(found: str | NoReturn) -> PageProblem:
-    if isinstance(found, str):
-        raise AssertionError  # a redirect address without a client cannot be
+    assert isinstance(found, NoReturn)  # noqa: S101 (there is no redirect address without a client)
     return PageProblem(
         "This connection cannot be started",
         found.happened,

@@ -111,9 +111,7 @@ class Journey:
 
     def refusal(self, redirect_uri: str, state: str | None, refused: Refused) -> str:
         """The redirect that tells a client its error, ``iss`` included (RFC 9207)."""
-        return self._answer(
-            redirect_uri, {"error": refused.error, "error_description": refused.description}, state
-        )
+        return self._answer(redirect_uri, {"error": refused.error, "error_description": refused.description}, state)
 
     def _begin(
         self, tx: Transaction, request: Request, client: Client, browser: str, session_hash: bytes | None, now: datetime
@@ -247,4 +245,3 @@ class Journey:
             members = {**members, "state": state}
         query = urlencode({**members, "iss": self._settings.oauth_issuer})
         return f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{query}"
-

@@ -58,7 +58,7 @@ class RegisterEndpoint:
         return Response(json.dumps(information), 201, {"cache-control": "no-store"}, "application/json")
 
     async def _credentials(self, registration: Registration) -> dict[str, object]:
-        if registration.token_endpoint_auth_method == "none":  # noqa: S105 (a method's name, not a password)
+        if registration.token_endpoint_auth_method == "none":
             client_id = await self._registry.register_public(registration)
             if client_id is None:
                 raise OAuthRefusal(

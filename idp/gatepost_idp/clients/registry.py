@@ -15,7 +15,7 @@ from gatepost_idp.store.clients import Client
 PUBLIC_PREFIX = "gp_dc_"
 CONFIDENTIAL_PREFIX = "gp_cc_"
 MANUAL_PREFIX = "gp_mc_"
-SECRET_PREFIX = "gp_cs_"  # noqa: S105 (a prefix, not a password)
+SECRET_PREFIX = "gp_cs_"
 CLAUDE_CALLBACKS = ("https://claude.ai/api/mcp/auth_callback", "https://claude.com/api/mcp/auth_callback")
 _CACHE_SECONDS = 10.0
 _CACHE_SIZE = 4096

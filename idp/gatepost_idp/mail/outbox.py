@@ -1,11 +1,11 @@
 """Sends what the outbox holds: wakes at once for a new mail, looks every second for old ones, loses none."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
-from gatepost_idp.database import Database, DatabaseUnavailable
+from gatepost_idp.database import Database, DatabaseUnavailable, Transaction
 from gatepost_idp.mail.letters import Letters
 from gatepost_idp.mail.smtp import Delivery, deliver
 from gatepost_idp.protocol import Clock
@@ -42,7 +42,7 @@ class Outbox:
             try:
                 await self._send_due()
             except DatabaseUnavailable as problem:
-                log.error("outbox_waits", reason=str(problem))
+                log.error("outbox_waits", reason=str(problem))  # noqa: TRY400 (no trace: the reason says it)
             self._wake.clear()
             try:
                 await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_SECONDS)
@@ -75,12 +75,7 @@ class Outbox:
             self.problem = ""
             # The minutes run from here: a mail that was delayed still brings a link that works.
             until = min(now + timedelta(minutes=self._settings.sign_in_minutes), occasion.request_expires_at)
-            await self._database.write(
-                lambda tx: (
-                    store.close(tx, letter.id, "sent", delivery.answer),
-                    attempts.mark_accepted(tx, letter.attempt_id, now, until),
-                )
-            )
+            await self._database.write(lambda tx: _accepted(tx, letter, delivery, now, until))
             log.info("mail_sent", attempt=letter.attempt_id, tries=letter.tries + 1)
             return
         log.warning("mail_not_sent", attempt=letter.attempt_id, outcome=delivery.outcome, answer=delivery.answer)
@@ -91,3 +86,8 @@ class Outbox:
         wait = RETRY_SECONDS[min(letter.tries, len(RETRY_SECONDS) - 1)]
         at = now + timedelta(seconds=wait)
         await self._database.write(lambda tx: store.postpone(tx, letter.id, at, delivery.answer))
+
+
+def _accepted(tx: Transaction, letter: Letter, delivery: Delivery, now: datetime, until: datetime) -> None:
+    store.close(tx, letter.id, "sent", delivery.answer)
+    attempts.mark_accepted(tx, letter.attempt_id, now, until)

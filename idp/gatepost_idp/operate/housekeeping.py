@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
@@ -19,8 +20,8 @@ async def keep_house(database: Database, settings: Settings, clock: Clock) -> No
     grace = timedelta(seconds=settings.refresh_grace_seconds)
     while True:
         await asyncio.sleep(EVERY_SECONDS)
-        now = clock()
+        erase = partial(grants.erase_salts, grace=grace, now=clock())
         try:
-            await database.write(lambda tx, at=now: grants.erase_salts(tx, grace, at))
+            await database.write(erase)
         except DatabaseUnavailable as problem:
-            log.error("housekeeping_waits", reason=str(problem))
+            log.error("housekeeping_waits", reason=str(problem))  # noqa: TRY400 (no trace: the reason says it)

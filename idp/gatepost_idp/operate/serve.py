@@ -29,7 +29,7 @@ def serve(hosts: Sequence[str], port: int, workers: int) -> None:
     )
     server = uvicorn.Server(config)
     if workers > 1:
-        Multiprocess(config, target=server.run, sockets=sockets).run()
+        Multiprocess(config, sockets).run()
         return
     server.run(sockets=sockets)
 

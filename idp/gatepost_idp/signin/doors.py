@@ -1,6 +1,6 @@
 """The pages below /sign-in: each door parses, calls one step, answers."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Request
@@ -125,6 +125,7 @@ def router(own: SignInPages) -> APIRouter:
     _link_doors(doors, own)
     _email_doors(doors, own)
     _waiting_doors(doors, own)
+    _waiting_forms(doors, own)
     return doors
 
 
@@ -185,6 +186,8 @@ def _waiting_doors(doors: APIRouter, own: SignInPages) -> None:
         }
         return JSONResponse(answer, headers={"cache-control": "no-store"})
 
+
+def _waiting_forms(doors: APIRouter, own: SignInPages) -> None:
     @doors.post("/{request_id}/{attempt_id}/code")
     async def redeem_code(
         request: Request, request_id: str, attempt_id: str, csrf: Field = "", code: Field = ""
@@ -223,7 +226,7 @@ def _link_doors(doors: APIRouter, own: SignInPages) -> None:
         if state != "pending" or client is None or asked is None:
             shown = {"consumed": "used", "pending": "expired"}.get(state, state)
             return own.ended_page(shown, same_browser, attempt.request_id, attempt.email)
-        context = {
+        context: dict[str, Any] = {
             "trace_id": asked.trace_id,
             "asker": own.asker(Asking(asked, client)),
             "csrf": own.visitors.csrf(visitor),

@@ -7,7 +7,7 @@ from sqlalchemy import bindparam
 from sqlmodel import col, delete, select, update
 
 from gatepost_idp.crypto import random_id
-from gatepost_idp.database import Query, Transaction, insert_query
+from gatepost_idp.database import Query, Transaction, columns, insert_query
 from gatepost_idp.models import Account, BrowserSession, Entitlement
 from gatepost_idp.protocol import instant, milliseconds
 
@@ -25,12 +25,12 @@ class Session:
 
 
 _HELD = Query(
-    select(Entitlement.scope)
+    columns(Entitlement.scope)
     .where(col(Entitlement.account_id) == bindparam("account_id"), col(Entitlement.resource) == bindparam("resource"))
     .order_by(col(Entitlement.scope))
 )
 _SESSION = Query(
-    select(Account.id, Account.email, BrowserSession.auth_time, BrowserSession.seen_at)
+    columns(Account.id, Account.email, BrowserSession.auth_time, BrowserSession.seen_at)
     .join(Account, col(Account.id) == col(BrowserSession.account_id))
     .where(
         col(BrowserSession.token_hash) == bindparam("token_hash"),
@@ -98,9 +98,7 @@ def by_key(tx: Transaction, email_key: str) -> Account | None:
     return tx.session.exec(select(Account).where(col(Account.email_key) == email_key)).first()
 
 
-def sign_up(
-    tx: Transaction, email: str, email_key: str, entitlements: list[tuple[str, str]], now: datetime
-) -> Account:
+def sign_up(tx: Transaction, email: str, email_key: str, entitlements: list[tuple[str, str]], now: datetime) -> Account:
     """Makes an account that holds ``entitlements``, pairs of resource and scope."""
     now_ms = milliseconds(now)
     account = Account(id=random_id(), email=email, email_key=email_key, created_at=now_ms, seen_at=now_ms)
@@ -114,9 +112,7 @@ def sign_up(
 
 def grant_scope(tx: Transaction, account_id: str, resource: str, scope: str, now: datetime) -> None:
     """Gives a person a scope; to hold it already is no error."""
-    tx.session.merge(
-        Entitlement(account_id=account_id, resource=resource, scope=scope, granted_at=milliseconds(now))
-    )
+    tx.session.merge(Entitlement(account_id=account_id, resource=resource, scope=scope, granted_at=milliseconds(now)))
 
 
 def revoke_scope(tx: Transaction, account_id: str, resource: str, scope: str) -> bool:

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Literal
 
 from sqlalchemy import bindparam
-from sqlmodel import col, select, update
+from sqlmodel import col, update
 
-from gatepost_idp.database import Query, Transaction, insert_query
+from gatepost_idp.database import Query, Transaction, columns, insert_query
 from gatepost_idp.models import Outbox, SignInAttempt
 from gatepost_idp.protocol import instant, milliseconds
 
@@ -49,10 +49,10 @@ _COLUMNS = (
 )  # fmt: skip  # one list of names
 _INSERT = insert_query(SignInAttempt)
 _FIND = Query(
-    select(*(getattr(SignInAttempt, name) for name in _COLUMNS)).where(col(SignInAttempt.id) == bindparam("id"))
+    columns(*(getattr(SignInAttempt, name) for name in _COLUMNS)).where(col(SignInAttempt.id) == bindparam("id"))
 )
 _MAIL = Query(
-    select(Outbox.state, Outbox.tries)
+    columns(Outbox.state, Outbox.tries)
     .where(col(Outbox.attempt_id) == bindparam("attempt_id"))
     .order_by(col(Outbox.created_at).desc())
     .limit(1)

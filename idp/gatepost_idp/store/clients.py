@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, func
 from sqlmodel import col, select, update
 
 from gatepost_idp import models
-from gatepost_idp.database import Query, Transaction, insert_query
+from gatepost_idp.database import Query, Transaction, columns, insert_query
 from gatepost_idp.protocol import AuthMethod, milliseconds
 
 Origin = Literal["registered", "manual"]
@@ -45,7 +45,7 @@ class Client:
 
 
 _FIND = Query(
-    select(
+    columns(
         models.Client.origin,
         models.Client.name,
         models.Client.registration,
@@ -54,7 +54,7 @@ _FIND = Query(
     ).where(col(models.Client.id) == bindparam("row"))
 )
 _INSERT = insert_query(models.Client)
-_EXISTS = Query(select(func.count()).select_from(models.Client).where(col(models.Client.id) == bindparam("row")))
+_EXISTS = Query(columns(func.count()).select_from(models.Client).where(col(models.Client.id) == bindparam("row")))
 
 
 def find(tx: Transaction, client_id: str, row: str) -> Client | None:

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import bindparam
-from sqlmodel import col, delete, select
+from sqlmodel import col, delete
 
 from gatepost_idp.crypto import random_id
-from gatepost_idp.database import Query, Transaction, insert_query
+from gatepost_idp.database import Query, Transaction, columns, insert_query
 from gatepost_idp.models import Consent
 from gatepost_idp.protocol import instant, milliseconds, scope_set, scope_text
 
@@ -23,7 +23,7 @@ class Agreement:
 
 
 _LIVING = Query(
-    select(Consent.client_id, Consent.scope_asked, Consent.scope_approved, Consent.expires_at)
+    columns(Consent.client_id, Consent.scope_asked, Consent.scope_approved, Consent.expires_at)
     .where(
         col(Consent.account_id) == bindparam("account_id"),
         col(Consent.client_row) == bindparam("client_row"),
@@ -61,12 +61,16 @@ def living(
 
 
 def remember(
-    tx: Transaction, account_id: str, client_row: str, redirect_host: str, resource: str, agreed: Agreement, now: datetime
+    tx: Transaction,
+    account_id: str,
+    client_row: str,
+    redirect_host: str,
+    resource: str,
+    agreed: Agreement,
+    now: datetime,
 ) -> None:
     """Keeps ``agreed`` until its date in place of what was agreed before; a date in the past only forgets."""
-    tx.run(
-        _DELETE, account_id=account_id, client_id=agreed.client_id, redirect_host=redirect_host, resource=resource
-    )
+    tx.run(_DELETE, account_id=account_id, client_id=agreed.client_id, redirect_host=redirect_host, resource=resource)
     if agreed.until <= now:
         return
     tx.run(

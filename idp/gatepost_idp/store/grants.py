@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import bindparam
-from sqlmodel import col, select, update
+from sqlmodel import col, update
 
-from gatepost_idp.database import Query, Transaction, insert_query
+from gatepost_idp.database import Query, Transaction, columns, insert_query
 from gatepost_idp.models import Account, AuthorizationCode, AuthorizationGrant, RefreshToken
 from gatepost_idp.protocol import Refused, milliseconds, scope_set
 from gatepost_idp.store import accounts, audit
@@ -82,7 +82,7 @@ _INSERT_GRANT = insert_query(AuthorizationGrant)
 _INSERT_REFRESH = insert_query(RefreshToken)
 
 _CODE = Query(
-    select(
+    columns(
         AuthorizationCode.grant_id,
         AuthorizationCode.account_id,
         Account.email,
@@ -119,7 +119,7 @@ _END_GRANT = Query(
     .values(ended_at=bindparam("now"), end_reason=bindparam("reason"))
 )
 _REFRESH = Query(
-    select(
+    columns(
         RefreshToken.grant_id,
         RefreshToken.expires_at,
         AuthorizationGrant.account_id,
@@ -128,7 +128,6 @@ _REFRESH = Query(
         AuthorizationGrant.resource,
         AuthorizationGrant.scope,
         AuthorizationGrant.auth_time,
-        AuthorizationGrant.trace_id,
         AuthorizationGrant.ends_at,
         AuthorizationGrant.ended_at,
         Account.disabled_at,
@@ -143,7 +142,7 @@ _SPEND_REFRESH = Query(
     .values(spent_at=bindparam("now"), salt=bindparam("new_salt"))
 )
 _SPENT = Query(
-    select(RefreshToken.spent_at, RefreshToken.salt).where(col(RefreshToken.token_hash) == bindparam("token_hash"))
+    columns(RefreshToken.spent_at, RefreshToken.salt).where(col(RefreshToken.token_hash) == bindparam("token_hash"))
 )
 _USED = Query(
     update(AuthorizationGrant).where(col(AuthorizationGrant.id) == bindparam("of")).values(used_at=bindparam("now"))
@@ -154,7 +153,7 @@ _ERASE_SALTS = Query(
     .values(salt=None)
 )
 _OWNER = Query(
-    select(RefreshToken.grant_id, AuthorizationGrant.client_id, AuthorizationGrant.account_id)
+    columns(RefreshToken.grant_id, AuthorizationGrant.client_id, AuthorizationGrant.account_id)
     .join(AuthorizationGrant, col(AuthorizationGrant.id) == col(RefreshToken.grant_id))
     .where(col(RefreshToken.token_hash) == bindparam("token_hash"))
 )
@@ -234,9 +233,7 @@ def redeem_code(tx: Transaction, asked: Redemption, now: datetime) -> Granted | 
         tx, "grant.started", now, account_id=account_id, client_id=client_id, grant_id=grant_id, trace_id=trace_id
     )
     held = accounts.held_scopes(tx, account_id, resource)
-    return Granted(
-        grant_id, account_id, email, resource, scope_set(scope), held, auth_time, nonce, asked.refresh_token
-    )
+    return Granted(grant_id, account_id, email, resource, scope_set(scope), held, auth_time, nonce, asked.refresh_token)
 
 
 def _wrong_verifier(tx: Transaction, code_hash: bytes, now_ms: int) -> Refused:
@@ -259,7 +256,7 @@ def rotate_refresh_token(tx: Transaction, asked: Rotation, now: datetime) -> Gra
     if row is None:
         return Refused("invalid_grant", _REFRESH_REFUSED, "unknown refresh token")
     grant_id, expires_at, account_id, email, client_id, resource, scope = row[:7]
-    auth_time, trace_id, ends_at, ended_at, disabled_at = row[7:]
+    auth_time, ends_at, ended_at, disabled_at = row[7:]
     if client_id != asked.client_id:
         return Refused("invalid_grant", _REFRESH_REFUSED, "refresh token of another client")
     if ended_at is not None or ends_at <= now_ms or expires_at <= now_ms or disabled_at is not None:

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import bindparam
-from sqlmodel import col, select, update
+from sqlmodel import col, update
 
 from gatepost_idp import models
-from gatepost_idp.database import Query, Transaction, insert_query
+from gatepost_idp.database import Query, Transaction, columns, insert_query
 from gatepost_idp.models import Outbox
 from gatepost_idp.protocol import instant, milliseconds
 from gatepost_idp.store import attempts
@@ -29,7 +29,7 @@ class Letter:
 
 _INSERT = insert_query(Outbox)
 _DUE = Query(
-    select(Outbox.id, Outbox.attempt_id, Outbox.recipient, Outbox.message_id, Outbox.tries)
+    columns(Outbox.id, Outbox.attempt_id, Outbox.recipient, Outbox.message_id, Outbox.tries)
     .where(
         col(Outbox.state) == "queued",
         col(Outbox.next_at) <= bindparam("now"),
@@ -86,7 +86,7 @@ def claim(tx: Transaction, now: datetime) -> list[Letter]:
 
 
 _NEWEST = Query(
-    select(Outbox.id, Outbox.attempt_id, Outbox.recipient, Outbox.message_id, Outbox.tries)
+    columns(Outbox.id, Outbox.attempt_id, Outbox.recipient, Outbox.message_id, Outbox.tries)
     .where(col(Outbox.attempt_id) == bindparam("attempt_id"))
     .order_by(col(Outbox.created_at).desc())
     .limit(1)
@@ -110,7 +110,7 @@ def postpone(tx: Transaction, letter_id: str, at: datetime, answer: str) -> None
 
 
 _OCCASION = Query(
-    select(models.Client.name, models.AuthorizationRequest.redirect_uri, models.AuthorizationRequest.resource,
+    columns(models.Client.name, models.AuthorizationRequest.redirect_uri, models.AuthorizationRequest.resource,
            models.AuthorizationRequest.expires_at)
     .join(models.Client, col(models.Client.id) == col(models.AuthorizationRequest.client_row))
     .where(col(models.AuthorizationRequest.id) == bindparam("request_id"))

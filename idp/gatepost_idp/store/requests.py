@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import bindparam
-from sqlmodel import col, select, update
+from sqlmodel import col, update
 
-from gatepost_idp.database import Query, Transaction, insert_query
+from gatepost_idp.database import Query, Transaction, columns, insert_query
 from gatepost_idp.models import AuthorizationRequest
 from gatepost_idp.protocol import instant, milliseconds, scope_set, scope_text
 
@@ -38,7 +38,7 @@ _COLUMNS = (
     "code_challenge", "nonce", "prompt", "max_age", "created_at", "finished_at",
 )  # fmt: skip  # one list of names
 _FIND = Query(
-    select(*(getattr(AuthorizationRequest, name) for name in _COLUMNS)).where(
+    columns(*(getattr(AuthorizationRequest, name) for name in _COLUMNS)).where(
         col(AuthorizationRequest.id) == bindparam("id"),
         col(AuthorizationRequest.browser_hash) == bindparam("browser_hash"),
         col(AuthorizationRequest.expires_at) > bindparam("now"),
