@@ -29,11 +29,15 @@ def main() -> None:
 
 
 @cli.command()
-def demo() -> None:
+def demo(
+    public: Annotated[
+        str | None, typer.Option(metavar="URL", help="A tunnel's https URL that leads to port 9000 of this machine.")
+    ] = None,
+) -> None:
     """Run the whole product on this machine: both servers, a mailbox, SQLite."""
     from gatepost_idp.demo import run
 
-    raise typer.Exit(run())
+    raise typer.Exit(run(public))
 
 
 @cli.command()

@@ -12,51 +12,67 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import uvicorn
+from starlette.applications import Starlette
 
 from gatepost_idp.database import Database
 from gatepost_idp.mailbox import Mailbox
+from gatepost_idp.oneport import OnePort
 from gatepost_idp.pages import Pages
 from gatepost_idp.settings import Settings, load_or_exit
 from gatepost_idp.store import schema
 
 SMTP_PORT = 9025
 MAILBOX_PORT = 9026
+BEHIND_PORT = 9002
 START_SECONDS = 30
 
 
-def run() -> int:
-    """Runs until Ctrl-C; answers the exit code."""
-    environment = {**os.environ, **_defaults(dict(os.environ))}
-    os.environ.update(environment)
+def run(public: str | None = None) -> int:
+    """Runs until Ctrl-C; answers the exit code. ``public``: a tunnel's URL, which then serves both parts."""
+    os.environ.update(_defaults(dict(os.environ), public))
     settings = load_or_exit()
     _upgrade(settings)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    own_mailbox = environment["SMTP_HOST"] == "127.0.0.1" and environment["SMTP_PORT"] == str(SMTP_PORT)
-    mailbox = _start_mailbox(settings) if own_mailbox else None
-    servers = [_start("gatepost_idp", "idp"), _start("gatepost_resource")]
+    inside = []
+    if settings.smtp_host == "127.0.0.1" and settings.smtp_port == SMTP_PORT:
+        mailbox = Mailbox(Pages(settings.model_copy(update={"oauth_issuer": "http://localhost"})), SMTP_PORT)
+        inside.append(_start_inside(mailbox.application(), MAILBOX_PORT))
+    resource = f"http://127.0.0.1:{os.environ.get('RESOURCE_PORT') or 9001}"
+    if public is not None:
+        inside.append(_start_inside(OnePort(f"http://127.0.0.1:{BEHIND_PORT}", resource).application(), 9000))
+    servers: list[subprocess.Popen[bytes]] = []
     try:
-        return _watch(settings, servers, stop, mailbox is not None)
+        # One after the other: the resource server's first look at the keys then finds them.
+        servers.append(_start("gatepost_idp", "idp"))
+        if (code := _wait(f"http://127.0.0.1:{settings.idp_port}/healthz", servers, stop)) is not None:
+            return code
+        servers.append(_start("gatepost_resource"))
+        if (code := _wait(f"{resource}/healthz", servers, stop)) is not None:
+            return code
+        print(_welcome(settings), flush=True)
+        return _watch(servers, stop)
     finally:
         _stop(servers)
-        if mailbox is not None:
-            mailbox.should_exit = True
+        for server in inside:
+            server.should_exit = True
 
 
-def _defaults(environment: dict[str, str]) -> dict[str, str]:
+def _defaults(environment: dict[str, str], public: str | None) -> dict[str, str]:
     """What the demo sets where the operator did not: both addresses of ``localhost``, and mail to the mailbox."""
     hosts = ",".join(["127.0.0.1", *(["::1"] if _has_ipv6_loopback() else [])])
-    defaults = {"IDP_HOST": hosts, "RESOURCE_HOST": hosts, "LOG_LEVEL": "warning"}
+    usual = {"IDP_HOST": hosts, "RESOURCE_HOST": hosts, "LOG_LEVEL": "warning"}
+    defaults = {name: value for name, value in usual.items() if not environment.get(name)}
     if not environment.get("SMTP_HOST") and not environment.get("SMTP_HOST_FILE"):
-        defaults |= {
-            "SMTP_HOST": "127.0.0.1",
-            "SMTP_PORT": str(SMTP_PORT),
-            "SMTP_SECURITY": "none",
-            "SMTP_USERNAME": "",
-            "MAIL_FROM": "gatepost@demo.localhost",
-        }
-    return {name: value for name, value in defaults.items() if name.startswith("SMTP") or name not in environment}
+        mailbox = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(SMTP_PORT), "SMTP_SECURITY": "none", "SMTP_USERNAME": ""}
+        defaults |= mailbox | {"MAIL_FROM": environment.get("MAIL_FROM") or "gatepost@demo.localhost"}
+    if public is not None:
+        url = public.rstrip("/")
+        # The tunnel's own program and the shared port are on this machine, so their word on the caller counts.
+        tunnel = {"OAUTH_ISSUER": url, "MCP_RESOURCE_URL": f"{url}/mcp", "TRUSTED_PROXIES": "127.0.0.1/32,::1/128"}
+        defaults |= tunnel | {"IDP_HOST": "127.0.0.1", "RESOURCE_HOST": "127.0.0.1", "IDP_PORT": str(BEHIND_PORT)}
+    return defaults
 
 
 def _has_ipv6_loopback() -> bool:
@@ -76,18 +92,25 @@ def _upgrade(settings: Settings) -> None:
         database.close()
 
 
-def _start_mailbox(settings: Settings) -> uvicorn.Server:
-    """The mailbox in a thread of this process; returns once its SMTP server takes mail."""
-    mailbox = Mailbox(Pages(settings.model_copy(update={"oauth_issuer": "http://localhost"})), SMTP_PORT)
-    listener = _listener(MAILBOX_PORT)
-    config = uvicorn.Config(mailbox.application(), log_config=None, access_log=False, proxy_headers=False)
+def _start_inside(application: Starlette, port: int) -> uvicorn.Server:
+    """Serves an application in a thread of this process; returns once it is up."""
+    config = uvicorn.Config(
+        application,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        ws="none",
+    )
     server = uvicorn.Server(config)
-    threading.Thread(target=server.run, kwargs={"sockets": listener}, name="mailbox", daemon=True).start()
+    listener = _listener(port)
+    threading.Thread(target=server.run, kwargs={"sockets": listener}, name=f"port-{port}", daemon=True).start()
     deadline = time.monotonic() + START_SECONDS
     while not server.started and time.monotonic() < deadline:
         time.sleep(0.02)
     if not server.started:
-        raise SystemExit(f"The mailbox did not start: is port {SMTP_PORT} or {MAILBOX_PORT} in use?")
+        raise SystemExit(f"Port {port} did not start to answer; is SMTP port {SMTP_PORT} in use by another demo?")
     return server
 
 
@@ -111,23 +134,22 @@ def _start(module: str, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", module, *arguments])
 
 
-def _watch(
-    settings: Settings, servers: Sequence[subprocess.Popen[bytes]], stop: threading.Event, has_mailbox: bool
-) -> int:
-    """Waits until both servers answer, says what to paste, then waits for the end."""
-    resource = settings.mcp_resource_url.rpartition("/")[0]
-    waiting = [f"{settings.oauth_issuer}/healthz", f"{resource}/healthz"]
+def _wait(url: str, servers: Sequence[subprocess.Popen[bytes]], stop: threading.Event) -> int | None:
+    """None once ``url`` answers; else the exit code for what came in between."""
     deadline = time.monotonic() + START_SECONDS
-    while waiting and not stop.is_set():
+    while not _answers(url):
+        if stop.wait(0.05):
+            return 0
         if (code := _ended(servers)) is not None:
             return code
         if time.monotonic() > deadline:
-            print(f"No answer from {waiting[0]} within {START_SECONDS} s.", file=sys.stderr)
+            print(f"No answer from {url} within {START_SECONDS} s.", file=sys.stderr)
             return 1
-        waiting = [url for url in waiting if not _answers(url)]
-        time.sleep(0.05)
-    if not stop.is_set():
-        print(_welcome(settings, has_mailbox), flush=True)
+    return None
+
+
+def _watch(servers: Sequence[subprocess.Popen[bytes]], stop: threading.Event) -> int:
+    """Waits for Ctrl-C, or for a server that ends by itself."""
     while not stop.wait(0.2):
         if (code := _ended(servers)) is not None:
             return code
@@ -157,8 +179,10 @@ def _stop(servers: Sequence[subprocess.Popen[bytes]]) -> None:
         server.kill()
 
 
-def _welcome(settings: Settings, has_mailbox: bool) -> str:
-    mail = f"http://localhost:{MAILBOX_PORT}" if has_mailbox else f"sent through {settings.smtp_host}"
+def _welcome(settings: Settings) -> str:
+    """What to paste, and where the mail is."""
+    to_mailbox = settings.smtp_port == SMTP_PORT and settings.smtp_host == "127.0.0.1"
+    mail = f"http://localhost:{MAILBOX_PORT}" if to_mailbox else f"sent through {settings.smtp_host}"
     return f"""
 Gatepost is running.
 

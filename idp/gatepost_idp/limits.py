@@ -22,7 +22,7 @@ BRAKES = {
     # Hosted clients share a few addresses, so these only stop a flood (requests from one network).
     "register": "600/minute",
     "token": "6000/minute",
-    "authorize": "600/minute",
+    "authorize": "6000/minute",
     "sign-in": "300/minute",
 }
 

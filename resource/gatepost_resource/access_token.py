@@ -13,7 +13,7 @@ from gatepost_resource.errors import ExpiredToken, InvalidToken
 
 LEEWAY_SECONDS = 60
 MAX_TOKEN_CHARACTERS = 8192
-MAX_NAME_CHARACTERS = 256
+MAX_TEXT_CHARACTERS = 2048  # a client_id may be a URL
 ES256_SIGNATURE_BYTES = 64
 END_OF_TIME = 253_402_300_799  # the last second that a calendar with four-digit years can name
 
@@ -132,13 +132,13 @@ def _object(segment: str) -> dict[str, Any]:
 
 def _text(members: Mapping[str, Any], name: str) -> str:
     value = members.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME_CHARACTERS:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT_CHARACTERS:
         raise InvalidToken(f"{name} is missing or no short text")
     return value
 
 
 def _display(claims: Mapping[str, Any], name: str) -> str | None:
-    return None if claims.get(name) is None else _text(claims, name)
+    return _text(claims, name) if claims.get(name) else None  # a client may have registered no name
 
 
 def _instant(claims: Mapping[str, Any], name: str) -> int:

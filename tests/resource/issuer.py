@@ -12,6 +12,7 @@ from typing import Any
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+MAX_BYTES = 1_000_000
 READ_AND_ECHO = "demo:read demo:echo"
 
 
@@ -25,7 +26,9 @@ class Issuer:
         self.jwks: bytes | None = None  # replaces the whole JWKS
         self.status = 200
         self.headers: dict[str, str] = {}
-        self.delay = 0.0
+        self.delay = 0.0  # seconds before an answer
+        self.drip = 0.0  # seconds between two bytes of it
+        self.twins: list[Issuer] = []
         self.path = path
         self._server: ThreadingHTTPServer | None = None
         self.port = 0
@@ -44,10 +47,19 @@ class Issuer:
 
     def stop(self) -> None:
         """Is away: connections are refused."""
+        for twin in self.twins:
+            twin.stop()
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+
+    def twin(self) -> "Issuer":
+        """Another server with the same keys; it goes when this one goes."""
+        other = Issuer(self.path)
+        other.keys = self.keys
+        self.twins.append(other)
+        return other
 
     def answer(self, path: str) -> bytes | None:
         if path == f"/.well-known/oauth-authorization-server{self.path}":
@@ -95,8 +107,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("content-length", str(len(body or b"")))
         self.end_headers()
+        size = 1 if self.issuer.drip else MAX_BYTES
         with contextlib.suppress(OSError):  # whoever asked may have gone
-            self.wfile.write(body or b"")
+            for at in range(0, len(body or b""), size):
+                time.sleep(self.issuer.drip)
+                self.wfile.write((body or b"")[at : at + size])
 
     def log_request(self, *args: Any) -> None:
         """Quiet."""

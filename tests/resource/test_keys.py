@@ -5,7 +5,9 @@ import time
 from typing import Any
 
 import pytest
+from joserfc.jwk import ECKey
 
+from gatepost_resource import verifier
 from tests.resource.issuer import Issuer, issuing, new_key
 from tests.resource.running import LIST, Running, at_once, serving, wait_for
 
@@ -152,11 +154,9 @@ def issuer_with_a_slash(issuer: Issuer) -> None:
 
 
 def keys_elsewhere(issuer: Issuer) -> None:
-    issuer.metadata = {"jwks_uri": "https://evil.example/jwks.json"}
-
-
-def keys_on_another_port(issuer: Issuer) -> None:
-    issuer.metadata = {"jwks_uri": "http://127.0.0.1:9/jwks.json"}
+    """The very same keys, at an address that is not the issuer's: whoever answers there could swap them."""
+    other = issuer.twin()
+    issuer.metadata = {"jwks_uri": f"{other.url}/jwks.json"}
 
 
 def no_keys_named(issuer: Issuer) -> None:
@@ -172,7 +172,8 @@ def an_error(issuer: Issuer) -> None:
 
 
 def a_flood(issuer: Issuer) -> None:
-    issuer.jwks = b'{"keys":[' + b" " * 200_000 + b"]}"
+    """Good keys, in more bytes than anybody needs."""
+    issuer.jwks = json.dumps({"keys": [issuer.keys[0].as_dict(private=False)]}).encode() + b" " * 200_000
 
 
 def no_json(issuer: Issuer) -> None:
@@ -217,7 +218,6 @@ WRONG = [
     foreign_issuer,
     issuer_with_a_slash,
     keys_elsewhere,
-    keys_on_another_port,
     no_keys_named,
     a_redirect,
     an_error,
@@ -239,6 +239,7 @@ def test_documents_that_cannot_be_trusted_give_no_keys(issuer: Issuer, spoil: An
     with serving(issuer, ready=False) as resource:
         assert resource.post(LIST, resource.token()).status_code == 503
         assert "/elsewhere" not in issuer.asked
+        assert all(twin.asked == [] for twin in issuer.twins)
 
 
 @pytest.mark.clause("R7")
@@ -262,10 +263,11 @@ def test_keys_for_other_uses_beside_ours_do_no_harm(issuer: Issuer) -> None:
         assert resource.post(LIST, resource.token()).status_code == 200
 
 
-def test_a_slow_issuer_is_given_up(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fetch has a time-out of its own, so a token does not hang as long as the issuer does."""
-    monkeypatch.setattr("gatepost_resource.jwks.FETCH_SECONDS", 0.3)
-    issuer.delay = 3
+@pytest.mark.parametrize(("delay", "drip"), [(3.0, 0.0), (0.0, 0.1)])
+def test_a_slow_issuer_is_given_up(issuer: Issuer, monkeypatch: pytest.MonkeyPatch, delay: float, drip: float) -> None:
+    """The whole fetch has a time-out, so a token hangs neither on silence nor on an answer byte by byte."""
+    monkeypatch.setattr("gatepost_resource.jwks.FETCH_SECONDS", 0.4)
+    issuer.delay, issuer.drip = delay, drip
     with serving(issuer, ready=False) as resource:
         started = time.monotonic()
         assert resource.post(LIST, resource.token()).status_code == 503
@@ -280,18 +282,41 @@ def test_an_issuer_with_a_path_is_discovered_by_the_inserted_form() -> None:
         assert resource.post(LIST, resource.token()).status_code == 200
 
 
-def test_a_token_is_verified_once(resource: Running) -> None:
-    """What passed is remembered by its digest: many requests, one signature check."""
+class Counter:
+    """Stands before the signature check and counts."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self._check = verifier._check_signature
+        monkeypatch.setattr(verifier, "_check_signature", self)
+
+    def __call__(self, bearer: str, key: ECKey) -> None:
+        self.count += 1
+        self._check(bearer, key)
+
+
+def test_a_token_is_verified_once(resource: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What passed is remembered by its digest: many requests, one signature check; what failed is not."""
+    counter = Counter(monkeypatch)
     token = resource.token()
     assert {resource.post(LIST, token).status_code for _ in range(5)} == {200}
-    broken = token[:-2] + ("AA" if token[-2:] != "AA" else "BA")
-    assert resource.post(LIST, broken).status_code == 401
+    assert counter.count == 1
+    middle = len(token) - 40
+    broken = token[:middle] + ("A" if token[middle] != "A" else "B") + token[middle + 1 :]
+    assert [resource.post(LIST, broken).status_code for _ in range(2)] == [401, 401]
+    assert counter.count == 3
 
 
 def test_the_memory_of_tokens_is_bounded(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More tokens than it remembers: the oldest are checked anew, none is refused."""
-    monkeypatch.setattr("gatepost_resource.verifier.MAX_CACHED_TOKENS", 3)
+    """More tokens than it remembers: the one unused for longest is checked anew, none is refused."""
+    monkeypatch.setattr(verifier, "MAX_CACHED_TOKENS", 3)
+    counter = Counter(monkeypatch)
     with serving(issuer) as resource:
-        tokens = [resource.token() for _ in range(8)]
-        for token in [*tokens, *tokens]:
+        first, *others = [resource.token() for _ in range(5)]
+        for token in [first, others[0], first, others[1], others[2]]:
             assert resource.post(LIST, token).status_code == 200
+        assert counter.count == 4
+        resource.post(LIST, first)
+        assert counter.count == 4
+        assert resource.post(LIST, others[0]).status_code == 200
+        assert counter.count == 5

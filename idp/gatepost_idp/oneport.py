@@ -1,0 +1,57 @@
+"""Both servers behind one port, for ``demo --public``: a tunnel gives one host name, and this shares it out by path."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx2
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+_TO_RESOURCE = ("/mcp", "/.well-known/oauth-protected-resource")
+# These speak of one connection alone (RFC 9110 section 7.6.1); all other headers pass as they are, Host included.
+_HOP_BY_HOP = frozenset(
+    ("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "proxy-connection")
+)
+
+
+class OnePort:
+    """Passes each request on to the server whose path it names."""
+
+    def __init__(self, idp: str, resource: str) -> None:
+        self._idp = idp
+        self._resource = resource
+        self._client: httpx2.AsyncClient
+
+    def application(self) -> Starlette:
+        """The application; its connections live as long as it does."""
+
+        @asynccontextmanager
+        async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+            async with httpx2.AsyncClient(trust_env=False, timeout=60) as self._client:
+                yield
+
+        methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+        app = Starlette(lifespan=lifespan, routes=[Route("/{path:path}", self._pass_on, methods=methods)])
+        app.router.redirect_slashes = False
+        return app
+
+    async def _pass_on(self, request: Request) -> Response:
+        target = self._resource if request.scope["path"].startswith(_TO_RESOURCE) else self._idp
+        path = request.scope["raw_path"].decode("latin-1")
+        query = request.scope["query_string"].decode("latin-1")
+        upstream = self._client.build_request(
+            request.method,
+            f"{target}{path}" + (f"?{query}" if query else ""),
+            headers=[(name, value) for name, value in request.headers.raw if name.decode() not in _HOP_BY_HOP],
+            content=await request.body(),
+        )
+        try:
+            answer = await self._client.send(upstream, stream=True)
+        except httpx2.TransportError:
+            return PlainTextResponse("The server behind this address is starting or gone. Try again.\n", 502)
+        response = StreamingResponse(answer.aiter_raw(), answer.status_code, background=BackgroundTask(answer.aclose))
+        response.raw_headers = [(n.lower(), v) for n, v in answer.headers.raw if n.lower().decode() not in _HOP_BY_HOP]
+        return response
