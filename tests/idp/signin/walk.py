@@ -106,7 +106,7 @@ def field_value(html: str, name: str) -> str:
 
 
 def signed_in(person: Person) -> bool:
-    """Whether a request of this browser's own meets a person: the next one then asks for no address."""
+    """Whether this browser got a session."""
     return any("gp-session" in name for name in person.browser.cookies)
 
 

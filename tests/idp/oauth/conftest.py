@@ -1,0 +1,55 @@
+"""A server that the tests of the protocol share, and one of its own for a test that moves the clock."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.idp.oauth.wire import Server
+from tests.support.oauth import TestClient, registered
+from tests.support.person import Person
+from tests.support.serving import serving
+
+_numbers = count()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Shared by the tests of one file: none of them moves its clock or changes its settings."""
+    with serving(tmp_path_factory.mktemp("server")) as served:
+        yield Server.over(served)
+
+
+@pytest.fixture
+def idp(tmp_path: Path) -> Iterator[Server]:
+    """A server of the test's own."""
+    with serving(tmp_path) as served:
+        yield Server.over(served)
+
+
+@pytest.fixture
+def client(server: Server) -> TestClient:
+    """A public client of the shared server."""
+    return registered(server)
+
+
+@pytest.fixture(scope="module")
+def alice(server: Server) -> Iterator[Person]:
+    """Somebody who is signed in at the shared server once a test let her walk; consents of hers may be remembered."""
+    with Person("alice@example.com", server.postbox) as person:
+        yield person
+
+
+@pytest.fixture
+def newcomer(server: Server) -> Iterator[Callable[[], Person]]:
+    """Makes people whom the shared server has never seen."""
+    made: list[Person] = []
+
+    def person() -> Person:
+        made.append(Person(f"newcomer-{next(_numbers)}@example.com", server.postbox))
+        return made[-1]
+
+    yield person
+    for one in made:
+        one.close()

@@ -1,0 +1,171 @@
+"""What the tests of the protocol share: a server to talk to, its database from outside, and how to read its answers."""
+
+import asyncio
+import base64
+import json
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx2
+from gatepost_idp.database import Database, Transaction
+from joserfc import jwt
+from joserfc.jwk import KeySet
+
+from tests.support.oauth import TestClient, answer_of
+from tests.support.person import Person
+from tests.support.serving import Idp
+
+T = TypeVar("T")
+BASIC = "Basic "
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+
+def line() -> httpx2.Client:
+    """A connection that keeps no cookies and follows nothing. It speaks plain http, so it loads no certificates."""
+    jar = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    return httpx2.Client(trust_env=False, timeout=20, cookies=jar, verify=False)
+
+
+@dataclass
+class Server(Idp):
+    """An authorization server over one connection: a client for each request would cost more than the request."""
+
+    line: httpx2.Client = field(default_factory=line)
+
+    @classmethod
+    def over(cls, idp: Idp) -> "Server":
+        return cls(idp.base, idp.issuer, idp.settings, idp.clock, idp.postbox)
+
+    def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        return self.line.request(method, f"{self.issuer}{path}", **options)
+
+    def raw(self, path: str, body: bytes, **headers: str) -> httpx2.Response:
+        """A POST of these very bytes, as a form unless ``content_type`` says otherwise."""
+        sent = {**FORM, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        return self.request("POST", path, content=body, headers=sent)
+
+
+def authorize(client: TestClient, *more: str, **changes: str | None) -> httpx2.Response:
+    """GET /authorize as a browser without cookies; ``more`` stands behind the query as it is."""
+    url = "&".join((client.authorize_url(**changes), *more))
+    return client.idp.get(url.removeprefix(client.idp.issuer))
+
+
+def error_of(response: httpx2.Response, client: TestClient) -> dict[str, str]:
+    """The error with which /authorize sent the browser back; it went to the client's own address and nowhere else."""
+    assert response.status_code == 302, response.text
+    location = response.headers["location"]
+    assert location.startswith(f"{client.redirect_uri}?"), location
+    assert response.headers["cache-control"] == "no-store"
+    found = answer_of(location)
+    assert found["iss"] == client.idp.issuer
+    assert "code" not in found
+    return found
+
+
+def page_of(response: httpx2.Response, status: int = 400) -> str:
+    """A page for a person, which leads nowhere by itself."""
+    assert response.status_code == status, response.text
+    assert "location" not in response.headers
+    assert "refresh" not in response.headers
+    assert response.headers["content-type"].startswith("text/html")
+    assert "http-equiv" not in response.text
+    return response.text
+
+
+def refused(response: httpx2.Response, error: str, status: int = 400) -> dict[str, Any]:
+    """An error for a program (RFC 6749 section 5.2): JSON of ours, not to be stored, in characters that may stand."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["cache-control"] == "no-store"
+    body = dict(response.json())
+    assert body["error"] == error, body
+    assert set(body) <= {"error", "error_description", "error_uri"}
+    text = body.get("error_description", "")
+    assert all(" " <= character <= "~" and character not in '"\\' for character in text), text
+    return body
+
+
+def tokens_of(response: httpx2.Response) -> dict[str, Any]:
+    """A token response (RFC 6749 section 5.1)."""
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["pragma"] == "no-cache"
+    body = dict(response.json())
+    assert body["token_type"] == "Bearer"
+    assert "scope" in body
+    return body
+
+
+def opened(server: Idp, token: str) -> jwt.Token:
+    """A JWT of the server, its signature checked with the keys that it publishes."""
+    keys = KeySet.import_key_set(server.get("/jwks.json").json())
+    return jwt.decode(token, keys, algorithms=["ES256"])
+
+
+def scope_of(tokens: dict[str, Any]) -> set[str]:
+    """The scopes of a token response."""
+    return set(str(tokens["scope"]).split())
+
+
+def basic(client_id: str, secret: str) -> dict[str, str]:
+    """The header of HTTP Basic, for values that are encoded already where they need it (RFC 6749 section 2.3.1)."""
+    return {"authorization": BASIC + base64.b64encode(f"{client_id}:{secret}".encode()).decode()}
+
+
+def rows(server: Idp, query: str, *values: object) -> list[tuple[Any, ...]]:
+    """What the database file holds, read past the server."""
+    connection = sqlite3.connect(f"file:{server.settings.sqlite_path}?mode=ro", uri=True)
+    try:
+        return connection.execute(query, values).fetchall()
+    finally:
+        connection.close()
+
+
+def at_rest(server: Idp) -> bytes:
+    """Everything that the database keeps, its write-ahead log included."""
+    path = server.settings.sqlite_path
+    return b"".join(file.read_bytes() for file in sorted(path.parent.glob(f"{path.name}*")))
+
+
+def beside(server: Idp, work: Callable[[Transaction], T]) -> T:
+    """Does ``work`` in the server's database as another process would: the command line, for one."""
+    database = Database(server.settings.database_url)
+
+    async def write() -> T:
+        return await database.write(work)
+
+    try:
+        return asyncio.run(write())
+    finally:
+        database.close()
+
+
+def asks_everything(person: Person) -> bool:
+    """Whether the page is the whole consent page: it has something to tick."""
+    return any("remember" in form.names() for form in person.forms())
+
+
+def asks_one_tap(person: Person) -> bool:
+    """Whether the page is the one with a single button to go on."""
+    return not asks_everything(person) and any(("decision", "allow") in form.buttons for form in person.forms())
+
+
+def went_silently(person: Person, client: TestClient) -> dict[str, str]:
+    """The answer of a request that showed no page at all."""
+    assert person.page is not None
+    assert person.page.status_code == 302, person.text
+    location = person.page.headers["location"]
+    assert location.startswith(client.redirect_uri)
+    assert urlsplit(str(person.page.url)).path == "/authorize"
+    return answer_of(location)
+
+
+def as_json(value: object) -> bytes:
+    """JSON for the wire."""
+    return json.dumps(value).encode()

@@ -1,0 +1,90 @@
+"""Time: ten minutes from the moment the mail server took the mail, within the thirty of the request."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.idp.signin.walk import Pending, asks, field_value, link_page, press, sessions_made, signed_in, words_of
+from tests.support.person import Person
+from tests.support.serving import Idp, serving
+
+People = Callable[..., Person]
+
+
+def _by_link(pending: Pending) -> None:
+    pending.person.sign_in_by_link(len(pending.idp.postbox.to(pending.person.email)))
+
+
+def _by_code(pending: Pending) -> None:
+    pending.person.open(pending.url)
+    pending.person.submit(pending.person.form("code"), code=pending.code)
+
+
+@pytest.mark.parametrize("use", [_by_link, _by_code])
+def test_expiry_at_9_59(idp: Idp, people: People, use: Callable[[Pending], None]) -> None:
+    """At 9 minutes and 58 seconds after the mail left, link and code still sign in."""
+    pending = asks(idp, people())
+    idp.clock.forward(minutes=9, seconds=58)
+    use(pending)
+    assert signed_in(pending.person)
+
+
+def test_expiry_at_10_01(idp: Idp, people: People) -> None:
+    """At 10:01 neither works, and each page says so with a way to a new one that keeps the request."""
+    pending = asks(idp, people())
+    csrf = field_value(pending.look(), "csrf")
+    page = link_page(pending, pending.person)
+    form = {"token": field_value(page, "token"), "csrf": csrf}
+    idp.clock.forward(minutes=10, seconds=1)
+    assert pending.state() | {"mail": ""} == {"state": "expired", "mail": "", "next": None, "expires_in": 0}
+    link = press(pending.person, f"{idp.issuer}/sign-in/link", form)
+    code = press(pending.person, f"{pending.url}/code", {"code": pending.code, "csrf": csrf})
+    assert not sessions_made([link, code])
+    for url in (pending.link, pending.url):
+        page = pending.person.open(url).text
+        assert "This link has run out" in words_of(page)
+        assert "Send a new link" in words_of(page)
+    pending.person.open(pending.url.rpartition("/")[0])
+    pending.person.ask_for_mail()
+    pending.person.sign_in_by_code(2)
+    assert signed_in(pending.person)
+
+
+def test_expired_elsewhere_tells_nothing(idp: Idp, people: People) -> None:
+    """An old link on another device: run out, a way on, and not a word of who asked."""
+    pending = asks(idp, people())
+    idp.clock.forward(minutes=10, seconds=1)
+    words = words_of(link_page(pending, people()))
+    assert "This link has run out" in words
+    assert "connect again" in words
+    for told in ("alice", "client.test", pending.code):
+        assert told not in words
+
+
+def test_the_waiting_page_counts_down(idp: Idp, people: People) -> None:
+    """What is left is shown, from the mail's acceptance on, and is what the script is told."""
+    pending = asks(idp, people())
+    idp.clock.forward(minutes=4)
+    assert "Link and code work for 6 minutes more" in words_of(pending.look())
+    assert 355 <= pending.state()["expires_in"] <= 360
+
+
+def test_request_run_out(idp: Idp, people: People) -> None:
+    """After thirty minutes the request is gone: the pages send people back to their app, and blame no cookie."""
+    pending = asks(idp, people())
+    idp.clock.forward(minutes=31)
+    request = pending.url.rpartition("/")[0]
+    for url in (pending.url, request, request.replace("/sign-in/", "/consent/")):
+        words = words_of(pending.person.open(url).text)
+        assert "cookies" not in words, url
+        assert "connect again" in words, url
+
+
+def test_sign_in_minutes(tmp_path: Path) -> None:
+    """SIGN_IN_MINUTES sets the life of link and code, and the mail says the same number."""
+    with serving(tmp_path, sign_in_minutes=3) as idp, Person("alice@example.com", idp.postbox) as person:
+        pending = asks(idp, person)
+        assert "Both work for 3 minutes" in " ".join(str(pending.mail.get_body(("plain",))).split())
+        idp.clock.forward(minutes=3, seconds=1)
+        assert pending.state()["state"] == "expired"

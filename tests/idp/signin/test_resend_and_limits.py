@@ -1,0 +1,169 @@
+"""Asking for mail again: the same link and code, not too soon, not too often, and the wait is shown."""
+
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.idp.signin.walk import Pending, asks, field_value, link_page, press, signed_in, words_of
+from tests.support.oauth import registered
+from tests.support.person import Person
+from tests.support.serving import Idp, serving
+from tests.support.smtp import code_of, link_of
+
+People = Callable[..., Person]
+
+
+def _resend(pending: Pending) -> None:
+    pending.person.open(pending.url)
+    pending.person.submit(pending.person.form_to("/resend"))
+
+
+def test_resend_same_link(idp: Idp, people: People) -> None:
+    """A second mail carries the same link and code under a Message-ID of its own, so neither mail is ``the old one``."""
+    pending = asks(idp, people())
+    idp.clock.forward(seconds=31)
+    _resend(pending)
+    second = idp.postbox.wait(pending.person.email, 2)
+    assert link_of(second) == pending.link
+    assert code_of(second) == pending.code
+    assert second["Message-ID"] != pending.mail["Message-ID"]
+    link_page(pending, pending.person)
+    pending.person.submit(pending.person.form("token"))
+    assert signed_in(pending.person)
+
+
+def test_resend_lengthens_nothing(idp: Idp, people: People) -> None:
+    """The ten minutes run from the first mail: asking again and again keeps no link alive."""
+    pending = asks(idp, people())
+    for _ in range(3):
+        idp.clock.forward(minutes=3)
+        _resend(pending)
+    assert 55 <= pending.state()["expires_in"] <= 60
+    idp.clock.forward(minutes=1, seconds=1)
+    assert pending.state()["state"] == "expired"
+
+
+def test_resend_cooldown(idp: Idp, people: People) -> None:
+    """Within thirty seconds nothing more is sent, however often the button is pressed; the wait is shown."""
+    pending = asks(idp, people())
+    assert re.search(r"You can ask again in (30|2\d) seconds", words_of(pending.look()))
+    form = {"csrf": field_value(pending.person.text, "csrf")}
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(lambda _: press(pending.person, f"{pending.url}/resend", form), range(5)))
+    idp.clock.forward(seconds=31)
+    assert "You can ask again in" not in words_of(pending.look()).split("Link and code")[0]
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(lambda _: press(pending.person, f"{pending.url}/resend", form), range(5)))
+    idp.postbox.wait(pending.person.email, 2)
+    _settled(pending)
+    assert len(idp.postbox.to(pending.person.email)) == 2
+
+
+def test_resend_of_what_ended_sends_nothing(idp: Idp, people: People) -> None:
+    """Used or cancelled attempts get no further mail."""
+    pending = asks(idp, people())
+    csrf = {"csrf": field_value(pending.look(), "csrf")}
+    pending.person.submit(pending.person.form("code"), code=pending.code)
+    idp.clock.forward(seconds=31)
+    press(pending.person, f"{pending.url}/resend", csrf)
+    second = asks(idp, people("bob@example.com"))
+    assert second.state()["mail"] == "sent"
+    assert len(idp.postbox.to(pending.person.email)) == 1
+
+
+def _settled(pending: Pending) -> None:
+    """Returns once a mail that was asked for after all the others has arrived."""
+    with Person("last@example.com", pending.idp.postbox) as last:
+        asks(pending.idp, last)
+
+
+def _at_the_start_of_a_quarter(idp: Idp) -> None:
+    """Moves the clock past the border of every window below an hour, so that a test stays inside one."""
+    idp.clock.forward(seconds=900 - idp.clock().timestamp() % 900 + 0.1)
+
+
+def _asks_again(idp: Idp, person: Person, email: str) -> int:
+    """From a new request; answers the status of what the address page said."""
+    person.open(registered(idp).authorize_url())
+    answer = person.submit(person.form("email"), email=email)
+    return answer.status_code
+
+
+def test_limit_address(tmp_path: Path) -> None:
+    """One mail in thirty seconds for a mailbox, from whichever browser and with whichever tag: then a page that
+    says how long, keeps what was typed, and lets a mail through when the time is over."""
+    with (
+        serving(tmp_path, limit_address="1/30seconds") as idp,
+        Person("alice@example.com", idp.postbox) as person,
+        Person("alice@example.com", idp.postbox) as elsewhere,
+    ):
+        _at_the_start_of_a_quarter(idp)
+        asks(idp, person)
+        for typed in ("alice@example.com", "ALICE@example.com", "alice+news@example.com"):
+            assert _asks_again(idp, elsewhere, typed) == 429
+            words = words_of(elsewhere.text)
+            shown = re.search(r"You can ask again in (\d+) seconds", words)
+            assert shown, words
+            assert 20 <= int(shown.group(1)) <= 30
+            assert "A link we mailed before still works" in words
+            assert field_value(elsewhere.text, "email") == typed
+            assert re.search(r'data-countdown="\d+"', elsewhere.text)
+        assert _asks_again(idp, elsewhere, "bob@example.com") == 200, "another mailbox is not held up"
+        idp.clock.forward(seconds=int(shown.group(1)))
+        elsewhere.open(registered(idp).authorize_url())
+        elsewhere.ask_for_mail()
+        idp.postbox.wait("alice@example.com", 2)
+        assert [str(mail["To"]) for mail in idp.postbox.mails].count("alice@example.com") == 2
+
+
+def test_a_refused_try_does_not_lengthen_the_wait(tmp_path: Path) -> None:
+    """Twenty tries during the wait change nothing about its end."""
+    with serving(tmp_path, limit_address="5/15minutes") as idp, Person("alice@example.com", idp.postbox) as person:
+        _at_the_start_of_a_quarter(idp)
+        assert [_asks_again(idp, person, person.email) for _ in range(5)] == [200] * 5
+        idp.clock.forward(minutes=14)
+        assert [_asks_again(idp, person, person.email) for _ in range(20)] == [429] * 20
+        assert re.search(r"You can ask again in (60|5\d) seconds", words_of(person.text))
+        idp.clock.forward(minutes=1)
+        assert _asks_again(idp, person, person.email) == 200
+
+
+@pytest.mark.parametrize("setting", ["limit_network", "limit_total"])
+def test_limit_of_the_network_and_of_the_server(tmp_path: Path, setting: str) -> None:
+    """One network, and the whole server, send so many mails and no more, to whomever they go."""
+    with serving(tmp_path, **{setting: "3/15minutes"}) as idp, Person("x@example.com", idp.postbox) as person:
+        _at_the_start_of_a_quarter(idp)
+        found = [_asks_again(idp, person, f"person{n}@example.com") for n in range(5)]
+        assert found == [200, 200, 200, 429, 429]
+        assert "You can ask again in 15 minutes" in words_of(person.text)
+
+
+def test_limit_address_holds_under_parallel_requests(tmp_path: Path) -> None:
+    """Twenty forms at once for one mailbox send as many mails as the limit says."""
+    with serving(tmp_path, limit_address="2/15minutes") as idp, Person("alice@example.com", idp.postbox) as person:
+        _at_the_start_of_a_quarter(idp)
+        person.open(registered(idp).authorize_url())
+        assert person.page is not None
+        url = str(person.page.url)
+        form = {"csrf": field_value(person.text, "csrf"), "email": person.email}
+        with ThreadPoolExecutor(20) as pool:
+            answers = list(pool.map(lambda _: press(person, url, form), range(20)))
+        assert sorted(answer.status_code for answer in answers) == [303] * 2 + [429] * 18
+        idp.postbox.wait(person.email, 2)
+        assert len(idp.postbox.to(person.email)) == 2
+
+
+def test_resend_counts_against_the_limit(tmp_path: Path) -> None:
+    """The button ``Send it again`` is no way around the limit of a mailbox."""
+    with serving(tmp_path, limit_address="2/15minutes") as idp, Person("alice@example.com", idp.postbox) as person:
+        _at_the_start_of_a_quarter(idp)
+        pending = asks(idp, person)
+        for _ in range(3):
+            idp.clock.forward(seconds=31)
+            _resend(pending)
+        idp.postbox.wait(person.email, 2)
+        _settled(pending)
+        assert len(idp.postbox.to(person.email)) == 2

