@@ -1,7 +1,7 @@
 """What happens in a sign-in, each step one transaction: start, resend, look, redeem, cancel."""
 
 import hmac
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -148,11 +148,6 @@ class SignIn:
         """``It wasn't me``, from whichever device holds the mail."""
         now = self._clock()
         await self._database.write(lambda tx: self._not_me(tx, token, now))
-
-    async def deny(self, request_id: str) -> bool:
-        """Takes the request's one answer for a cancellation; False where it was answered before."""
-        now = self._clock()
-        return await self._database.write(lambda tx: requests.finish(tx, request_id, now))
 
     async def person(self, session_hash: bytes | None) -> accounts.Session | None:
         """Who is signed in."""
@@ -303,7 +298,7 @@ def _asking(tx: Transaction, request_id: str, browser_hash: bytes, now: datetime
     client = clients.find(tx, request.client_id, request.client_row) if request else None
     if request is None or client is None:
         return None
-    return Asking(request, replace(client, id=request.client_id))
+    return Asking(request, client)
 
 
 def _cancel(tx: Transaction, attempt_id: str, browser_hash: bytes, now: datetime) -> None:

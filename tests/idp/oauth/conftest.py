@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.idp.oauth.wire import Server
+from tests.idp.oauth.wire import Server, running
 from tests.support.oauth import TestClient, registered
 from tests.support.person import Person
-from tests.support.serving import serving
 
 _numbers = count()
 
@@ -17,15 +16,15 @@ _numbers = count()
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Shared by the tests of one file: none of them moves its clock or changes its settings."""
-    with serving(tmp_path_factory.mktemp("server")) as served:
-        yield Server.over(served)
+    with running(tmp_path_factory.mktemp("server")) as served:
+        yield served
 
 
 @pytest.fixture
 def idp(tmp_path: Path) -> Iterator[Server]:
     """A server of the test's own."""
-    with serving(tmp_path) as served:
-        yield Server.over(served)
+    with running(tmp_path) as served:
+        yield served
 
 
 @pytest.fixture

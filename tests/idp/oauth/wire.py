@@ -2,11 +2,13 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import sqlite3
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -17,7 +19,7 @@ from joserfc.jwk import KeySet
 
 from tests.support.oauth import TestClient, answer_of
 from tests.support.person import Person
-from tests.support.serving import Idp
+from tests.support.serving import Idp, serving
 
 T = TypeVar("T")
 BASIC = "Basic "
@@ -34,11 +36,7 @@ def line() -> httpx2.Client:
 class Server(Idp):
     """An authorization server over one connection: a client for each request would cost more than the request."""
 
-    line: httpx2.Client = field(default_factory=line)
-
-    @classmethod
-    def over(cls, idp: Idp) -> "Server":
-        return cls(idp.base, idp.issuer, idp.settings, idp.clock, idp.postbox)
+    line: httpx2.Client
 
     def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
         return self.line.request(method, f"{self.issuer}{path}", **options)
@@ -47,6 +45,13 @@ class Server(Idp):
         """A POST of these very bytes, as a form unless ``content_type`` says otherwise."""
         sent = {**FORM, **{name.replace("_", "-"): value for name, value in headers.items()}}
         return self.request("POST", path, content=body, headers=sent)
+
+
+@contextlib.contextmanager
+def running(folder: Path, **changes: Any) -> Iterator[Server]:
+    """A server on a fresh database; ``changes`` are settings."""
+    with serving(folder, **changes) as idp, line() as client:
+        yield Server(idp.base, idp.issuer, idp.settings, idp.clock, idp.postbox, client)
 
 
 def authorize(client: TestClient, *more: str, **changes: str | None) -> httpx2.Response:
