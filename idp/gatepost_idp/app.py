@@ -149,6 +149,14 @@ def _hang_plain_doors(app: FastAPI, parts: Parts) -> None:
     async def home() -> Response:
         return parts.pages.response("home.html", mcp_url=parts.settings.mcp_resource_url)
 
+    @app.get("/account/access", include_in_schema=False)
+    async def access() -> Response:
+        resource = parts.catalogue.default
+        minutes = parts.settings.access_token_minutes
+        return parts.pages.response(
+            "account/access.html", resource=resource.name, scopes=resource.scope, minutes=minutes
+        )
+
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:
         return JSONResponse({"status": "ok"})

@@ -29,7 +29,8 @@ class Tracked(Person):
     """A person who counts the forms they sent, and can be told how to answer.
 
     ``ticks``: the boxes they leave ticked; None leaves the page as it comes. ``by_link``: signs in by the mailed link
-    instead of its code. ``reviews``: on the one-tap page they change what was allowed.
+    instead of its code. ``reviews``: on the one-tap page they change what was allowed. ``remembers``: leaves that box
+    ticked. ``agrees``: presses the button that goes on, and not the one that goes back.
     """
 
     def __init__(self, email: str, postbox: Postbox) -> None:
@@ -39,6 +40,8 @@ class Tracked(Person):
         self.ticks: list[str] | None = None
         self.by_link = False
         self.reviews = False
+        self.remembers = True
+        self.agrees = True
 
     def walk(self, authorize_url: str) -> str:
         """As every person, and remembers which URL the client opened."""
@@ -68,8 +71,12 @@ class Tracked(Person):
             review = [link for link in self._parsed().links if "review=" in link]
             if review:
                 self.open(urljoin(self._address, review[0]))
-        if self.ticks is not None and "remember" in self.form("decision").names():
-            changes = {"scope": self.ticks, **changes}
+        if "remember" in self.form("decision").names():
+            changes |= {"scope": self.ticks} if self.ticks is not None else {}
+            changes |= {} if self.remembers else {"remember": None}
+        if not self.agrees:
+            self.submit(self.form("decision"), decision="deny")
+            return
         super().allow(**changes)
 
 

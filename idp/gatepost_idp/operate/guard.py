@@ -19,7 +19,6 @@ _CORS = [
     (b"access-control-expose-headers", b"WWW-Authenticate"),
 ]
 _PREFLIGHT = {
-    "access-control-allow-origin": "*",
     "access-control-allow-methods": "GET, POST, OPTIONS",
     "access-control-allow-headers": "Authorization, Content-Type, MCP-Protocol-Version",
     "access-control-max-age": "86400",

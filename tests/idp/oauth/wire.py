@@ -19,7 +19,9 @@ from joserfc.jwk import KeySet
 
 from tests.support.oauth import TestClient, answer_of
 from tests.support.person import Person
-from tests.support.serving import Idp, serving
+from tests.support.ports import free_port
+from tests.support.serving import Clock, Idp, listening, settings_of, upgrade
+from tests.support.smtp import receiving
 
 T = TypeVar("T")
 BASIC = "Basic "
@@ -48,10 +50,17 @@ class Server(Idp):
 
 
 @contextlib.contextmanager
-def running(folder: Path, **changes: Any) -> Iterator[Server]:
-    """A server on a fresh database; ``changes`` are settings."""
-    with serving(folder, **changes) as idp, line() as client:
-        yield Server(idp.base, idp.issuer, idp.settings, idp.clock, idp.postbox, client)
+def running(folder: Path, path: str = "", **changes: Any) -> Iterator[Server]:
+    """A server whose issuer has this path, on the database in ``folder``; ``changes`` are settings."""
+    with receiving() as postbox, line() as client:
+        port = free_port()
+        settings = settings_of(
+            folder, postbox, port, **{"oauth_issuer": f"http://localhost:{port}{path}", **changes}
+        )
+        upgrade(settings)
+        clock = Clock()
+        with listening(settings, clock, port):
+            yield Server(f"http://127.0.0.1:{port}", settings.oauth_issuer, settings, clock, postbox, client)
 
 
 def authorize(client: TestClient, *more: str, **changes: str | None) -> httpx2.Response:

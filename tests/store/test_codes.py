@@ -1,0 +1,257 @@
+"""Authorization codes: one use, by the right client, for the right redirect, proof and resource."""
+
+import dataclasses
+from datetime import timedelta
+
+import pytest
+from gatepost_idp import crypto, models
+from gatepost_idp.database import Database
+from gatepost_idp.protocol import Refused, milliseconds
+from gatepost_idp.store import accounts, grants
+from gatepost_idp.store.grants import Granted
+from sqlmodel import col, update
+
+from tests.store.parts import (
+    CALLBACK,
+    CLIENT,
+    KIND,
+    NOW,
+    RESOURCE,
+    a_code,
+    at_once,
+    counted,
+    person,
+    redeeming,
+    redemption,
+    refresh_token_of,
+    rotating,
+    rows,
+    the_row,
+)
+
+
+async def disable(database: Database, account_id: str) -> None:
+    statement = update(models.Account).where(col(models.Account.id) == account_id).values(disabled_at=1)
+    await database.write(lambda tx: tx.session.exec(statement).rowcount)
+
+
+async def error_of(database: Database, code: str, **changes: object) -> str:
+    """What a request that is wrong in ``changes`` is told."""
+    refused = await database.write(redeeming(code, **changes))
+    assert isinstance(refused, Refused)
+    return refused.error
+
+
+async def test_a_code_becomes_a_connection(database: Database) -> None:
+    """The grant begins, its refresh token is stored as a hash alone, and the audit log tells of it."""
+    account_id = await person(database)
+    code = await a_code(database, account_id, nonce="n", auth_time=NOW - timedelta(minutes=3))
+    granted = await database.write(redeeming(code))
+    assert isinstance(granted, Granted)
+    assert (granted.account_id, granted.email, granted.resource) == (account_id, "alice@example.com", RESOURCE)
+    assert (granted.approved, granted.held) == (("demo:read", "demo:echo"), {"demo:read", "demo:echo"})
+    assert (granted.nonce, granted.auth_time_ms) == ("n", milliseconds(NOW - timedelta(minutes=3)))
+    grant = await the_row(database, models.AuthorizationGrant, id=granted.grant_id)
+    assert (grant.client_id, grant.client_row, grant.scope, grant.ended_at) == (CLIENT, KIND, "demo:read demo:echo", None)
+    assert grant.ends_at == milliseconds(NOW + timedelta(days=365))
+    stored = await the_row(database, models.RefreshToken)
+    assert stored.token_hash == crypto.token_hash(refresh_token_of(granted))
+    assert (stored.spent_at, stored.salt, stored.expires_at) == (None, None, milliseconds(NOW + timedelta(days=30)))
+    event = await the_row(database, models.AuditEvent)
+    assert (event.event, event.grant_id, event.trace_id) == ("grant.started", granted.grant_id, "trace")
+
+
+async def test_a_client_without_refresh_gets_no_refresh_token(database: Database) -> None:
+    """Who does not refresh leaves nothing that could."""
+    code = await a_code(database, await person(database))
+    granted = await database.write(redeeming(code, refresh_token=None, refresh_token_hash=None))
+    assert isinstance(granted, Granted)
+    assert granted.refresh_token is None
+    assert await rows(database, models.RefreshToken) == []
+
+
+@pytest.mark.clause("A8")
+async def test_of_twenty_parallel_redemptions_one_wins_and_its_grant_ends(database: Database) -> None:
+    """A code in two hands: one answer has tokens, the others are replays, so what it opened is shut again."""
+    code = await a_code(database, await person(database))
+    answers = await at_once(database, (redeeming(code) for _ in range(20)))
+    won = [answer for answer in answers if isinstance(answer, Granted)]
+    lost = [answer for answer in answers if isinstance(answer, Refused)]
+    assert (len(won), len(lost)) == (1, 19)
+    assert {refused.error for refused in lost} == {"invalid_grant"}
+    grant = await the_row(database, models.AuthorizationGrant)
+    assert (grant.ended_at, grant.end_reason) == (milliseconds(NOW), "code replayed")
+    assert len(await rows(database, models.RefreshToken)) == 1
+    assert [event.event for event in await rows(database, models.AuditEvent, event="grant.ended")] == ["grant.ended"]
+    assert isinstance(await database.write(rotating(refresh_token_of(won[0]))), Refused)
+
+
+@pytest.mark.clause("A8")
+async def test_the_race_is_the_same_between_processes(replicas: tuple[Database, Database]) -> None:
+    """Single use is the database's doing, not one process's."""
+    code = await a_code(replicas[0], await person(replicas[0]))
+    here = at_once(replicas[0], [redeeming(code) for _ in range(10)])
+    there = at_once(replicas[1], [redeeming(code) for _ in range(10)])
+    answers = [*await here, *await there]
+    assert sum(isinstance(answer, Granted) for answer in answers) == 1
+
+
+@pytest.mark.clause("A8")
+async def test_a_replay_long_after_still_ends_the_grant(database: Database) -> None:
+    """That the code expired meanwhile makes the replay no better."""
+    code = await a_code(database, await person(database))
+    await database.write(redeeming(code))
+    assert isinstance(await database.write(redeeming(code, NOW + timedelta(hours=1))), Refused)
+    assert (await the_row(database, models.AuthorizationGrant)).ended_at == milliseconds(NOW + timedelta(hours=1))
+
+
+@pytest.mark.clause("A8")
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"client_id": "another client"}, "invalid_grant"),
+        ({"redirect_uri": "https://client.test/other"}, "invalid_grant"),
+        ({"proves": lambda _challenge: False}, "invalid_grant"),
+        ({"resource": "https://other.test/mcp"}, "invalid_target"),
+    ],
+    ids=["client", "redirect", "verifier", "resource"],
+)
+async def test_what_is_wrong_spends_and_ends_nothing(
+    database: Database, change: dict[str, object], error: str
+) -> None:
+    """Neither a fresh code nor, afterwards, the connection that came of it can be harmed by who cannot use it."""
+    code = await a_code(database, await person(database))
+    assert await error_of(database, code, **change) == error
+    assert isinstance(await database.write(redeeming(code)), Granted)
+    assert await error_of(database, code, **change) == error
+    assert (await the_row(database, models.AuthorizationGrant)).ended_at is None
+
+
+@pytest.mark.clause("A1")
+async def test_five_wrong_verifiers_end_the_code(database: Database) -> None:
+    """The fourth leaves it usable, the fifth does not: no verifier can be guessed."""
+    for wrong, usable in [(4, True), (5, False)]:
+        code = await a_code(database, await person(database, f"{wrong}@example.com"))
+        for _ in range(wrong):
+            assert await error_of(database, code, proves=lambda _challenge: False) == "invalid_grant"
+        assert isinstance(await database.write(redeeming(code)), Granted) == usable
+
+
+@pytest.mark.clause("A1")
+async def test_wrong_verifiers_are_counted_in_a_race(database: Database) -> None:
+    """Twenty guesses at once are twenty guesses."""
+    code = await a_code(database, await person(database))
+    await at_once(database, (redeeming(code, proves=lambda _challenge: False) for _ in range(20)))
+    assert (await the_row(database, models.AuthorizationCode)).wrong_verifiers == 20
+    assert isinstance(await database.write(redeeming(code)), Refused)
+
+
+async def test_the_redirect_and_the_resource_may_be_left_out(database: Database) -> None:
+    """OAuth 2.1 no longer asks for the redirect here, and the resource was said at /authorize."""
+    code = await a_code(database, await person(database))
+    granted = await database.write(redeeming(code, redirect_uri=None, resource=None))
+    assert isinstance(granted, Granted)
+    assert granted.resource == RESOURCE
+
+
+@pytest.mark.clause("A7")
+async def test_a_slash_behind_the_resource_makes_no_other_resource(database: Database) -> None:
+    """Some clients add one wherever they send it; /authorize took it, so /token and the refresh do."""
+    code = await a_code(database, await person(database))
+    granted = await database.write(redeeming(code, resource=f"{RESOURCE}/"))
+    assert isinstance(granted, Granted)
+    assert isinstance(await database.write(rotating(refresh_token_of(granted), resource=f"{RESOURCE}/")), Granted)
+
+
+async def test_a_code_lives_one_minute(database: Database) -> None:
+    """At the last millisecond it works, at the end of the minute no more."""
+    account_id = await person(database)
+    minute = timedelta(minutes=1)
+    in_time = await a_code(database, account_id)
+    assert isinstance(await database.write(redeeming(in_time, NOW + minute - timedelta(milliseconds=1))), Granted)
+    late = await a_code(database, account_id)
+    assert isinstance(await database.write(redeeming(late, NOW + minute)), Refused)
+
+
+async def test_an_unknown_code_is_refused(database: Database) -> None:
+    """And leaves no trace."""
+    assert await error_of(database, "gp_ac_nobody's") == "invalid_grant"
+    assert await rows(database, models.AuditEvent) == []
+
+
+async def test_a_disabled_person_gets_no_tokens(database: Database) -> None:
+    """Disabled between consent and redemption."""
+    account_id = await person(database)
+    code = await a_code(database, account_id)
+    await disable(database, account_id)
+    assert await error_of(database, code) == "invalid_grant"
+    assert await rows(database, models.AuthorizationGrant) == []
+
+
+@pytest.mark.clause("A13")
+async def test_scopes_are_those_held_at_the_time(database: Database) -> None:
+    """What was taken away between consent and redemption is not in the answer, nor what another resource gives."""
+    account_id = await person(database)
+    code = await a_code(database, account_id)
+    await database.write(lambda tx: accounts.revoke_scope(tx, account_id, RESOURCE, "demo:echo"))
+    await database.write(lambda tx: accounts.grant_scope(tx, account_id, "https://other.test", "demo:ops", NOW))
+    granted = await database.write(redeeming(code))
+    assert isinstance(granted, Granted)
+    assert granted.held == {"demo:read"}
+
+
+async def test_only_hashes_are_stored(database: Database) -> None:
+    """No column of any table holds a code or a token."""
+    code = await a_code(database, await person(database))
+    token = refresh_token_of(await database.write(redeeming(code)))
+    following = refresh_token_of(await database.write(rotating(token)))
+    stored = ""
+    for table in (models.AuthorizationCode, models.AuthorizationGrant, models.RefreshToken, models.AuditEvent):
+        stored += "".join(repr(row.model_dump()) for row in await rows(database, table))
+    assert not [secret for secret in (code, token, following) if secret in stored or secret[6:] in stored]
+
+
+async def test_a_redemption_takes_six_statements(database: Database) -> None:
+    """Find, spend, start the grant, its token, an audit row, the scopes held: no query hides in a loop."""
+    code = await a_code(database, await person(database))
+    said: list[str] = []
+    await database.write(counted(redeeming(code), said))
+    assert [" ".join(statement.split()[:3]) for statement in said] == [
+        "SELECT authorization_code.grant_id, authorization_code.account_id,",
+        "UPDATE authorization_code SET",
+        "INSERT INTO authorization_grant",
+        "INSERT INTO refresh_token",
+        "INSERT INTO audit_event",
+        "SELECT entitlement.scope FROM",
+    ]
+
+
+async def test_a_redemption_that_is_run_again_answers_the_same(database: Database) -> None:
+    """What was undone before the commit leaves nothing that would make the second run a replay."""
+    code = await a_code(database, await person(database))
+    asked = redemption(code)
+
+    class Stumble(Exception):
+        pass
+
+    def stumbles(tx: grants.Transaction) -> None:
+        grants.redeem_code(tx, asked, NOW)
+        raise Stumble
+
+    with pytest.raises(Stumble):
+        await database.write(stumbles)
+    granted = await database.write(lambda tx: grants.redeem_code(tx, asked, NOW))
+    assert isinstance(granted, Granted)
+    assert granted.refresh_token == asked.refresh_token
+
+
+async def test_a_code_for_another_redirect_and_resource_is_its_own(database: Database) -> None:
+    """Two codes of one person and client do not mix."""
+    account_id = await person(database)
+    first = await a_code(database, account_id)
+    second = await a_code(database, account_id, redirect_uri="https://client.test/second")
+    assert await error_of(database, second, redirect_uri=CALLBACK) == "invalid_grant"
+    granted = await database.write(redeeming(second, redirect_uri="https://client.test/second"))
+    assert isinstance(granted, Granted)
+    assert isinstance(await database.write(redeeming(first)), Granted)
+    assert dataclasses.asdict(granted)["grant_id"] != ""

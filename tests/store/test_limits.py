@@ -1,0 +1,92 @@
+"""Counting tries in windows of time: all of the rules or none, whoever counts at the same moment."""
+
+from datetime import UTC, datetime, timedelta
+
+from gatepost_idp import models
+from gatepost_idp.database import Database, Work
+from gatepost_idp.store import limits
+from gatepost_idp.store.limits import Rule
+
+from tests.store.parts import at_once, rows
+
+# The beginning of a minute, an hour and a day: windows are counted from the epoch.
+START = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+def taking(*rules: Rule, at: float = 0) -> Work[int]:
+    """One try, ``at`` seconds after the start."""
+    return lambda tx: limits.take(tx, rules, START + timedelta(seconds=at))
+
+
+async def count_of(database: Database, key: str) -> int:
+    return sum(row.count for row in await rows(database, models.LimitWindow) if row.key.startswith(f"{key}/"))
+
+
+async def test_so_many_and_no_more(database: Database) -> None:
+    """The answer is 0, then the seconds to wait, then 0 again in the next window."""
+    rule = Rule("a", 3, 60)
+    assert [await database.write(taking(rule, at=10)) for _ in range(4)] == [0, 0, 0, 50]
+    assert await database.write(taking(rule, at=59.9)) == 1
+    assert await database.write(taking(rule, at=60)) == 0
+
+
+async def test_a_refused_try_does_not_lengthen_the_wait(database: Database) -> None:
+    """Whoever keeps trying waits no longer than who does not, and nothing of it is counted."""
+    rule = Rule("a", 1, 60)
+    await database.write(taking(rule))
+    for second in range(1, 60):
+        assert await database.write(taking(rule, at=second)) == 60 - second
+    assert await database.write(taking(rule, at=60)) == 0
+    assert await count_of(database, "a") == 2
+
+
+async def test_of_twenty_parallel_tries_three_pass(database: Database) -> None:
+    """The count holds in a race."""
+    answers = await at_once(database, [taking(Rule("a", 3, 60))] * 20)
+    assert sorted(answers)[:4] == [0, 0, 0, 60]
+
+
+async def test_two_processes_count_together(replicas: tuple[Database, Database]) -> None:
+    """A second replica, or a restart, opens no second allowance."""
+    here = at_once(replicas[0], [taking(Rule("a", 3, 60))] * 10)
+    there = at_once(replicas[1], [taking(Rule("a", 3, 60))] * 10)
+    assert [*await here, *await there].count(0) == 3
+
+
+async def test_all_rules_count_or_none(database: Database) -> None:
+    """What one rule refuses costs nothing under the others; the longest wait is the answer."""
+    wide, narrow = Rule("wide", 10, 3600), Rule("narrow", 1, 60)
+    assert await database.write(taking(wide, narrow)) == 0
+    assert await database.write(taking(wide, narrow)) == 60
+    assert await count_of(database, "wide") == 1
+    assert await database.write(taking(narrow, Rule("wide", 1, 3600))) == 3600
+
+
+async def test_all_rules_count_or_none_in_a_race(database: Database) -> None:
+    """What the common rule refuses at the last moment is not held against the one who asked."""
+    works = [taking(Rule(f"person {n}", 10, 60), Rule("everybody", 5, 60)) for n in range(20)]
+    answers = await at_once(database, works)
+    assert answers.count(0) == 5
+    counted = [await count_of(database, f"person {n}") for n in range(20)]
+    assert counted == [int(answer == 0) for answer in answers]
+    assert await count_of(database, "everybody") == 5
+
+
+async def test_keys_and_periods_do_not_mix(database: Database) -> None:
+    """Another person's tries, and another rule's of the same person, are counted apart."""
+    assert await database.write(taking(Rule("a", 1, 60), Rule("a", 2, 3600))) == 0
+    assert await database.write(taking(Rule("b", 1, 60))) == 0
+    assert await database.write(taking(Rule("a", 1, 60), Rule("a", 2, 3600), at=60)) == 0
+    assert await database.write(taking(Rule("a", 1, 60), Rule("a", 2, 3600), at=120)) == 3480
+
+
+async def test_no_rules_refuse_nothing(database: Database) -> None:
+    """An empty list is no limit."""
+    assert await database.write(taking()) == 0
+
+
+async def test_a_window_says_when_it_may_be_purged(database: Database) -> None:
+    """Its row is of no use from the end of the window on."""
+    await database.write(taking(Rule("a", 1, 60), at=10))
+    [row] = await rows(database, models.LimitWindow)
+    assert row.expires_at == int((START + timedelta(seconds=60)).timestamp() * 1000)
