@@ -19,7 +19,8 @@ db = typer.Typer(no_args_is_help=True, help="The database's schema.")
 keys = typer.Typer(no_args_is_help=True, help="The keys that sign tokens.")
 clients = typer.Typer(no_args_is_help=True, help="Clients: those made by hand and those that registered.")
 users = typer.Typer(no_args_is_help=True, help="People and the scopes they hold.")
-for name, group in (("db", db), ("keys", keys), ("clients", clients), ("users", users)):
+mail = typer.Typer(no_args_is_help=True, help="Mail: a test, and addresses that the mail server refused.")
+for name, group in (("db", db), ("keys", keys), ("clients", clients), ("users", users), ("mail", mail)):
     cli.add_typer(group, name=name)
 
 
@@ -206,6 +207,66 @@ def users_grant(email: str, scope: str, as_json: Json = False) -> None:
 def users_revoke(email: str, scope: str, as_json: Json = False) -> None:
     """Take a scope away from a person; it takes effect at the next refresh."""
     _entitle(email, scope, as_json, give=False)
+
+
+@users.command("invite")
+def users_invite(email: str, as_json: Json = False) -> None:
+    """Let an address sign up where SIGNUP is invite or domains."""
+    from gatepost_idp.protocol import system_clock
+    from gatepost_idp.settings import load_or_exit
+    from gatepost_idp.signin import addresses
+    from gatepost_idp.store import accounts
+
+    address = addresses.parse(email)
+    if address is None:
+        _fail(f"{email!r} is no email address.", as_json)
+    _in_database(lambda tx: accounts.invite(tx, address.key, system_clock()))
+    url = load_or_exit().mcp_resource_url
+    said = f"{address.key} may sign up now. No mail was sent: tell them to connect their app to {url}"
+    _print({"email": address.key, "mcp_url": url}, as_json, said)
+
+
+@mail.command("test")
+def mail_test(address: str, as_json: Json = False) -> None:
+    """Send a test mail and say what the mail server answered; exit code 1 where it did not take it."""
+    import asyncio
+
+    from gatepost_idp import catalogue as catalogues
+    from gatepost_idp.mail.letters import Letters
+    from gatepost_idp.mail.smtp import deliver
+    from gatepost_idp.protocol import system_clock
+    from gatepost_idp.settings import load_or_exit
+
+    settings = load_or_exit()
+    if not settings.smtp_host:
+        _fail("SMTP_HOST: is not set. Example: SMTP_HOST=smtp.example.com", as_json)
+    letter = Letters(settings, catalogues.load(settings)).test(address, system_clock())
+    delivery = asyncio.run(deliver(settings, letter, address))
+    said = (
+        f"{settings.smtp_host}:{settings.smtp_port} ({settings.smtp_security}): {delivery.outcome}: {delivery.answer}"
+    )
+    if delivery.outcome != "accepted":
+        _fail(said, as_json)
+    _print({"outcome": delivery.outcome, "answer": delivery.answer}, as_json, said)
+
+
+@mail.command("suppressed")
+def mail_suppressed(as_json: Json = False) -> None:
+    """List addresses that get no mail for a day, since the mail server refused them."""
+    from gatepost_idp.protocol import system_clock
+    from gatepost_idp.store import outbox
+
+    _table(_in_database(lambda tx: outbox.suppressed(tx, system_clock())), as_json)
+
+
+@mail.command("allow")
+def mail_allow(address: str, as_json: Json = False) -> None:
+    """Let mail go to a suppressed address again."""
+    from gatepost_idp.store import outbox
+
+    if not _in_database(lambda tx: outbox.allow(tx, address)):
+        _fail(f"{address} is not suppressed; list them: gatepost mail suppressed", as_json)
+    _print({"email": address, "suppressed": False}, as_json, f"Mail to {address} goes out again.")
 
 
 def _entitle(email: str, scope: str, as_json: bool, give: bool) -> None:

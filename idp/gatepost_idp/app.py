@@ -31,6 +31,7 @@ from gatepost_idp.keys import Keys
 from gatepost_idp.mail.letters import Letters
 from gatepost_idp.mail.outbox import Outbox
 from gatepost_idp.operate import logs
+from gatepost_idp.operate.details import serve_details
 from gatepost_idp.operate.guard import Guard
 from gatepost_idp.operate.housekeeping import keep_house
 from gatepost_idp.operate.serve import tune_garbage_collection
@@ -71,8 +72,17 @@ class Parts:
         return [
             asyncio.create_task(self.keys.reload_forever(), name="keys"),
             asyncio.create_task(self.outbox.run_forever(), name="outbox"),
+            *self._details(),
             asyncio.create_task(keep_house(self.database, self.settings, self.clock), name="housekeeping"),
         ]
+
+    def _details(self) -> list[asyncio.Task[None]]:
+        """The operator's own listener, unless METRICS_ADDRESS is empty."""
+        address = self.settings.metrics_address
+        if not address:
+            return []
+        served = serve_details(address, self.database, lambda: self.outbox.problem)
+        return [asyncio.create_task(served, name="details")]
 
 
 def create(settings: Settings, clock: Clock = system_clock) -> ASGIApp:

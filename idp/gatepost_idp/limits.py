@@ -26,6 +26,8 @@ BRAKES = {
     "sign-in": "300/minute",
 }
 
+WRONG_CODES_A_DAY = 20
+
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -90,15 +92,35 @@ def brake(callers: Callers) -> Limiter:
     return Limiter(key_func=callers.network, headers_enabled=False)
 
 
-def take_mail(tx: Transaction, settings: Settings, mailbox: str, network: str, now: datetime) -> int:
+def take_mail(tx: Transaction, settings: Settings, mailbox: str, network: str, now: datetime, *, is_known: bool) -> int:
     """Counts one sign-in mail against LIMIT_ADDRESS, LIMIT_NETWORK and LIMIT_TOTAL, all of them or none.
 
-    Answers the seconds to wait, 0 where the mail may go. Keys are digests: the table tells nobody's address.
+    Answers the seconds to wait, 0 where the mail may go. Keys are digests: the table tells nobody's address. A
+    quarter of the total is kept for existing accounts, so that a flood of strangers locks nobody out.
     """
-    digest = hashlib.sha256(mailbox.encode()).hexdigest()[:24]
-    counted = [
-        *rules("address", digest, settings.limit_address),
-        *rules("network", network, settings.limit_network),
-        *rules("total", "", settings.limit_total),
-    ]
-    return store.take(tx, counted, now)
+    total = rules("total", "", settings.limit_total)
+    if not is_known:
+        total = [Rule(rule.key, max(1, rule.amount * 3 // 4), rule.seconds) for rule in total]
+    own = rules("address", _digest(mailbox), settings.limit_address) + rules("network", network, settings.limit_network)
+    wait = store.take(tx, own + total, now)
+    if wait and any(store.left(tx, rule, now) for rule in total):
+        log.error("mail_limit_reached", setting="LIMIT_TOTAL", limit=settings.limit_total, seconds=wait)
+    return wait
+
+
+def codes_are_off(tx: Transaction, email_key: str, now: datetime) -> bool:
+    """Whether too many wrong codes were typed for this mailbox today; its links still work."""
+    return store.left(tx, _wrong_codes(email_key), now) > 0
+
+
+def count_wrong_code(tx: Transaction, email_key: str, now: datetime) -> None:
+    """Counts a wrong code against the mailbox, over all of its attempts."""
+    store.take(tx, [_wrong_codes(email_key)], now)
+
+
+def _wrong_codes(email_key: str) -> Rule:
+    return Rule(f"wrong code:{_digest(email_key)}", WRONG_CODES_A_DAY, 86_400)
+
+
+def _digest(mailbox: str) -> str:
+    return hashlib.sha256(mailbox.encode()).hexdigest()[:24]

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Index, LargeBinary, MetaData, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The migration that these tables match; ``idp`` refuses to serve any other."""
 
 SQLModel.metadata.naming_convention = MetaData(
@@ -134,6 +134,22 @@ class Outbox(SQLModel, table=True):
     answer: str = ""
 
     __table_args__ = (Index("ix_outbox_state_next_at", "state", "next_at"),)
+
+
+class Invitation(SQLModel, table=True):
+    """An address that may sign up although SIGNUP=invite."""
+
+    email_key: str = Field(primary_key=True)
+    invited_at: int = _instant()
+
+
+class MailSuppression(SQLModel, table=True):
+    """An address that the mail server refused for good: no mail goes there until ``until``."""
+
+    __tablename__ = "mail_suppression"
+    email_key: str = Field(primary_key=True)
+    until: int = _instant(index=True)
+    answer: str
 
 
 class Consent(SQLModel, table=True):

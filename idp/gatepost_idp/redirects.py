@@ -36,9 +36,9 @@ def split(uri: str) -> SplitResult | None:
 def canonical(uri: str) -> str:
     """``uri`` as a registration stores it: the port of a loopback address says nothing about the client."""
     parts = split(uri)
-    if parts is None or not _is_loopback_http(parts):
+    if parts is None or not _is_loopback_http(parts) or parts.port is None:
         return uri
-    return parts._replace(netloc=_host(parts)).geturl()
+    return uri.replace(parts.netloc, parts.netloc.rpartition(":")[0], 1)  # as text: nothing else is made alike
 
 
 def matches(registered: tuple[str, ...], asked: str) -> bool:

@@ -35,6 +35,7 @@ EXAMPLES = {
     "SECRET_KEY": "the output of: openssl rand -base64 32",
     "SIGNUP": "open",
     "ACCENT": "#0b5fff",
+    "METRICS_ADDRESS": "127.0.0.1:9100",
     "IDP_HOST": "127.0.0.1",
     "IDP_PORT": "9000",
     "WORKERS": "1",
@@ -91,6 +92,8 @@ class Settings(BaseSettings):
     secret_key: CommaList = ()
     signup: Literal["open", "domains", "invite", "closed"] = "open"
     signup_domains: CommaList = ()
+    email_allow: CommaList = ()
+    email_deny: CommaList = ()
     consent_days: int = Field(default=30, ge=0, le=365)
     access_token_minutes: int = Field(default=15, ge=1, le=60 * 24)
     refresh_token_days: int = Field(default=30, ge=1, le=365)
@@ -105,6 +108,7 @@ class Settings(BaseSettings):
     privacy_url: str = ""
     terms_url: str = ""
     accent: str = ""
+    metrics_address: str = "127.0.0.1:9100"
     log_format: Literal["", "text", "json"] = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -120,7 +124,16 @@ class Settings(BaseSettings):
         """The environment and ``NAME_FILE``; what code passes in wins, for tests and ``demo``."""
         return init_settings, env_settings, FileSource(settings_cls)
 
-    @field_validator("allowed_hosts", "trusted_proxies", "secret_key", "signup_domains", "idp_host", mode="before")
+    @field_validator(
+        "allowed_hosts",
+        "trusted_proxies",
+        "secret_key",
+        "signup_domains",
+        "email_allow",
+        "email_deny",
+        "idp_host",
+        mode="before",
+    )
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         if isinstance(value, str):
@@ -177,6 +190,19 @@ class Settings(BaseSettings):
     def _is_readable(cls, value: str) -> str:
         if value and contrast_with_white(value) < 4.5:
             raise ValueError(f"white text on {value} has a contrast below 4.5:1; take a darker colour")
+        return value
+
+    @field_validator("signup_domains", "email_allow", "email_deny")
+    @classmethod
+    def _in_lower_case(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(entry.lower() for entry in value)
+
+    @field_validator("metrics_address")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if value and not (host and port.isdigit() and int(port) < 65536):
+            raise ValueError(f"{value!r} is not HOST:PORT")
         return value
 
     @field_validator("database_url")

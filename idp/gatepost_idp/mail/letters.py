@@ -32,18 +32,33 @@ class Letters:
     def sign_in(self, occasion: Occasion, recipient: str, message_id: str, now: datetime) -> EmailMessage:
         """Link and code, who asks for what, from where."""
         context = self._context(occasion)
+        message = self._message("sign_in", context, recipient, message_id, now)
+        message.add_alternative(self._html.get_template("sign_in/body.html").render(context), subtype="html")
+        return message
+
+    def test(self, recipient: str, now: datetime) -> EmailMessage:
+        """The mail of ``gatepost mail test``."""
+        context: dict[str, object] = {
+            "service_name": self._settings.service_name,
+            "issuer": self._settings.oauth_issuer,
+        }
+        return self._message("test", context, recipient, self.message_id(), now)
+
+    def _message(
+        self, folder: str, context: dict[str, object], recipient: str, message_id: str, now: datetime
+    ) -> EmailMessage:
+        """Headers and the text part, which comes first."""
         message = EmailMessage()
         message["From"] = f"{_header_text(self._settings.service_name)} <{self._settings.mail_from}>"
         message["To"] = recipient
-        message["Subject"] = _header_text(self._text.get_template("sign_in/subject.txt").render(context))
+        message["Subject"] = _header_text(self._text.get_template(f"{folder}/subject.txt").render(context))
         message["Date"] = format_datetime(now)
         message["Message-ID"] = message_id
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834
         message["X-Auto-Response-Suppress"] = "All"
-        text = self._text.get_template("sign_in/body.txt").render(context)
+        text = self._text.get_template(f"{folder}/body.txt").render(context)
         # 7bit, so that no mail program sees the link cut by quoted-printable.
         message.set_content(text.encode("ascii", "replace").decode(), cte="7bit")
-        message.add_alternative(self._html.get_template("sign_in/body.html").render(context), subtype="html")
         return message
 
     def _context(self, occasion: Occasion) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """Sends what the outbox holds: wakes at once for a new mail, looks every second for old ones, loses none."""
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -18,6 +19,7 @@ log = structlog.get_logger("gatepost.mail")
 
 RETRY_SECONDS = (1, 3, 10, 30, 60, 120)
 LOOK_EVERY_SECONDS = 1.0
+CIRCUIT_OPEN = timedelta(seconds=30)
 
 
 class Outbox:
@@ -29,6 +31,7 @@ class Outbox:
         self._letters = letters
         self._clock = clock
         self._wake = asyncio.Event()
+        self._closed_until = datetime.min.replace(tzinfo=UTC)
         self.problem = "" if settings.smtp_host else "SMTP_HOST is not set"
         """What keeps mail from going out, empty while it flows."""
 
@@ -50,13 +53,14 @@ class Outbox:
                 continue
 
     async def _send_due(self) -> None:
-        if not self._settings.smtp_host:
-            return
         now = self._clock()
+        if not self._settings.smtp_host or now < self._closed_until:
+            return
         while await self._database.read(lambda tx: store.any_due(tx, now)):
-            letters = await self._database.write(lambda tx: store.claim(tx, now))
+            # While something is wrong one mail feels its way; a wrong password is not tried twenty times at once.
+            letters = await self._database.write(partial(store.claim, now=now, at_most=1 if self.problem else 20))
             await asyncio.gather(*(self._send(letter) for letter in letters))
-            if not letters:
+            if not letters or self.problem:
                 return
 
     async def _send(self, letter: Letter) -> None:
@@ -80,9 +84,12 @@ class Outbox:
             return
         log.warning("mail_not_sent", attempt=letter.attempt_id, outcome=delivery.outcome, answer=delivery.answer)
         if delivery.outcome == "refused":
-            await self._database.write(lambda tx: store.close(tx, letter.id, "failed", delivery.answer))
+            await self._database.write(lambda tx: _refused(tx, letter, delivery, now))
             return
-        self.problem = delivery.answer
+        if delivery.outcome != "later":
+            self.problem = delivery.answer
+        if delivery.outcome == "misconfigured":
+            self._closed_until = now + CIRCUIT_OPEN
         wait = RETRY_SECONDS[min(letter.tries, len(RETRY_SECONDS) - 1)]
         at = now + timedelta(seconds=wait)
         await self._database.write(lambda tx: store.postpone(tx, letter.id, at, delivery.answer))
@@ -91,3 +98,8 @@ class Outbox:
 def _accepted(tx: Transaction, letter: Letter, delivery: Delivery, now: datetime, until: datetime) -> None:
     store.close(tx, letter.id, "sent", delivery.answer)
     attempts.mark_accepted(tx, letter.attempt_id, now, until)
+
+
+def _refused(tx: Transaction, letter: Letter, delivery: Delivery, now: datetime) -> None:
+    store.close(tx, letter.id, "failed", delivery.answer)
+    store.suppress(tx, letter.recipient, delivery.answer, now)

@@ -8,12 +8,7 @@ from email.message import EmailMessage
 from typing import Literal
 
 import aiosmtplib
-from aiosmtplib.errors import (
-    SMTPAuthenticationError,
-    SMTPException,
-    SMTPRecipientsRefused,
-    SMTPResponseException,
-)
+from aiosmtplib.errors import SMTPDataError, SMTPException, SMTPRecipientsRefused, SMTPResponseException
 
 from gatepost_idp.settings import Settings
 
@@ -22,9 +17,13 @@ DELIVERY_SECONDS = 30
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What the server said. ``misconfigured``: no mail can go out until the operator mends a setting."""
+    """What the server said.
 
-    outcome: Literal["accepted", "later", "refused", "misconfigured"]
+    ``later`` and ``refused`` are about this recipient; ``unreachable`` is about the server and passes by itself;
+    with ``misconfigured`` no mail can go out until the operator mends a setting.
+    """
+
+    outcome: Literal["accepted", "later", "refused", "unreachable", "misconfigured"]
     answer: str
 
 
@@ -33,17 +32,25 @@ async def deliver(settings: Settings, message: EmailMessage, recipient: str) -> 
     try:
         async with asyncio.timeout(DELIVERY_SECONDS):
             return await _send(settings, message, recipient)
-    except (ssl.SSLError, SMTPAuthenticationError) as problem:
-        return Delivery("misconfigured", _said(problem))
     except SMTPRecipientsRefused as problem:
         refusal = problem.recipients[0]
-        return Delivery("refused" if refusal.code >= 500 else "later", redacted(f"{refusal.code} {refusal.message}"))
-    except SMTPResponseException as problem:
-        return Delivery("refused" if problem.code >= 500 else "later", redacted(f"{problem.code} {problem.message}"))
+        return _answered(refusal.code, refusal.message)
+    except SMTPDataError as problem:
+        return _answered(problem.code, problem.message)
+    except SMTPResponseException as problem:  # greeting, STARTTLS, AUTH, MAIL FROM: not this recipient's doing
+        answer = redacted(f"{problem.code} {problem.message}")
+        return Delivery("misconfigured" if problem.code >= 500 else "unreachable", answer)
     except (SMTPException, OSError, TimeoutError) as problem:
-        if "STARTTLS" in str(problem):  # asked for and not offered: the password stays here
-            return Delivery("misconfigured", _said(problem))
-        return Delivery("later", _said(problem))
+        return Delivery("misconfigured" if _is_about_tls(problem) else "unreachable", _said(problem))
+
+
+def _is_about_tls(problem: BaseException) -> bool:
+    """A certificate that does not verify, or STARTTLS asked for and not offered: the password stays here."""
+    return any(isinstance(p, ssl.SSLError) for p in (problem, problem.__cause__)) or "STARTTLS" in str(problem)
+
+
+def _answered(code: int, message: str) -> Delivery:
+    return Delivery("refused" if code >= 500 else "later", redacted(f"{code} {message}"))
 
 
 async def _send(settings: Settings, message: EmailMessage, recipient: str) -> Delivery:

@@ -38,8 +38,25 @@ def parse(typed: str) -> Address | None:
     return Address(f"{local}@{domain}", f"{name}@{domain}", f"{name.partition('+')[0]}@{domain}")
 
 
-def may_sign_up(settings: Settings, key: str) -> bool:
-    """Whether SIGNUP lets a new account be made for the mailbox ``key``."""
-    if settings.signup == "domains":
-        return key.rpartition("@")[2] in settings.signup_domains
-    return settings.signup == "open"
+def may_sign_in(settings: Settings, key: str) -> bool:
+    """Whether EMAIL_DENY and EMAIL_ALLOW let the mailbox ``key`` in at all; a denial wins."""
+    if any(_matches(key, entry) for entry in settings.email_deny):
+        return False
+    return not settings.email_allow or any(_matches(key, entry) for entry in settings.email_allow)
+
+
+def may_sign_up(settings: Settings, key: str, is_invited: bool) -> bool:
+    """Whether SIGNUP lets a new account be made for the mailbox ``key``. An invitation opens every door but closed."""
+    if settings.signup == "closed":
+        return False
+    if settings.signup == "open" or is_invited:
+        return True
+    return settings.signup == "domains" and any(_matches(key, domain) for domain in settings.signup_domains)
+
+
+def _matches(key: str, entry: str) -> bool:
+    """``entry``: an address, a domain, or ``*.`` and a domain for everything below it."""
+    domain = key.rpartition("@")[2]
+    if entry.startswith("*."):
+        return domain.endswith(entry[1:])
+    return entry in (key, domain)

@@ -1,10 +1,12 @@
 """The pages below /sign-in: each door parses, calls one step, answers."""
 
+import asyncio
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
+from itsdangerous import BadData
 
 from gatepost_idp.catalogue import Catalogue
 from gatepost_idp.pages import Asker, Pages, asker
@@ -14,6 +16,8 @@ from gatepost_idp.signin.steps import Asking, Browser, SignedIn, SignIn, Waiting
 from gatepost_idp.visitors import Visitor, Visitors
 
 Field = Annotated[str, Form(max_length=300)]
+QUICK_MS = 1000
+SLOW_SECONDS = 0.3
 
 
 class SignInPages:
@@ -57,10 +61,19 @@ class SignInPages:
             deny_action=self.url(f"{place}/deny"),
             email=email,
             problem=problem,
-            form_time=self._form_times.dumps(0),
+            form_time=self._form_times.dumps(self.sign_in.milliseconds()),
             wait_seconds=wait,
         )
         return self.visitors.keep(response, visitor)
+
+    async def slow_down(self, form_time: str) -> None:
+        """Lets a form that came back within a second wait a little: a robot, or a person's autofill."""
+        try:
+            shown_at = int(self._form_times.loads(form_time, max_age=12 * 3600))
+        except (BadData, ValueError, TypeError):
+            shown_at = self.sign_in.milliseconds()
+        if self.sign_in.milliseconds() - shown_at < QUICK_MS:
+            await asyncio.sleep(SLOW_SECONDS)
 
     def waiting_page(self, visitor: Visitor, waiting: Waiting, problem: str | None = None) -> Response:
         """The code field, and what became of the mail."""
@@ -142,7 +155,12 @@ def _email_doors(doors: APIRouter, own: SignInPages) -> None:
 
     @doors.post("/{request_id}")
     async def send_mail(
-        request: Request, request_id: str, csrf: Field = "", email: Field = "", website: Field = ""
+        request: Request,
+        request_id: str,
+        csrf: Field = "",
+        email: Field = "",
+        website: Field = "",
+        form_time: Field = "",
     ) -> Response:
         visitor = own.visitors.of_own_form(request, csrf)
         asking = await own.sign_in.asking(request_id, visitor.browser_hash)
@@ -152,8 +170,11 @@ def _email_doors(doors: APIRouter, own: SignInPages) -> None:
         if address is None:
             return own.email_page(visitor, asking, email, "Enter one email address, like name@example.com.")
         if website:  # only a robot fills a field that nobody sees
-            return own.email_page(visitor, asking, email, "Leave the hidden field empty, and send the form again.")
+            return own.email_page(
+                visitor, asking, email, "A field that people do not see was filled in. Send it again."
+            )
         started = await own.sign_in.start(request_id, address, browser_of(visitor))
+        await own.slow_down(form_time)
         if started is None:
             return own.see(f"/sign-in/{request_id}")
         if isinstance(started, int):
@@ -267,5 +288,7 @@ def _link_doors(doors: APIRouter, own: SignInPages) -> None:
 
 def wrong_code(result: WrongCode) -> str:
     """What the code field says."""
+    if result.codes_off:
+        return "Too many wrong codes were typed for this address today. Open the link from the mail in this browser."
     left = result.tries_left
     return f"That code is not right. {left} {'try' if left == 1 else 'tries'} left."

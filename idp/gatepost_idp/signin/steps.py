@@ -10,7 +10,8 @@ from gatepost_idp.catalogue import Catalogue
 from gatepost_idp.database import Database, Transaction
 from gatepost_idp.mail.letters import Letters
 from gatepost_idp.mail.outbox import Outbox
-from gatepost_idp.protocol import Clock
+from gatepost_idp.models import Account
+from gatepost_idp.protocol import Clock, milliseconds
 from gatepost_idp.settings import Settings
 from gatepost_idp.signin import addresses, words
 from gatepost_idp.signin.addresses import Address
@@ -62,9 +63,10 @@ class SignedIn:
 
 @dataclass(frozen=True, slots=True)
 class WrongCode:
-    """The code was not right."""
+    """The code was not right; ``codes_off`` says that none is taken for this mailbox today."""
 
     tries_left: int
+    codes_off: bool = False
 
 
 class SignIn:
@@ -85,6 +87,10 @@ class SignIn:
         self._letters = letters
         self._outbox = outbox_worker
         self._clock = clock
+
+    def milliseconds(self) -> int:
+        """The present, for a form's time."""
+        return milliseconds(self._clock())
 
     def seconds_left(self, attempt: Attempt) -> int:
         """For the countdown of the code: the minutes run once the mail server has the mail."""
@@ -167,10 +173,12 @@ class SignIn:
         request = requests.find(tx, request_id, browser.hash, now)
         if request is None or request.finished:
             return None
-        wait = limits.take_mail(tx, self._settings, address.rate_key, browser.network, now)
+        account = accounts.by_key(tx, address.key)
+        wait = limits.take_mail(
+            tx, self._settings, address.rate_key, browser.network, now, is_known=account is not None
+        )
         if wait:
             return wait
-        account = accounts.by_key(tx, address.key)
         attempt = Attempt(
             id=crypto.random_id(12),
             request_id=request_id,
@@ -190,11 +198,19 @@ class SignIn:
             resend_at=now + RESEND_AFTER,
         )
         attempts.add(tx, attempt)
-        # Mail goes to the address of the account, not to a look-alike that was typed (Django CVE-2019-19844).
-        recipient = account.email if account else address.mailbox
-        if account.disabled_at is None if account else addresses.may_sign_up(self._settings, address.key):
+        if self._may_sign_in(tx, address.key, account):
+            # To the address of the account, not to a look-alike that was typed (Django CVE-2019-19844).
+            recipient = account.email if account else address.mailbox
             outbox.add(tx, crypto.random_id(12), attempt.id, recipient, self._letters.message_id(), now)
         return attempt
+
+    def _may_sign_in(self, tx: Transaction, key: str, account: Account | None) -> bool:
+        """Whether this mailbox may come in: asked when the mail is written and again when it is used."""
+        if not addresses.may_sign_in(self._settings, key):
+            return False
+        if account is not None:
+            return account.disabled_at is None
+        return addresses.may_sign_up(self._settings, key, accounts.is_invited(tx, key))
 
     def _resend(self, tx: Transaction, attempt_id: str, browser_hash: bytes, now: datetime) -> None:
         attempt = attempts.find(tx, attempt_id)
@@ -206,7 +222,8 @@ class SignIn:
         rate_key = addresses.parse(attempt.email)
         if letter is None or rate_key is None:
             return
-        if limits.take_mail(tx, self._settings, rate_key.rate_key, attempt.network, now) == 0:
+        known = accounts.by_key(tx, attempt.email_key) is not None
+        if limits.take_mail(tx, self._settings, rate_key.rate_key, attempt.network, now, is_known=known) == 0:
             outbox.add(tx, crypto.random_id(12), attempt_id, letter.recipient, self._letters.message_id(), now)
 
     def _look(self, tx: Transaction, attempt_id: str, browser_hash: bytes, now: datetime) -> Waiting | None:
@@ -258,8 +275,11 @@ class SignIn:
             return None
         if attempt.state(now) != "pending" or not self._settings.secret_keys.knows(attempt.key_id):
             return None
+        if limits.codes_are_off(tx, attempt.email_key, now):
+            return WrongCode(tries_left=0, codes_off=True)
         digits = "".join(c for c in code if c in "0123456789")
         if not hmac.compare_digest(digits, tokens.sign_in_code(self._settings.secret_keys, attempt)):
+            limits.count_wrong_code(tx, attempt.email_key, now)
             audit.record(tx, "sign_in.wrong_code", now, network=browser.network, detail=attempt.id)
             return WrongCode(attempts.count_wrong_code(tx, attempt_id, now))
         return self._consume(tx, attempt, browser, now)
@@ -269,15 +289,13 @@ class SignIn:
         if not attempts.turn(tx, attempt.id, "consumed", now):
             return None
         account = accounts.by_key(tx, attempt.email_key)
+        if not self._may_sign_in(tx, attempt.email_key, account):
+            return None
         if account is None:
-            if not addresses.may_sign_up(self._settings, attempt.email_key):
-                return None
             account = accounts.sign_up(
                 tx, attempt.email, attempt.email_key, self._catalogue.entitlements_of_new_accounts, now
             )
             audit.record(tx, "account.created", now, account_id=account.id, network=browser.network)
-        if account.disabled_at is not None:
-            return None
         session = sessions.new_session()
         expires_at = sessions.session_expiry(now)
         accounts.start_session(

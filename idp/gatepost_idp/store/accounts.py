@@ -8,7 +8,7 @@ from sqlmodel import col, delete, select, update
 
 from gatepost_idp.crypto import random_id
 from gatepost_idp.database import Query, Transaction, columns, insert_query
-from gatepost_idp.models import Account, BrowserSession, Entitlement
+from gatepost_idp.models import Account, BrowserSession, Entitlement, Invitation
 from gatepost_idp.protocol import instant, milliseconds
 
 IDLE_MS = 7 * 86_400_000
@@ -108,6 +108,16 @@ def sign_up(tx: Transaction, email: str, email_key: str, entitlements: list[tupl
         tx.session.add(Entitlement(account_id=account.id, resource=resource, scope=scope, granted_at=now_ms))
     tx.session.flush()
     return account
+
+
+def invite(tx: Transaction, email_key: str, now: datetime) -> None:
+    """Lets a mailbox sign up where SIGNUP=invite."""
+    tx.session.merge(Invitation(email_key=email_key, invited_at=milliseconds(now)))
+
+
+def is_invited(tx: Transaction, email_key: str) -> bool:
+    """Whether that mailbox was invited."""
+    return tx.session.get(Invitation, email_key) is not None
 
 
 def grant_scope(tx: Transaction, account_id: str, resource: str, scope: str, now: datetime) -> None:

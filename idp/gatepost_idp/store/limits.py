@@ -44,10 +44,10 @@ def take(tx: Transaction, rules: Sequence[Rule], now: datetime) -> int:
     A refused try is not counted, so that trying again does not lengthen the wait.
     """
     now_ms = milliseconds(now)
-    windows = [(rule, now_ms // (rule.seconds * 1000)) for rule in rules]
-    wait = max((_wait(tx, rule, window, now_ms) for rule, window in windows), default=0)
+    wait = max((left(tx, rule, now) for rule in rules), default=0)
     if wait:
         return wait
+    windows = [(rule, now_ms // (rule.seconds * 1000)) for rule in rules]
     for rule, window in windows:
         expires_at = (window + 1) * rule.seconds * 1000
         row = tx.one(_UPSERT[tx.dialect], key=_key(rule, window), expires_at=expires_at)
@@ -56,7 +56,10 @@ def take(tx: Transaction, rules: Sequence[Rule], now: datetime) -> int:
     return 0
 
 
-def _wait(tx: Transaction, rule: Rule, window: int, now_ms: int) -> int:
+def left(tx: Transaction, rule: Rule, now: datetime) -> int:
+    """Seconds until the next try under ``rule``; 0 where one may be made now. Counts nothing."""
+    now_ms = milliseconds(now)
+    window = now_ms // (rule.seconds * 1000)
     row = tx.one(_COUNT, key=_key(rule, window))
     if row is None or row[0] < rule.amount:
         return 0

@@ -4,16 +4,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import bindparam
-from sqlmodel import col, update
+from sqlmodel import col, delete, select, update
 
 from gatepost_idp import models
 from gatepost_idp.database import Query, Transaction, columns, insert_query
-from gatepost_idp.models import Outbox
+from gatepost_idp.models import MailSuppression, Outbox
 from gatepost_idp.protocol import instant, milliseconds
 from gatepost_idp.store import attempts
 from gatepost_idp.store.attempts import Attempt
 
 LEASE = timedelta(seconds=60)
+SUPPRESSED_FOR = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +60,24 @@ _POSTPONE = Query(
 )
 
 
+_SUPPRESSED = Query(
+    columns(MailSuppression.until).where(
+        col(MailSuppression.email_key) == bindparam("key"), col(MailSuppression.until) > bindparam("now")
+    )
+)
+
+
 def add(tx: Transaction, letter_id: str, attempt_id: str, recipient: str, message_id: str, now: datetime) -> None:
-    """Queues a mail in the transaction of what it is about."""
+    """Queues a mail in the transaction of what it is about; to a suppressed address it has failed already."""
     now_ms = milliseconds(now)
+    is_suppressed = tx.one(_SUPPRESSED, key=recipient.lower(), now=now_ms) is not None
     tx.run(
         _INSERT,
         id=letter_id,
         attempt_id=attempt_id,
         recipient=recipient,
         message_id=message_id,
-        state="queued",
+        state="failed" if is_suppressed else "queued",
         tries=0,
         next_at=now_ms,
         lease_until=0,
@@ -77,10 +86,10 @@ def add(tx: Transaction, letter_id: str, attempt_id: str, recipient: str, messag
     )
 
 
-def claim(tx: Transaction, now: datetime) -> list[Letter]:
+def claim(tx: Transaction, now: datetime, at_most: int = 20) -> list[Letter]:
     """The mails that are due; each belongs to one process until its lease ends, so a killed one loses nothing."""
     now_ms = milliseconds(now)
-    due = [Letter(*row) for row in tx.all(_DUE, now=now_ms)]
+    due = [Letter(*row) for row in tx.all(_DUE, now=now_ms)][:at_most]
     until = milliseconds(now + LEASE)
     return [letter for letter in due if tx.run(_CLAIM, of=letter.id, now=now_ms, until=until) == 1]
 
@@ -135,6 +144,24 @@ def occasion(tx: Transaction, attempt_id: str) -> Occasion | None:
     if attempt is None or row is None:
         return None
     return Occasion(attempt, row[0], row[1], row[2], instant(row[3]))
+
+
+def suppress(tx: Transaction, recipient: str, answer: str, now: datetime) -> None:
+    """Keeps mail from an address that the server refused for good, for a day."""
+    until = milliseconds(now + SUPPRESSED_FOR)
+    tx.session.merge(MailSuppression(email_key=recipient.lower(), until=until, answer=answer[:200]))
+
+
+def suppressed(tx: Transaction, now: datetime) -> list[dict[str, str]]:
+    """Who gets no mail just now, until when, and what the server had said."""
+    rows = tx.session.exec(select(MailSuppression).where(col(MailSuppression.until) > milliseconds(now)))
+    return [{"email": row.email_key, "until": instant(row.until).isoformat(), "answer": row.answer} for row in rows]
+
+
+def allow(tx: Transaction, recipient: str) -> bool:
+    """Lifts a suppression; False where there was none."""
+    gone = tx.session.exec(delete(MailSuppression).where(col(MailSuppression.email_key) == recipient.lower()))
+    return gone.rowcount == 1
 
 
 def any_due(tx: Transaction, now: datetime) -> bool:

@@ -1,0 +1,63 @@
+"""What the operator may see and the public may not, on METRICS_ADDRESS: whether it is ready, and why mail waits."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from gatepost_idp.database import Database, DatabaseUnavailable
+
+log = structlog.get_logger("gatepost.details")
+
+
+class _Inner(uvicorn.Server):
+    """A server inside another one: signals are the outer one's."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Captures none."""
+        yield
+
+
+async def serve_details(address: str, database: Database, mail_problem: Callable[[], str]) -> None:
+    """Listens until cancelled. ``mail_problem`` answers what keeps mail back, empty while it flows."""
+
+    async def readyz(_request: Request) -> Response:
+        found = {"database": await _database_problem(database), "mail": mail_problem()}
+        ready = not found["database"]
+        shown = {name: {"ok": not problem, "problem": problem} for name, problem in found.items()}
+        return JSONResponse({"ready": ready, **shown}, 200 if ready else 503)
+
+    host, _, port = address.rpartition(":")
+    try:
+        listener = socket.create_server((host.strip("[]"), int(port)), family=_family(host))
+    except OSError as problem:
+        log.warning("details_not_served", setting="METRICS_ADDRESS", address=address, reason=problem.strerror)
+        return
+    app = Starlette(routes=[Route("/readyz", readyz)])
+    server = _Inner(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none"))
+    try:
+        await server.serve(sockets=[listener])
+    except asyncio.CancelledError:
+        server.should_exit = True
+        listener.close()
+        raise
+
+
+async def _database_problem(database: Database) -> str:
+    try:
+        await database.read(lambda tx: tx.dialect)
+    except DatabaseUnavailable as problem:
+        return str(problem)
+    return ""
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
