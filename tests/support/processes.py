@@ -115,6 +115,7 @@ def deployed(folder: Path, smtp_port: int, **settings: str) -> Iterator[Deployme
             "SMTP_PORT": str(smtp_port),
             "SMTP_SECURITY": "none",
             "MAIL_FROM": "gatepost@example.test",
+            "METRICS_ADDRESS": "",
             "LIMIT_ADDRESS": "1000/minute",
             "LIMIT_NETWORK": "1000/minute",
             "LIMIT_TOTAL": "1000/minute",

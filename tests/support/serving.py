@@ -80,6 +80,7 @@ def settings_of(folder: Path, postbox: Postbox, port: int, **changes: Any) -> Se
         "smtp_port": postbox.port,
         "smtp_security": "none",
         "mail_from": "gatepost@example.test",
+        "metrics_address": "",
         "limit_address": "1000/minute",
         "limit_network": "1000/minute",
         "limit_total": "1000/minute",
