@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import structlog
 from fastapi import FastAPI
@@ -27,13 +28,13 @@ from gatepost_idp.grants.client_authentication import ClientAuthentication
 from gatepost_idp.grants.refresh_token import refresh_token
 from gatepost_idp.grants.revocation import RevocationEndpoint
 from gatepost_idp.grants.token_endpoint import TokenEndpoint
-from gatepost_idp.keys import Keys
+from gatepost_idp.keys import RELOAD_SECONDS, Keys
 from gatepost_idp.mail.letters import Letters
 from gatepost_idp.mail.outbox import Outbox
 from gatepost_idp.operate import logs
+from gatepost_idp.operate.background import erase_salts, steadily
 from gatepost_idp.operate.details import serve_details
 from gatepost_idp.operate.guard import Guard
-from gatepost_idp.operate.housekeeping import keep_house
 from gatepost_idp.operate.serve import tune_garbage_collection
 from gatepost_idp.pages import Pages
 from gatepost_idp.protocol import Clock, system_clock
@@ -46,7 +47,9 @@ from gatepost_idp.store import schema
 from gatepost_idp.visitors import Visitors
 
 log = structlog.get_logger("gatepost")
+ERASE_SECONDS = 10.0
 MAX_BODY = 1024 * 1024
+_READ = ["GET", "HEAD"]
 
 
 class Parts:
@@ -70,11 +73,15 @@ class Parts:
         schema.check(self.database.engine)
         await self.keys.load()
         return [
-            asyncio.create_task(self.keys.reload_forever(), name="keys"),
-            asyncio.create_task(self.outbox.run_forever(), name="outbox"),
+            asyncio.create_task(steadily("keys", self.keys.reload, RELOAD_SECONDS)),
+            asyncio.create_task(steadily("outbox", self.outbox.work, 0)),
+            asyncio.create_task(steadily("salts", self._erase_salts, ERASE_SECONDS)),
             *self._details(),
-            asyncio.create_task(keep_house(self.database, self.settings, self.clock), name="housekeeping"),
         ]
+
+    async def _erase_salts(self) -> None:
+        grace = timedelta(seconds=self.settings.refresh_grace_seconds)
+        await erase_salts(self.database, grace, self.clock)
 
     def _details(self) -> list[asyncio.Task[None]]:
         """The operator's own listener, unless METRICS_ADDRESS is empty."""
@@ -82,7 +89,7 @@ class Parts:
         if not address:
             return []
         served = serve_details(address, self.database, lambda: self.outbox.problem)
-        return [asyncio.create_task(served, name="details")]
+        return [asyncio.create_task(served)]
 
 
 def create(settings: Settings, clock: Clock = system_clock) -> ASGIApp:
@@ -155,11 +162,11 @@ def _hang_doors(app: FastAPI, parts: Parts) -> None:
 
 
 def _hang_plain_doors(app: FastAPI, parts: Parts) -> None:
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=_READ, include_in_schema=False)
     async def home() -> Response:
         return parts.pages.response("home.html", mcp_url=parts.settings.mcp_resource_url)
 
-    @app.get("/account/access", include_in_schema=False)
+    @app.api_route("/account/access", methods=_READ, include_in_schema=False)
     async def access() -> Response:
         resource = parts.catalogue.default
         minutes = parts.settings.access_token_minutes
@@ -167,11 +174,11 @@ def _hang_plain_doors(app: FastAPI, parts: Parts) -> None:
             "account/access.html", resource=resource.name, scopes=resource.scope, minutes=minutes
         )
 
-    @app.get("/healthz", include_in_schema=False)
+    @app.api_route("/healthz", methods=_READ, include_in_schema=False)
     async def healthz() -> Response:
         return JSONResponse({"status": "ok"})
 
-    @app.get("/readyz", include_in_schema=False)
+    @app.api_route("/readyz", methods=_READ, include_in_schema=False)
     async def readyz(_request: Request) -> Response:
         await parts.database.read(lambda tx: tx.dialect)
         return JSONResponse({"status": "ready"})

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import structlog
 from authlib.oauth2.rfc6749.errors import OAuth2Error
+from fastapi.exceptions import RequestValidationError
 from slowapi.errors import RateLimitExceeded
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,6 +20,9 @@ log = structlog.get_logger("gatepost.errors")
 
 _STATUS: dict[ErrorCode, int] = {"invalid_client": 401, "temporarily_unavailable": 503, "server_error": 500}
 PROGRAM_PATHS = ("/token", "/register", "/revoke", "/introspect", "/userinfo", "/jwks.json", "/.well-known/")
+
+
+_BACK = "Go back to your app and connect again."
 
 
 class OAuthRefusal(OAuth2Error):
@@ -133,6 +137,11 @@ class Errors:
             headers,
         )
 
+    async def unreadable(self, request: Request, problem: Exception) -> Response:
+        """A form whose fields are of another kind than the page's, a file for instance: no browser sends it."""
+        unreadable = PageProblem("This form cannot be read", "Nothing was done with it.", action=_BACK)
+        return await self.page(request, unreadable)
+
     async def crash(self, request: Request, problem: Exception) -> Response:
         """A fault of ours; its text stays in the log."""
         log.error("fault", exc_info=problem, trace_id=request.scope.get("trace_id", ""))
@@ -142,7 +151,7 @@ class Errors:
             PageProblem(
                 "Something went wrong on our side",
                 "This step failed, and it is not your doing.",
-                action="Go back to your app and connect again.",
+                action=_BACK,
                 status=500,
             ),
             500,
@@ -166,6 +175,7 @@ HANDLED = {
     OAuthRefusal: "oauth",
     PageProblem: "page",
     DatabaseUnavailable: "unavailable",
+    RequestValidationError: "unreadable",
     RateLimitExceeded: "too_many",
     HTTPException: "http",
     Exception: "crash",

@@ -1,6 +1,5 @@
 """Signing keys and server secrets: made once, sealed under SECRET_KEY, rotated with an overlap."""
 
-import asyncio
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -54,11 +53,9 @@ class Keys:
         self.refresh_key = await self._database.write(lambda tx: self._ensure_secret(tx, "refresh"))
         self._open(await self._database.write(lambda tx: self._ensure_signing_key(tx, now)))
 
-    async def reload_forever(self) -> None:
-        """Follows rotations that other processes make."""
-        while True:
-            await asyncio.sleep(RELOAD_SECONDS)
-            self._open(await self._database.read(partial(store.living, now_ms=milliseconds(self._clock()))))
+    async def reload(self) -> None:
+        """Follows a rotation that another process made."""
+        self._open(await self._database.read(partial(store.living, now_ms=milliseconds(self._clock()))))
 
     def signing(self) -> SigningKey:
         """The newest key that is already active."""

@@ -20,7 +20,7 @@ from gatepost_idp.protocol import Clock, Refused
 from gatepost_idp.settings import Settings
 from gatepost_idp.visitors import Visitor, Visitors
 
-Field = Annotated[str, Form(max_length=300)]
+Field = Annotated[str, Form()]
 _NO_STORE = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
 
 

@@ -1,7 +1,6 @@
 """Reads a form and finds out which client sent it (RFC 6749 section 2.3)."""
 
 import base64
-import binascii
 from dataclasses import dataclass
 from urllib.parse import unquote_plus
 
@@ -70,7 +69,7 @@ def _credentials(request: Request, asked: Parameters) -> _Credentials:
         raise OAuthRefusal(Refused("invalid_request", "Authenticate in one way, not in two.", "Basic and post"))
     try:
         name, colon, secret = base64.b64decode(encoded.strip(), validate=True).decode("utf-8").partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # no ASCII, no base64, no UTF-8
         name, colon, secret = "", "", ""
     client_id, secret = unquote_plus(name), unquote_plus(secret)
     if not colon or asked.get("client_id") not in (None, client_id):

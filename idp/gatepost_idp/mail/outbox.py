@@ -1,12 +1,13 @@
 """Sends what the outbox holds: wakes at once for a new mail, looks every second for old ones, loses none."""
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
 
-from gatepost_idp.database import Database, DatabaseUnavailable, Transaction
+from gatepost_idp.database import Database, Transaction
 from gatepost_idp.mail.letters import Letters
 from gatepost_idp.mail.smtp import Delivery, deliver
 from gatepost_idp.protocol import Clock
@@ -39,18 +40,12 @@ class Outbox:
         """Called after a commit that queued a mail."""
         self._wake.set()
 
-    async def run_forever(self) -> None:
-        """Works until cancelled; a database that is away is waited for."""
-        while True:
-            try:
-                await self._send_due()
-            except DatabaseUnavailable as problem:
-                log.error("outbox_waits", reason=str(problem))  # noqa: TRY400 (no trace: the reason says it)
-            self._wake.clear()
-            try:
-                await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_SECONDS)
-            except TimeoutError:
-                continue
+    async def work(self) -> None:
+        """Sends what is due, then waits until woken, a second at the most."""
+        self._wake.clear()
+        await self._send_due()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_SECONDS)
 
     async def _send_due(self) -> None:
         now = self._clock()
@@ -59,7 +54,9 @@ class Outbox:
         while await self._database.read(lambda tx: store.any_due(tx, now)):
             # While something is wrong one mail feels its way; a wrong password is not tried twenty times at once.
             letters = await self._database.write(partial(store.claim, now=now, at_most=1 if self.problem else 20))
-            await asyncio.gather(*(self._send(letter) for letter in letters))
+            for problem in await asyncio.gather(*map(self._send, letters), return_exceptions=True):
+                if isinstance(problem, BaseException):  # its lease ends, and it is tried again
+                    log.error("mail_failed", exc_info=problem)
             if not letters or self.problem:
                 return
 

@@ -15,7 +15,7 @@ from gatepost_idp.signin import addresses
 from gatepost_idp.signin.steps import Asking, Browser, SignedIn, SignIn, Waiting, WrongCode
 from gatepost_idp.visitors import Visitor, Visitors
 
-Field = Annotated[str, Form(max_length=300)]
+Field = Annotated[str, Form()]
 QUICK_MS = 1000
 SLOW_SECONDS = 0.3
 
@@ -59,7 +59,7 @@ class SignInPages:
             csrf=self.visitors.csrf(visitor),
             action=self.url(place),
             deny_action=self.url(f"{place}/deny"),
-            email=email,
+            email=email[:254],
             problem=problem,
             form_time=self._form_times.dumps(self.sign_in.milliseconds()),
             wait_seconds=wait,
