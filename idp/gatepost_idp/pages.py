@@ -68,6 +68,21 @@ class Pages:
         """The page as text; a name that the template wants and nobody gave raises."""
         return self._environment.get_template(template).render({"trace_id": "", **context})
 
+    def lost(self, lives: bool, retry_url: str) -> HTMLResponse:
+        """For a request that this browser does not have: it ran out, or, where it ``lives``, cookies are missing."""
+        if lives:
+            return self.response("signin/cookies.html", 400, retry_url=retry_url)
+        return self.response(
+            "authorize/error.html",
+            410,
+            title="This took too long",
+            happened="This sign-in was started more than 30 minutes ago, or the address is not complete.",
+            meaning="Nothing was done.",
+            action="Go back to your app and connect again.",
+            details=[],
+            hint="",
+        )
+
     def response(self, template: str, status: int = 200, **context: Any) -> HTMLResponse:
         """The page as an answer that no cache keeps and no frame shows."""
         return HTMLResponse(self.html(template, **context), status, self._headers)

@@ -1,6 +1,6 @@
 """Who stands at a door: the browser behind a request, its session, where it comes from, and whether a form is ours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -46,6 +46,11 @@ class Visitors:
             label=browser_label(request.headers.get("user-agent", "")),
             network=self._callers.network(request),
         )
+
+    def welcome(self, request: Request) -> Visitor:
+        """The visitor of a request, with a fresh cookie to be kept where there was none."""
+        visitor = self.of(request)
+        return visitor if visitor.browser else replace(visitor, browser=crypto.random_id(24))
 
     def of_own_form(self, request: Request, csrf: str) -> Visitor:
         """The visitor of a POST; raises PageProblem, and nothing is done, where the form is not ours."""

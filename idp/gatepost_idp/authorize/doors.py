@@ -71,11 +71,11 @@ class AuthorizePages:
         response.headers.append("set-cookie", self.visitors.cookies.browser_header(browser))
         return response
 
-    def page(self, visitor: Visitor, stage: Stage | None, request_id: str, review: bool = False) -> Response:
+    async def page(self, visitor: Visitor, stage: Stage | None, request_id: str, review: bool = False) -> Response:
         """The page for a stage of the journey."""
         root = self.settings.root
         if stage is None:
-            return self.pages.response("signin/cookies.html", 400, retry_url=f"{root}/consent/{request_id}")
+            return self.pages.lost(await self.journey.lives(request_id), f"{root}/consent/{request_id}")
         if stage.answer is not None:
             return self.finish_page(stage, denied=isinstance(stage.step, Refused))
         if stage.step == "finished":
@@ -159,7 +159,7 @@ def router(own: AuthorizePages) -> APIRouter:
     async def show_consent(request: Request, request_id: str, review: str = "") -> Response:
         visitor = own.visitors.of(request)
         stage = await own.journey.resume(_visit(request_id, visitor))
-        return own.page(visitor, stage, request_id, review=bool(review))
+        return await own.page(visitor, stage, request_id, review=bool(review))
 
     @doors.post("/consent/{request_id}")
     async def decide(
@@ -174,14 +174,14 @@ def router(own: AuthorizePages) -> APIRouter:
         visit = _visit(request_id, visitor)
         allowed = decision == "allow"
         stage = await (own.journey.agree(visit, scope or [], remember == "yes") if allowed else own.journey.deny(visit))
-        return own.page(visitor, stage, request_id)
+        return await own.page(visitor, stage, request_id)
 
     @doors.post("/consent/{request_id}/again")
     async def go_on(request: Request, request_id: str, csrf: Field = "", decision: Field = "") -> Response:
         visitor = own.visitors.of_own_form(request, csrf)
         visit = _visit(request_id, visitor)
         stage = await (own.journey.agree_again(visit) if decision == "allow" else own.journey.deny(visit))
-        return own.page(visitor, stage, request_id)
+        return await own.page(visitor, stage, request_id)
 
     @doors.post("/consent/{request_id}/switch")
     async def switch_account(request: Request, request_id: str, csrf: Field = "") -> Response:
@@ -195,7 +195,7 @@ def router(own: AuthorizePages) -> APIRouter:
     async def cancel(request: Request, request_id: str, csrf: Field = "") -> Response:
         visitor = own.visitors.of_own_form(request, csrf)
         stage = await own.journey.deny(_visit(request_id, visitor))
-        return own.page(visitor, stage, request_id)
+        return await own.page(visitor, stage, request_id)
 
     return doors
 

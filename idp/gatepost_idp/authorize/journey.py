@@ -88,6 +88,11 @@ class Journey:
         now = self._clock()
         return await self._database.write(lambda tx: self._resume(tx, visit, now))
 
+    async def lives(self, request_id: str) -> bool:
+        """Whether that request is alive in some browser, so that it must be cookies that are missing here."""
+        now = self._clock()
+        return await self._database.read(lambda tx: requests.lives(tx, request_id, now))
+
     async def agree(self, visit: Visit, ticked: list[str], keep: bool) -> Stage | None:
         """The person said yes to what is ``ticked``, to be remembered where ``keep`` says so."""
         now = self._clock()

@@ -57,8 +57,8 @@ class Letters:
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834
         message["X-Auto-Response-Suppress"] = "All"
         text = self._text.get_template(f"{folder}/body.txt").render(context)
-        # 7bit, so that no mail program sees the link cut by quoted-printable.
-        message.set_content(text.encode("ascii", "replace").decode(), cte="7bit")
+        # Never quoted-printable, which would cut the link in two for programs that read the raw text.
+        message.set_content(text, cte="7bit" if text.isascii() else "base64")
         return message
 
     def _context(self, occasion: Occasion) -> dict[str, object]:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import ssl
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Literal
@@ -29,9 +30,27 @@ class Delivery:
 
 async def deliver(settings: Settings, message: EmailMessage, recipient: str) -> Delivery:
     """One connection, one mail, 30 seconds. Never raises for what a mail server can do."""
+
+    async def send(client: aiosmtplib.SMTP) -> str:
+        _, answer = await client.send_message(message, sender=settings.mail_from, recipients=[recipient])
+        return answer
+
+    return await _connected(settings, send)
+
+
+async def probe(settings: Settings) -> Delivery:
+    """Connects and signs in as for a mail, and sends none."""
+
+    async def ask(client: aiosmtplib.SMTP) -> str:
+        return (await client.noop()).message
+
+    return await _connected(settings, ask)
+
+
+async def _connected(settings: Settings, talk: Callable[[aiosmtplib.SMTP], Awaitable[str]]) -> Delivery:
     try:
-        async with asyncio.timeout(DELIVERY_SECONDS):
-            return await _send(settings, message, recipient)
+        async with asyncio.timeout(DELIVERY_SECONDS), _client(settings) as client:
+            return Delivery("accepted", redacted(await talk(client)))
     except SMTPRecipientsRefused as problem:
         refusal = problem.recipients[0]
         return _answered(refusal.code, refusal.message)
@@ -44,17 +63,8 @@ async def deliver(settings: Settings, message: EmailMessage, recipient: str) -> 
         return Delivery("misconfigured" if _is_about_tls(problem) else "unreachable", _said(problem))
 
 
-def _is_about_tls(problem: BaseException) -> bool:
-    """A certificate that does not verify, or STARTTLS asked for and not offered: the password stays here."""
-    return any(isinstance(p, ssl.SSLError) for p in (problem, problem.__cause__)) or "STARTTLS" in str(problem)
-
-
-def _answered(code: int, message: str) -> Delivery:
-    return Delivery("refused" if code >= 500 else "later", redacted(f"{code} {message}"))
-
-
-async def _send(settings: Settings, message: EmailMessage, recipient: str) -> Delivery:
-    client = aiosmtplib.SMTP(
+def _client(settings: Settings) -> aiosmtplib.SMTP:
+    return aiosmtplib.SMTP(
         hostname=settings.smtp_host,
         port=settings.smtp_port,
         username=settings.smtp_username or None,
@@ -64,9 +74,15 @@ async def _send(settings: Settings, message: EmailMessage, recipient: str) -> De
         start_tls=settings.smtp_security == "starttls",
         timeout=DELIVERY_SECONDS,
     )
-    async with client:
-        _, answer = await client.send_message(message, sender=settings.mail_from, recipients=[recipient])
-    return Delivery("accepted", redacted(answer))
+
+
+def _is_about_tls(problem: BaseException) -> bool:
+    """A certificate that does not verify, or STARTTLS asked for and not offered: the password stays here."""
+    return any(isinstance(p, ssl.SSLError) for p in (problem, problem.__cause__)) or "STARTTLS" in str(problem)
+
+
+def _answered(code: int, message: str) -> Delivery:
+    return Delivery("refused" if code >= 500 else "later", redacted(f"{code} {message}"))
 
 
 def _said(problem: BaseException) -> str:

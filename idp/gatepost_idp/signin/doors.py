@@ -129,7 +129,7 @@ class SignInPages:
 
 def browser_of(visitor: Visitor) -> Browser:
     """The visitor as the steps see it."""
-    return Browser(visitor.browser_hash, visitor.label, visitor.network)
+    return Browser(visitor.browser_hash, visitor.session_hash, visitor.label, visitor.network)
 
 
 def router(own: SignInPages) -> APIRouter:
@@ -148,7 +148,7 @@ def _email_doors(doors: APIRouter, own: SignInPages) -> None:
         visitor = own.visitors.of(request)
         asking = await own.sign_in.asking(request_id, visitor.browser_hash)
         if asking is None:
-            return own.pages.response("signin/cookies.html", 400, retry_url=own.url(f"/sign-in/{request_id}"))
+            return own.pages.lost(await own.sign_in.lives(request_id), own.url(f"/sign-in/{request_id}"))
         if asking.request.finished:
             return own.pages.response("authorize/finished.html", asker=own.asker(asking))
         return own.email_page(visitor, asking)
@@ -238,7 +238,7 @@ def _waiting_forms(doors: APIRouter, own: SignInPages) -> None:
 def _link_doors(doors: APIRouter, own: SignInPages) -> None:
     @doors.api_route("/link", methods=["GET", "HEAD"])
     async def open_link(request: Request, t: str = "") -> Response:
-        visitor = own.visitors.of(request)
+        visitor = own.visitors.welcome(request)
         opened = await own.sign_in.opened_link(t)
         if opened is None:
             return own.ended_page("unknown", False)
@@ -261,7 +261,7 @@ def _link_doors(doors: APIRouter, own: SignInPages) -> None:
             return own.pages.response(
                 "signin/link.html", **context, action=own.url("/sign-in/link"), auto=other is None, other_email=other
             )
-        return own.pages.response(
+        page = own.pages.response(
             "signin/elsewhere.html",
             **context,
             browser=attempt.browser,
@@ -270,6 +270,7 @@ def _link_doors(doors: APIRouter, own: SignInPages) -> None:
             code=own.sign_in.code_of(attempt),
             not_me_action=own.url("/sign-in/link/not-me"),
         )
+        return own.visitors.keep(page, visitor)
 
     @doors.post("/link")
     async def redeem_link(request: Request, csrf: Field = "", token: Field = "") -> Response:
@@ -280,10 +281,11 @@ def _link_doors(doors: APIRouter, own: SignInPages) -> None:
         return own.signed_in(result, await own.sign_in.asking(result.request_id, visitor.browser_hash))
 
     @doors.post("/link/not-me")
-    async def not_me(request: Request, token: Field = "") -> Response:
-        # No cookie stands behind this page; the token from the mail is what entitles to cancel, and to no more.
-        await own.sign_in.not_me(token)
-        return own.ended_page("cancelled", False)
+    async def not_me(request: Request, csrf: Field = "", token: Field = "") -> Response:
+        # Any browser may cancel that holds the mail; the cookie that its page set keeps out what posts without one.
+        own.visitors.of_own_form(request, csrf)
+        state = await own.sign_in.not_me(token) or "unknown"
+        return own.ended_page("used" if state == "consumed" else state, False)
 
 
 def wrong_code(result: WrongCode) -> str:

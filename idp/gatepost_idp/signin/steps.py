@@ -3,7 +3,6 @@
 import hmac
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
 
 from gatepost_idp import crypto, limits, sessions, tokens
 from gatepost_idp.catalogue import Catalogue
@@ -27,9 +26,10 @@ TAB_ALIVE = timedelta(seconds=5)
 
 @dataclass(frozen=True, slots=True)
 class Browser:
-    """Where a request comes from: ``hash`` is the digest of its cookie."""
+    """Where a request comes from: digests of its two cookies, and what the mail says of it."""
 
     hash: bytes
+    session_hash: bytes | None
     label: str
     network: str
 
@@ -49,7 +49,7 @@ class Waiting:
     asking: Asking
     attempt: Attempt
     state: AttemptState
-    mail: Literal["queued", "sent", "delayed", "failed"]
+    mail: outbox.Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +150,15 @@ class SignIn:
         now = self._clock()
         await self._database.write(lambda tx: _cancel(tx, attempt_id, browser_hash, now))
 
-    async def not_me(self, token: str) -> None:
-        """``It wasn't me``, from whichever device holds the mail."""
+    async def not_me(self, token: str) -> AttemptState | None:
+        """``It wasn't me``, from whichever device holds the mail; answers what became of the attempt."""
         now = self._clock()
-        await self._database.write(lambda tx: self._not_me(tx, token, now))
+        return await self._database.write(lambda tx: self._not_me(tx, token, now))
+
+    async def lives(self, request_id: str) -> bool:
+        """Whether that request is alive in some browser, so that it must be cookies that are missing here."""
+        now = self._clock()
+        return await self._database.read(lambda tx: requests.lives(tx, request_id, now))
 
     async def person(self, session_hash: bytes | None) -> accounts.Session | None:
         """Who is signed in."""
@@ -198,10 +203,12 @@ class SignIn:
             resend_at=now + RESEND_AFTER,
         )
         attempts.add(tx, attempt)
-        if self._may_sign_in(tx, address.key, account):
-            # To the address of the account, not to a look-alike that was typed (Django CVE-2019-19844).
-            recipient = account.email if account else address.mailbox
-            outbox.add(tx, crypto.random_id(12), attempt.id, recipient, self._letters.message_id(), now)
+        # To the address of the account, not to a look-alike that was typed (Django CVE-2019-19844). One that may not
+        # come in gets a letter to nobody, which waits and is done like any other, so that no page tells them apart.
+        recipient = account.email if account else address.mailbox
+        if not self._may_sign_in(tx, address.key, account):
+            recipient = outbox.NOBODY
+        outbox.add(tx, crypto.random_id(12), attempt.id, recipient, self._letters.message_id(), now)
         return attempt
 
     def _may_sign_in(self, tx: Transaction, key: str, account: Account | None) -> bool:
@@ -233,14 +240,9 @@ class SignIn:
         asking = _asking(tx, attempt.request_id, browser_hash, now)
         if asking is None:
             return None
-        stored, tries = attempts.mail_state(tx, attempt_id)
-        mail: Literal["queued", "sent", "delayed", "failed"] = "queued"
-        if stored == "failed":
-            mail = "failed"
-        elif stored == "queued" and (tries > 0 or self._outbox.problem):
+        mail = outbox.progress(tx, attempt_id)
+        if mail == "queued" and self._outbox.problem:
             mail = "delayed"
-        elif stored != "queued":
-            mail = "sent"  # also where none was written: whether an account may exist stays untold
         return Waiting(asking, attempt, attempt.state(now), mail)
 
     def _verified(self, tx: Transaction, token: str) -> Attempt | None:
@@ -296,6 +298,8 @@ class SignIn:
                 tx, attempt.email, attempt.email_key, self._catalogue.entitlements_of_new_accounts, now
             )
             audit.record(tx, "account.created", now, account_id=account.id, network=browser.network)
+        if browser.session_hash is not None:
+            accounts.end_session(tx, browser.session_hash, now)
         session = sessions.new_session()
         expires_at = sessions.session_expiry(now)
         accounts.start_session(
@@ -305,10 +309,12 @@ class SignIn:
         tab_alive = attempt.polled_at is not None and now - attempt.polled_at <= TAB_ALIVE
         return SignedIn(session, attempt.request_id, tab_alive)
 
-    def _not_me(self, tx: Transaction, token: str, now: datetime) -> None:
+    def _not_me(self, tx: Transaction, token: str, now: datetime) -> AttemptState | None:
         attempt = self._verified(tx, token)
-        if attempt is not None and attempts.turn(tx, attempt.id, "cancelled", now):
-            audit.record(tx, "sign_in.not_me", now, network=attempt.network, detail=attempt.id)
+        if attempt is None or not attempts.turn(tx, attempt.id, "cancelled", now):
+            return attempt.state(now) if attempt else None
+        audit.record(tx, "sign_in.not_me", now, network=attempt.network, detail=attempt.id)
+        return "cancelled"
 
 
 def _asking(tx: Transaction, request_id: str, browser_hash: bytes, now: datetime) -> Asking | None:

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam
 from sqlmodel import col, update
 
 from gatepost_idp.database import Query, Transaction, columns, insert_query
-from gatepost_idp.models import Outbox, SignInAttempt
+from gatepost_idp.models import SignInAttempt
 from gatepost_idp.protocol import instant, milliseconds
 
 AttemptState = Literal["pending", "consumed", "cancelled", "locked", "expired"]
@@ -50,12 +50,6 @@ _COLUMNS = (
 _INSERT = insert_query(SignInAttempt)
 _FIND = Query(
     columns(*(getattr(SignInAttempt, name) for name in _COLUMNS)).where(col(SignInAttempt.id) == bindparam("id"))
-)
-_MAIL = Query(
-    columns(Outbox.state, Outbox.tries)
-    .where(col(Outbox.attempt_id) == bindparam("attempt_id"))
-    .order_by(col(Outbox.created_at).desc())
-    .limit(1)
 )
 _TURN = Query(
     update(SignInAttempt)
@@ -156,9 +150,3 @@ def take_resend(tx: Transaction, attempt_id: str, now: datetime, following: date
 def mark_accepted(tx: Transaction, attempt_id: str, now: datetime, until: datetime) -> None:
     """Lets the minutes run from the first time that the mail server took the mail, not from the request."""
     tx.run(_ACCEPTED, of=attempt_id, now=milliseconds(now), until=milliseconds(until))
-
-
-def mail_state(tx: Transaction, attempt_id: str) -> tuple[str, int]:
-    """State and tries of the newest mail of an attempt; ``("none", 0)`` where none was written."""
-    row = tx.one(_MAIL, attempt_id=attempt_id)
-    return ("none", 0) if row is None else (row[0], row[1])

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from sqlalchemy import bindparam
 from sqlmodel import col, delete, select, update
@@ -13,6 +14,9 @@ from gatepost_idp.protocol import instant, milliseconds
 from gatepost_idp.store import attempts
 from gatepost_idp.store.attempts import Attempt
 
+Progress = Literal["queued", "sent", "delayed", "failed"]
+NOBODY = ""
+"""The recipient of a letter that is never sent: that of an address that may not sign in."""
 LEASE = timedelta(seconds=60)
 SUPPRESSED_FOR = timedelta(days=1)
 
@@ -106,6 +110,23 @@ def newest(tx: Transaction, attempt_id: str) -> Letter | None:
     """The last mail of an attempt; None where none was ever written."""
     row = tx.one(_NEWEST, attempt_id=attempt_id)
     return Letter(*row) if row else None
+
+
+_PROGRESS = Query(
+    columns(Outbox.state, Outbox.answer)
+    .where(col(Outbox.attempt_id) == bindparam("attempt_id"))
+    .order_by(col(Outbox.created_at).desc())
+    .limit(1)
+)
+
+
+def progress(tx: Transaction, attempt_id: str) -> Progress:
+    """What became of the newest mail of an attempt; ``delayed`` once a try at it has failed."""
+    row = tx.one(_PROGRESS, attempt_id=attempt_id)
+    state, answer = row or ("queued", "")
+    if state == "queued":
+        return "delayed" if answer else "queued"
+    return "failed" if state == "failed" else "sent"
 
 
 def close(tx: Transaction, letter_id: str, into: str, answer: str) -> None:

@@ -44,6 +44,11 @@ _FIND = Query(
         col(AuthorizationRequest.expires_at) > bindparam("now"),
     )
 )
+_LIVES = Query(
+    columns(AuthorizationRequest.id).where(
+        col(AuthorizationRequest.id) == bindparam("id"), col(AuthorizationRequest.expires_at) > bindparam("now")
+    )
+)
 _FINISH = Query(
     update(AuthorizationRequest)
     .where(col(AuthorizationRequest.id) == bindparam("of"), col(AuthorizationRequest.finished_at).is_(None))
@@ -89,6 +94,11 @@ def find(tx: Transaction, request_id: str, browser_hash: bytes, now: datetime) -
         "created_at": instant(values["created_at"]),
     }
     return Request(**values, finished=finished_at is not None)
+
+
+def lives(tx: Transaction, request_id: str, now: datetime) -> bool:
+    """Whether the request is alive, whichever browser made it."""
+    return tx.one(_LIVES, id=request_id, now=milliseconds(now)) is not None
 
 
 def finish(tx: Transaction, request_id: str, now: datetime) -> bool:
