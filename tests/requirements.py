@@ -56,7 +56,12 @@ _AUTHORIZATION = (
     Clause("A3.loopback-apart", "MUST", "127.0.0.1, [::1] and localhost do not stand for another.", "RFC 8252 8.3"),
     Clause("A3.accepted", "MUST", "https, http on loopback, private-use schemes may be registered.", "RFC 8252 7"),
     Clause("A3.never", "MUST", "Script, data and file schemes, users, fragments, wildcards never.", "RFC 9700 4.1"),
-    Clause("A3.no-open-redirect", "MUST", "With the client or the address in doubt: a page, no redirect.", "RFC 6749 4.1.2.1"),
+    Clause(
+        "A3.no-open-redirect",
+        "MUST",
+        "With the client or the address in doubt: a page, no redirect.",
+        "RFC 6749 4.1.2.1",
+    ),
     Clause("A3.said", "OURS", "That page shows what was received and what is registered.", "RFC 6749 3.1.2.4"),
     Clause(
         "A4",
@@ -69,15 +74,26 @@ _AUTHORIZATION = (
     Clause("A5.public", "MAY", "Without an auth method asked for it is public, and is told so.", "RFC 7591 2, 3.2.1"),
     Clause("A5.methods", "MAY", "none, client_secret_basic and client_secret_post.", "RFC 7591 2"),
     Clause("A5.ignored", "MUST", "Members and grant types that we do not know are left out.", "RFC 7591 2"),
-    Clause("A5.some-redirects", "OURS", "One bad redirect does not sink the good ones (Cursor sends both).", "RFC 7591 2"),
+    Clause(
+        "A5.some-redirects", "OURS", "One bad redirect does not sink the good ones (Cursor sends both).", "RFC 7591 2"
+    ),
     Clause("A5.no-redirect", "MUST", "No acceptable redirect: 400 invalid_redirect_uri.", "RFC 7591 3.2.2"),
     Clause("A5.echo", "MUST", "The answer has the effective metadata; redirects as they were sent.", "RFC 7591 3.2.1"),
     Clause("A5.created", "MUST", "201 with no-store.", "RFC 7591 3.2.1"),
     Clause("A5.bad-input", "MUST", "What is no metadata gets 400 with an RFC 7591 error.", "RFC 7591 3.2.2"),
     Clause("A5.secret", "MUST", "A secret is shown once, is long, and is kept as a hash.", "RFC 6819 5.1.4.1.3"),
-    Clause("A5.one-kind", "OURS", "Registrations of one kind share a row; each id is its own, and kept nowhere.", "RFC 7591 3"),
-    Clause("A5.forged-id", "OURS", "An id that was not handed out is unknown, however well it is made up.", "RFC 7591 5"),
-    Clause("A5.disabled", "OURS", "A kind that the operator disabled is refused, old ids and new ones.", "RFC 7591 3.2.2"),
+    Clause(
+        "A5.one-kind",
+        "OURS",
+        "Registrations of one kind share a row; each id is its own, and kept nowhere.",
+        "RFC 7591 3",
+    ),
+    Clause(
+        "A5.forged-id", "OURS", "An id that was not handed out is unknown, however well it is made up.", "RFC 7591 5"
+    ),
+    Clause(
+        "A5.disabled", "OURS", "A kind that the operator disabled is refused, old ids and new ones.", "RFC 7591 3.2.2"
+    ),
     Clause("A6", "SHOULD", "Authorization responses say which server answers.", "RFC 9207"),
     Clause("A6.code", "SHOULD", "`iss` stands beside the code.", "RFC 9207 2"),
     Clause("A6.error", "SHOULD", "`iss` stands beside an error.", "RFC 9207 2"),
@@ -95,9 +111,13 @@ _AUTHORIZATION = (
     Clause("A8.one-winner", "MUST", "Of parallel redemptions one succeeds.", f"{OAUTH} 4.1.3; CVE-2026-53517"),
     Clause("A8.five-verifiers", "OURS", "The fifth wrong verifier ends a code; fewer spend nothing.", "RFC 7636 7.1"),
     Clause("A8.rotation", "MUST", "A refresh gives a new refresh token.", f"{OAUTH} 4.3.1; {MCP}"),
-    Clause("A8.grace", "OURS", "A repeat within the grace gets the same successor: no second branch.", f"{OAUTH} 4.3.1"),
+    Clause(
+        "A8.grace", "OURS", "A repeat within the grace gets the same successor: no second branch.", f"{OAUTH} 4.3.1"
+    ),
     Clause("A8.one-successor", "OURS", "Parallel refreshes get one and the same successor.", "CVE-2026-1035"),
-    Clause("A8.reuse", "MUST", "A repeat after the grace is refused and ends the family.", f"{OAUTH} 4.3.1; RFC 9700 4.14"),
+    Clause(
+        "A8.reuse", "MUST", "A repeat after the grace is refused and ends the family.", f"{OAUTH} 4.3.1; RFC 9700 4.14"
+    ),
     Clause("A8.refresh-bound", "MUST", "A refresh token is its client's alone.", "RFC 6749 6; CVE-2026-53512"),
     Clause("A8.narrows", "MUST", "`scope` at a refresh narrows that one token, never widens.", "RFC 6749 6"),
     Clause("A8.lives-while-used", "OURS", "An unused connection ends; each refresh renews it.", "RFC 9700 4.14.2"),
@@ -132,7 +152,9 @@ _AUTHORIZATION = (
     ),
     Clause("A12", "OURS", "Enough of OpenID Connect for clients that expect it.", "OIDC Core 1.0"),
     Clause("A12.scopes", "OURS", "openid, profile, email, offline_access are accepted.", "OIDC Core 5.4, 11"),
-    Clause("A12.id-token", "MUST", "With openid an id_token comes: iss, sub, aud, exp, iat, nonce.", "OIDC Core 2, 3.1.3.3"),
+    Clause(
+        "A12.id-token", "MUST", "With openid an id_token comes: iss, sub, aud, exp, iat, nonce.", "OIDC Core 2, 3.1.3.3"
+    ),
     Clause("A12.prompt", "MUST", "prompt=none asks nobody; login and consent always ask.", "OIDC Core 3.1.2.1"),
     Clause("A12.max-age", "MUST", "A sign-in older than max_age is done again.", "OIDC Core 3.1.2.1"),
     Clause(
@@ -142,28 +164,69 @@ _AUTHORIZATION = (
         "OIDC Core 15.1",
         not_yet="not built yet: ES256 signs everything",
     ),
-    Clause("A12.userinfo", "OURS", "/userinfo answers.", "OIDC Core 5.3", not_yet="not built yet: the id_token has it all"),
+    Clause(
+        "A12.userinfo", "OURS", "/userinfo answers.", "OIDC Core 5.3", not_yet="not built yet: the id_token has it all"
+    ),
     Clause("A13", "OURS", "What a client says beyond what we know does not hurt it.", "RFC 6749 3.1"),
     Clause("A13.unknown", "MUST", "Unknown parameters and scopes are ignored.", "RFC 6749 3.1, 3.3"),
-    Clause("A13.request-object", "MUST", "request and request_uri are refused, and nothing is fetched.", "RFC 9101 10.4.1"),
-    Clause("A13.default-scope", "OURS", "None of the resource's scopes named: the default set, and said so.", "RFC 6749 3.3"),
+    Clause(
+        "A13.request-object", "MUST", "request and request_uri are refused, and nothing is fetched.", "RFC 9101 10.4.1"
+    ),
+    Clause(
+        "A13.default-scope",
+        "OURS",
+        "None of the resource's scopes named: the default set, and said so.",
+        "RFC 6749 3.3",
+    ),
     Clause("A13.state", "MUST", "`state` comes back as it was sent.", "RFC 6749 4.1.2"),
     Clause("A14", "OURS", "Clients that are web pages can reach what is meant for programs.", "Fetch, CORS protocol"),
-    Clause("A14.open", "OURS", "One `*`, no credentials: metadata, JWKS, token, register, revoke.", "Fetch, CORS protocol"),
-    Clause("A14.preflight", "OURS", "Preflights allow Authorization, Content-Type, MCP-Protocol-Version.", "Fetch, CORS protocol"),
+    Clause(
+        "A14.open", "OURS", "One `*`, no credentials: metadata, JWKS, token, register, revoke.", "Fetch, CORS protocol"
+    ),
+    Clause(
+        "A14.preflight",
+        "OURS",
+        "Preflights allow Authorization, Content-Type, MCP-Protocol-Version.",
+        "Fetch, CORS protocol",
+    ),
     Clause("A14.pages", "OURS", "Pages and /authorize are open to no other origin.", "RFC 9700 2.6"),
-    Clause("A14.keys", "MUST", "The JWKS has public keys alone, each with its use, algorithm and kid.", "RFC 7517 4, 5"),
-)  # fmt: skip  # a table: one clause a line
+    Clause(
+        "A14.keys", "MUST", "The JWKS has public keys alone, each with its use, algorithm and kid.", "RFC 7517 4, 5"
+    ),
+)
 
 _RESOURCE = (
-    Clause("R1", "MUST", "Metadata of the resource, in both forms, naming the URL that people type.", "RFC 9728 3; " + MCP),
-    Clause("R2", "MUST", "401 says where the metadata is and which scopes to ask for.", "RFC 9728 5.1; RFC 6750 3; " + MCP),
-    Clause("R3", "MUST", "A token is checked in every part, and read from its header alone.", "RFC 9068 4; RFC 8725 3; " + MCP),
-    Clause("R4", "SHOULD", "A call beyond the token's scope is HTTP 403 with every scope it needs.", "RFC 6750 3.1; " + MCP),
-    Clause("R5", "MUST", "A tool that is not shown cannot be called, and its name shows nowhere.", "MCP 2026-07-28, tools"),
-    Clause("R6", "MUST", "Lists are private and stable; a foreign Origin gets 403, a foreign Host 421.", "MCP 2026-07-28, transports"),
-    Clause("R7", "OURS", "Keys change without a refused token; storms of unknown kids stay bounded.", "RFC 7517 5; RFC 9700 4.8"),
-)  # fmt: skip  # a table: one clause a line
+    Clause(
+        "R1", "MUST", "Metadata of the resource, in both forms, naming the URL that people type.", "RFC 9728 3; " + MCP
+    ),
+    Clause(
+        "R2", "MUST", "401 says where the metadata is and which scopes to ask for.", "RFC 9728 5.1; RFC 6750 3; " + MCP
+    ),
+    Clause(
+        "R3",
+        "MUST",
+        "A token is checked in every part, and read from its header alone.",
+        "RFC 9068 4; RFC 8725 3; " + MCP,
+    ),
+    Clause(
+        "R4", "SHOULD", "A call beyond the token's scope is HTTP 403 with every scope it needs.", "RFC 6750 3.1; " + MCP
+    ),
+    Clause(
+        "R5", "MUST", "A tool that is not shown cannot be called, and its name shows nowhere.", "MCP 2026-07-28, tools"
+    ),
+    Clause(
+        "R6",
+        "MUST",
+        "Lists are private and stable; a foreign Origin gets 403, a foreign Host 421.",
+        "MCP 2026-07-28, transports",
+    ),
+    Clause(
+        "R7",
+        "OURS",
+        "Keys change without a refused token; storms of unknown kids stay bounded.",
+        "RFC 7517 5; RFC 9068 4",
+    ),
+)
 
 _ERRORS = (
     Clause("E1", "MUST", "Errors of /token, /register, /revoke are RFC 6749 JSON, with no-store.", "RFC 6749 5.2"),
@@ -176,20 +239,29 @@ _ERRORS = (
 )
 
 _CONSENT = (
-    Clause("C1", "OURS", "Silence: https, the resource named, an id nobody can guess, the same scopes.", "GHSA-6x8h-498w-gv8c"),
+    Clause(
+        "C1",
+        "OURS",
+        "Silence: https, the resource named, an id nobody can guess, the same scopes.",
+        "RFC 9700 4.4; GHSA-6x8h-498w-gv8c",
+    ),
     Clause("C2", "OURS", "One tap: another registration of the kind, loopback, no resource named.", "RFC 8252 8.6"),
-    Clause("C3", "OURS", "The whole page: more scope, another kind or person, after its date, on request.", "RFC 6749 10.2"),
-    Clause("C4", "OURS", "Nothing is remembered where the person does not want it.", "RFC 9700 4.4"),
+    Clause(
+        "C3", "OURS", "The whole page: more scope, another kind or person, after its date, on request.", "RFC 6749 10.2"
+    ),
+    Clause("C4", "OURS", "Nothing is remembered where the person does not want it.", "OIDC Core 3.1.2.4"),
     Clause("C5", "OURS", "A request is answered once, and only for the browser that made it.", "RFC 9700 4.7"),
     Clause("C6", "OURS", "A token has no more than was asked, ticked and held.", "RFC 6749 3.3"),
     Clause("C7", "MUST", "No: access_denied.", "RFC 6749 4.1.2.1"),
-)  # fmt: skip  # a table: one clause a line
+)
 
 _PEERS = (
-    Clause("P1", "OURS", "Nothing that leaves is made from Host or X-Forwarded-*; a foreign Host gets 421.", "RFC 9110 7.2"),
+    Clause(
+        "P1", "OURS", "Nothing that leaves is made from Host or X-Forwarded-*; a foreign Host gets 421.", "RFC 9110 7.2"
+    ),
     Clause("P2", "OURS", "No limit is escaped by an X-Forwarded-For of the caller's own.", "CVE-2026-110861"),
     Clause("P3", "OURS", "What a client registered breaks no page later.", "RFC 7591 5"),
     Clause("P4", "OURS", "Pages run no script but ours, show in no frame, and stay in no cache.", "RFC 9700 4.16"),
-)  # fmt: skip  # a table: one clause a line
+)
 
 CLAUSES: tuple[Clause, ...] = (*_AUTHORIZATION, *_RESOURCE, *_ERRORS, *_CONSENT, *_PEERS)

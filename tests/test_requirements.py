@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from tests.requirements import CLAUSES
@@ -17,7 +18,7 @@ def claims(tree: ast.AST) -> Iterator[str]:
             yield from (str(ast.literal_eval(argument)) for argument in node.args)
 
 
-def tests_of(module: ast.Module) -> Iterator[tuple[str, set[str]]]:
+def each_test(module: ast.Module) -> Iterator[tuple[str, set[str]]]:
     """Each test function of a file with the clauses that its own decorators and the file's ``pytestmark`` name."""
     shared = {
         claimed
@@ -30,12 +31,13 @@ def tests_of(module: ast.Module) -> Iterator[tuple[str, set[str]]]:
             yield node.name, shared.union(*(claims(decorator) for decorator in node.decorator_list))
 
 
+@cache
 def collected(below: str = "") -> dict[str, set[str]]:
     """What every test below a folder claims: read from the source, so that it holds for a run of this file alone."""
     return {
         f"{path.relative_to(TESTS)}::{name}": claimed
         for path in sorted((TESTS / below).rglob("test_*.py"))
-        for name, claimed in tests_of(ast.parse(path.read_text(encoding="utf-8")))
+        for name, claimed in each_test(ast.parse(path.read_text(encoding="utf-8")))
     }
 
 

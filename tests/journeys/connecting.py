@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 import anyio.to_thread
@@ -43,6 +43,9 @@ class Tracked(Person):
         self.remembers = True
         self.agrees = True
 
+    def __enter__(self) -> Self:
+        return self
+
     def walk(self, authorize_url: str) -> str:
         """As every person, and remembers which URL the client opened."""
         self.asked.append(authorize_url)
@@ -60,7 +63,7 @@ class Tracked(Person):
             super().sign_in_by_code(count)
             return
         self.sign_in_by_link(count)
-        # The page of the link says that the waiting tab goes on by itself; this browser has one tab, so it goes on here.
+        # The link's page says that the waiting tab goes on by itself; this browser has one tab, so it goes on here.
         onwards = [link for link in self._parsed().links if "/consent/" in link]
         if onwards:
             self.open(urljoin(self._address, onwards[0]))
@@ -102,7 +105,7 @@ class Connection:
     auth: OAuthClientProvider
     storage: Storage
     answers: list[tuple[str, int]]
-    """Path and status of every HTTP answer that the client got."""
+    """Path and status of every HTTP answer but 202, with which notifications are taken whenever they come."""
 
     def outlive_access_token(self) -> None:
         """To the client its access token is over from now on; the SDK's own refresh follows with the next call."""
@@ -134,7 +137,8 @@ async def connection(
     answers: list[tuple[str, int]] = []
 
     async def seen(response: httpx2.Response) -> None:
-        answers.append((response.request.url.path, response.status_code))
+        if response.status_code != httpx2.codes.ACCEPTED:
+            answers.append((response.request.url.path, response.status_code))
 
     hooks = {"response": [seen]}
     async with (

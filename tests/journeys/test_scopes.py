@@ -150,7 +150,10 @@ new_accounts = true
 
 def _token_for(deployment: Deployment, person: Tracked, resource: str) -> str:
     wire = Wire(deployment.mcp, person, resource)
-    wire.connect()
+    try:
+        wire.connect()
+    finally:
+        wire.close()
     return wire.access_token
 
 

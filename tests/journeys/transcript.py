@@ -4,7 +4,7 @@ import html
 import json
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -81,7 +81,7 @@ def _said(response: httpx2.Response) -> list[str]:
     result = body.get("result")
     if isinstance(result, dict):
         return _result(result)
-    return [line for choose in (_chosen,) for line in choose(body)]
+    return [f"{name}: {_text(body[name])}" for name in _ESSENTIAL if name in body]
 
 
 def _result(result: dict[str, Any]) -> list[str]:
@@ -110,19 +110,14 @@ _ESSENTIAL = (
 )
 
 
-def _chosen(body: dict[str, Any]) -> list[str]:
-    return [f"{name}: {_text(body[name])}" for name in _ESSENTIAL if name in body]
-
-
 def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def _short(line: str) -> str:
     """Without anything that opens a door, and not too wide."""
-    hidden: Callable[[re.Match[str]], str] = lambda found: found.group()[:10] + "…"  # noqa: E731
-    line = _PLACES.sub(lambda found: found.group(1) + "/…" * found.group(2).count("/"), line)
-    line = _SECRETS.sub(hidden, line)
+    line = _PLACES.sub(lambda found: found[1] + "/…" * found[2].count("/"), line)
+    line = _SECRETS.sub(lambda found: found[0][:10] + "…", line)
     return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
 
 

@@ -126,7 +126,9 @@ class Wire:
 
     def refresh(self) -> None:
         """The refresh token for the next two."""
-        self._token("Its access token ends, so it refreshes.", grant_type="refresh_token", refresh_token=self.refresh_token)
+        self._token(
+            "Its access token ends, so it refreshes.", grant_type="refresh_token", refresh_token=self.refresh_token
+        )
 
     def ask(self, token: str | None, method: str, why: str, **parameters: Any) -> httpx2.Response:
         """One MCP message."""

@@ -1,13 +1,13 @@
-"""Both databases: each test of the store runs on an SQLite file and on a real PostgreSQL, each time a fresh one."""
+"""Both databases: each test of the store runs on an SQLite file and on a real PostgreSQL, where nothing stands."""
 
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from gatepost_idp.database import Database
 from gatepost_idp.store import schema
-
 from tests.store.servers import Postgres, running
 
 DATABASES = ("sqlite", "postgresql")
@@ -37,11 +37,9 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def postgres_url(postgres: Postgres) -> Iterator[str]:
-    """A PostgreSQL database of the test's own."""
-    url = postgres.migrated()
-    yield url
-    postgres.drop(url)
+def postgres_url(postgres: Postgres) -> str:
+    """A PostgreSQL database in which nothing stands."""
+    return postgres.emptied()
 
 
 @pytest.fixture(params=DATABASES)
@@ -98,3 +96,21 @@ def sqlite_database(sqlite_url: str, opened: Callable[[str], Database]) -> Datab
 def postgres_database(postgres_url: str, opened: Callable[[str], Database]) -> Database:
     """For what PostgreSQL alone does."""
     return opened(postgres_url)
+
+
+@pytest.fixture(scope="module")
+def shared_sqlite(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """One SQLite file for tests that change nothing."""
+    database = Database(f"sqlite:///{shutil.copy(sqlite_template, tmp_path_factory.mktemp('shared') / 'gatepost.db')}")
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def shared_postgres(postgres: Postgres) -> Iterator[Database]:
+    """One PostgreSQL database for tests that change nothing."""
+    url = postgres.migrated()
+    database = Database(url)
+    yield database
+    database.close()
+    postgres.drop(url)

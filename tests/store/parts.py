@@ -4,15 +4,17 @@ import asyncio
 import contextlib
 import dataclasses
 import threading
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from sqlmodel import SQLModel, col, select
+
 from gatepost_idp import crypto, tokens
 from gatepost_idp.database import Database, Transaction, Work
+from gatepost_idp.protocol import Refused
 from gatepost_idp.store import accounts, grants
 from gatepost_idp.store.grants import Granted, NewCode, Redemption, Rotation
-from sqlmodel import SQLModel, col, select
 
 T = TypeVar("T")
 Table = TypeVar("Table", bound=SQLModel)
@@ -51,7 +53,7 @@ def counted(work: Work[T], into: list[str]) -> Work[T]:
         try:
             return work(tx)
         finally:
-            into += cursor.statements
+            into.extend(cursor.statements)
 
     return counting
 
@@ -78,6 +80,12 @@ async def busy(database: Database) -> AsyncIterator[None]:
 async def at_once(database: Database, works: Iterable[Work[T]]) -> list[T]:
     """Every one of ``works`` in parallel; their answers in order."""
     return await asyncio.gather(*(database.write(work) for work in works))
+
+
+async def between(replicas: tuple[Database, Database], work: Callable[[], Work[T]], each: int = 10) -> list[T]:
+    """Works of both replicas at once, a fresh one for each."""
+    here, there = (at_once(replica, [work() for _ in range(each)]) for replica in replicas)
+    return [answer for answers in await asyncio.gather(here, there) for answer in answers]
 
 
 async def rows(database: Database, table: type[Table], **where: Any) -> list[Table]:
@@ -143,7 +151,7 @@ def redemption(code: str, **changes: Any) -> Redemption:
     return dataclasses.replace(right, **changes)
 
 
-def redeeming(code: str, now: datetime = NOW, **changes: Any) -> Work[grants.Granted | grants.Refused]:
+def redeeming(code: str, now: datetime = NOW, **changes: Any) -> Work[Granted | Refused]:
     """The work of one POST /token with ``code``."""
     asked = redemption(code, **changes)
     return lambda tx: grants.redeem_code(tx, asked, now)
@@ -162,7 +170,7 @@ def rotation(token: str, **changes: Any) -> Rotation:
     return dataclasses.replace(right, **changes)
 
 
-def rotating(token: str, now: datetime = NOW, **changes: Any) -> Work[grants.Granted | grants.Refused]:
+def rotating(token: str, now: datetime = NOW, **changes: Any) -> Work[Granted | Refused]:
     """The work of one POST /token with a refresh token."""
     asked = rotation(token, **changes)
     return lambda tx: grants.rotate_refresh_token(tx, asked, now)
@@ -176,7 +184,7 @@ async def connection(database: Database, **changes: Any) -> Granted:
     return granted
 
 
-def refresh_token_of(granted: grants.Granted | grants.Refused) -> str:
+def refresh_token_of(granted: Granted | Refused) -> str:
     """The refresh token of an answer that has one."""
     assert isinstance(granted, Granted), granted
     assert granted.refresh_token is not None

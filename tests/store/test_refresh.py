@@ -3,19 +3,20 @@
 from datetime import timedelta
 
 import pytest
+from sqlmodel import col, update
+
 from gatepost_idp import crypto, models
-from gatepost_idp.database import Database
+from gatepost_idp.database import Database, Transaction
 from gatepost_idp.protocol import Refused, milliseconds
 from gatepost_idp.store import accounts, grants
 from gatepost_idp.store.grants import Granted
-from sqlmodel import col, update
-
 from tests.store.parts import (
     CLIENT,
     GRACE,
     NOW,
     RESOURCE,
     at_once,
+    between,
     connection,
     counted,
     refresh_token_of,
@@ -47,7 +48,7 @@ async def test_a_refresh_token_is_rotated(database: Database) -> None:
     assert (await the_row(database, models.AuthorizationGrant)).used_at == milliseconds(at)
     assert isinstance(granted, Granted)
     assert granted.nonce is None  # OIDC Core section 12.2
-    assert [row.event for row in await rows(database, models.AuditEvent, event="grant.refreshed")] == ["grant.refreshed"]
+    assert len(await rows(database, models.AuditEvent, event="grant.refreshed")) == 1
 
 
 @pytest.mark.clause("A8")
@@ -65,9 +66,8 @@ async def test_twenty_parallel_refreshes_give_one_successor(database: Database) 
 async def test_the_successor_is_one_between_processes(replicas: tuple[Database, Database]) -> None:
     """Two replicas that are asked at once compute the same."""
     token = refresh_token_of(await connection(replicas[0]))
-    here = at_once(replicas[0], [rotating(token) for _ in range(10)])
-    there = at_once(replicas[1], [rotating(token) for _ in range(10)])
-    assert len({refresh_token_of(answer) for answer in [*await here, *await there]}) == 1
+    answers = await between(replicas, lambda: rotating(token))
+    assert len({refresh_token_of(answer) for answer in answers}) == 1
     assert len(await rows(replicas[0], models.RefreshToken)) == 2
 
 
@@ -156,7 +156,8 @@ async def test_a_scope_taken_away_is_gone_at_the_next_refresh(database: Database
     await database.write(lambda tx: accounts.revoke_scope(tx, granted.account_id, RESOURCE, "demo:echo"))
     answer = await database.write(rotating(token))
     assert isinstance(answer, Granted)
-    assert (answer.approved, answer.held) == (("demo:read", "demo:echo"), {"demo:read"})
+    assert answer.approved == ("demo:read", "demo:echo")
+    assert answer.held == {"demo:read"}
     await database.write(lambda tx: accounts.grant_scope(tx, granted.account_id, RESOURCE, "demo:echo", NOW))
     answer = await database.write(rotating(refresh_token_of(answer)))
     assert isinstance(answer, Granted)
@@ -244,7 +245,7 @@ async def test_a_revocation_in_a_race_with_refreshes_leaves_nothing_alive(databa
     """Whoever comes first: afterwards no token of the family works."""
     token = refresh_token_of(await connection(database))
 
-    def revoking(tx: grants.Transaction) -> grants.Granted | grants.Refused:
+    def revoking(tx: Transaction) -> Granted | Refused:
         grants.revoke(tx, crypto.token_hash(token), CLIENT, NOW)
         return Refused("invalid_grant", "-", "-")
 

@@ -4,17 +4,18 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 import pytest
 import sqlalchemy
+from sqlalchemy import event
+from sqlalchemy.exc import IntegrityError
+
 from gatepost_idp import models
 from gatepost_idp.database import Database, DatabaseUnavailable, Transaction, Work, insert_query
 from gatepost_idp.models import LimitWindow
 from gatepost_idp.protocol import Refused
-from sqlalchemy import event
-from sqlalchemy.exc import IntegrityError
-
 from tests.store.parts import at_once, busy, person, rows
 from tests.store.servers import Postgres
 
@@ -51,10 +52,10 @@ def sign_up_twice(tx: Transaction) -> str:
     return "both"
 
 
-def say(statement: str) -> Work[list[tuple[object, ...]]]:
+def say(statement: str) -> Work[list[tuple[Any, ...]]]:
     """One statement on the driver's cursor."""
 
-    def work(tx: Transaction) -> list[tuple[object, ...]]:
+    def work(tx: Transaction) -> list[tuple[Any, ...]]:
         tx._cursor.execute(statement)
         return tx._cursor.fetchall() if tx._cursor.description else []
 
@@ -101,6 +102,36 @@ async def test_a_broken_rule_in_a_session_undoes_its_own_function_alone(database
     assert [await before, await after] == ["before", "after"]
     assert await keys_of(database) == {"before", "after"}
     assert await rows(database, models.Account) == []
+
+
+async def test_a_session_that_was_used_before_a_fault_leaves_the_next_one_whole(database: Database) -> None:
+    """A function that wrote through its session and then stumbled is undone; the next in its group uses its own."""
+
+    def sign_up(key: str, stumbles: bool = False) -> Work[str]:
+        def work(tx: Transaction) -> str:
+            tx.session.add(models.Account(id=key, email=key, email_key=key, created_at=0, seen_at=0))
+            tx.session.flush()
+            if stumbles:
+                raise Stumble(key)
+            return key
+
+        return work
+
+    async with busy(database):
+        asked = asyncio.gather(
+            database.write(sign_up("first")),
+            database.write(sign_up("bad", stumbles=True)),
+            database.write(sign_up("second")),
+            database.write(sign_up("worse", stumbles=True)),
+            return_exceptions=True,
+        )
+    assert [answer if isinstance(answer, str) else type(answer) for answer in await asked] == [
+        "first",
+        Stumble,
+        "second",
+        Stumble,
+    ]
+    assert {row.id for row in await rows(database, models.Account)} == {"first", "second"}
 
 
 async def test_a_broken_rule_on_the_cursor_undoes_its_own_function_alone(database: Database) -> None:
@@ -192,8 +223,9 @@ async def test_an_event_loop_that_is_gone_does_no_harm(database: Database) -> No
 
     def abandon() -> None:
         async def ask() -> None:
-            asyncio.ensure_future(database.write(put("abandoned")))  # noqa: RUF006 (nobody waits for it, on purpose)
+            abandoned = asyncio.ensure_future(database.write(put("abandoned")))
             await asyncio.sleep(0)
+            assert not abandoned.done()
 
         asyncio.run(ask())
 
@@ -231,7 +263,8 @@ async def test_the_writer_begins_immediate_and_isolates_each_function(sqlite_dat
     said: list[str] = []
 
     def listen(tx: Transaction) -> None:
-        tx._connection.connection.driver_connection.set_trace_callback(said.append)
+        driver: Any = tx._connection.connection.driver_connection
+        driver.set_trace_callback(said.append)
 
     await sqlite_database.write(listen)
     said.clear()

@@ -32,6 +32,7 @@ class Outbox:
         self._letters = letters
         self._clock = clock
         self._wake = asyncio.Event()
+        self._put_off: Delivery | None = None
         self._closed_until = datetime.min.replace(tzinfo=UTC)
         self.problem = "" if settings.smtp_host else "SMTP_HOST is not set"
         """What keeps mail from going out, empty while it flows."""
@@ -69,11 +70,14 @@ class Outbox:
         await self._note(letter, occasion, await self._delivery(letter, occasion, now))
 
     async def _delivery(self, letter: Letter, occasion: Occasion, now: datetime) -> Delivery:
-        """Sends the mail; for one to nobody the server is asked all the same, so that it fares like any other."""
+        """Sends the mail. One to nobody fares like any other: the server is asked, and may put mail off just now."""
         if letter.recipient == store.NOBODY:
-            return await probe(self._settings)
+            found = await probe(self._settings)
+            return self._put_off if self._put_off and found.outcome == "accepted" else found
         message = self._letters.sign_in(occasion, letter.recipient, letter.message_id, now)
-        return await deliver(self._settings, message, letter.recipient)
+        delivery = await deliver(self._settings, message, letter.recipient)
+        self._put_off = delivery if delivery.outcome == "later" else None
+        return delivery
 
     async def _note(self, letter: Letter, occasion: Occasion, delivery: Delivery) -> None:
         now = self._clock()

@@ -6,7 +6,9 @@ from tests.idp.oauth.wire import Server, authorize
 from tests.support.oauth import TestClient
 
 WELL_KNOWN = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
-OPEN = [("GET", path) for path in (*WELL_KNOWN, "/jwks.json")] + [("POST", p) for p in ("/token", "/register", "/revoke")]
+OPEN = [("GET", path) for path in (*WELL_KNOWN, "/jwks.json")] + [
+    ("POST", p) for p in ("/token", "/register", "/revoke")
+]
 ORIGIN = {"origin": "https://inspector.example"}
 
 
@@ -41,7 +43,9 @@ def test_a_preflight_allows_the_headers_that_clients_send(server: Server, method
 
 
 @pytest.mark.clause("A14.pages")
-@pytest.mark.parametrize("path", ["/", "/authorize", "/sign-in/x", "/consent/x", "/sign-in/link", "/nothing", "/healthz"])
+@pytest.mark.parametrize(
+    "path", ["/", "/authorize", "/sign-in/x", "/consent/x", "/sign-in/link", "/nothing", "/healthz"]
+)
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 def test_no_other_origin_may_read_a_page(server: Server, method: str, path: str) -> None:
     """A page has one person's address and forms in it."""

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from authlib.oauth2 import rfc8414, rfc9207
-from gatepost_idp import keys
-from gatepost_idp.protocol import system_clock
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 from joserfc.util import urlsafe_b64decode
 
+from gatepost_idp import keys
+from gatepost_idp.protocol import system_clock
 from tests.idp.oauth.wire import Server, authorize, beside, error_of, page_of, running, tokens_of
 from tests.support.oauth import TestClient, answer_of, registered
 from tests.support.person import Person
@@ -198,7 +198,7 @@ def test_a_new_key_is_published_before_it_signs_and_the_old_one_verifies_a_token
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rotation as a client sees it: both keys; the old one signs for a minute more; then the new; then it alone."""
-    monkeypatch.setattr(keys, "RELOAD_SECONDS", 0.05)
+    monkeypatch.setattr("gatepost_idp.app.RELOAD_SECONDS", 0.05)
     with running(tmp_path) as idp:
         client = registered(idp)
         with Person("alice@example.com", idp.postbox) as person:

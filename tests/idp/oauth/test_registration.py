@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
+
 from gatepost_idp.clients import registry
 from gatepost_idp.protocol import system_clock
 from gatepost_idp.store import clients
-
 from tests.idp.oauth.wire import Server, as_json, at_rest, authorize, beside, page_of, refused, rows
 from tests.support.oauth import TestClient, registered
 from tests.support.person import Person
@@ -120,7 +120,7 @@ def test_a_secret_is_shown_once_and_kept_as_a_hash(server: Server) -> None:
 @pytest.mark.clause("A5.ignored")
 def test_unknown_members_are_ignored(server: Server) -> None:
     """Whatever their type; none of them comes back as if it held."""
-    more = {
+    more: dict[str, Any] = {
         "application_type": "native",
         "scope": "demo:read everything else",
         "software_id": {"a": [1]},
@@ -279,9 +279,7 @@ def test_an_id_of_another_server_is_unknown(server: Server, idp: Server) -> None
 
 
 @pytest.mark.clause("A5.disabled")
-def test_disabling_a_kind_disables_each_of_its_ids(
-    idp: Server, people: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_disabling_a_kind_disables_each_of_its_ids(idp: Server, people: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within ten seconds: no page, no token, no new registration of it; other kinds go on; it can be enabled again."""
     first, second, other = registered(idp), registered(idp), registered(idp, client_name="Other")
     tokens = first.connect(people("alice@example.com"))
@@ -334,7 +332,19 @@ def ten_seconds_later(monkeypatch: pytest.MonkeyPatch, seconds: float = 10.5) ->
 @pytest.mark.clause("P3")
 @pytest.mark.parametrize(
     "link",
-    ["javascript:alert(1)", "http://client.test", "not a url", "https://[", "//x", "https://a b", 7, None, ["x"], {}, ""],
+    [
+        "javascript:alert(1)",
+        "http://client.test",
+        "not a url",
+        "https://[",
+        "//x",
+        "https://a b",
+        7,
+        None,
+        ["x"],
+        {},
+        "",
+    ],
     ids=repr,
 )
 @pytest.mark.parametrize("member", ["client_uri", "logo_uri"])
@@ -348,7 +358,16 @@ def test_a_bad_link_breaks_no_page_later(server: Server, newcomer: Any, member: 
 @pytest.mark.clause("P3", "A10.unverified")
 @pytest.mark.parametrize(
     "name",
-    ["<script>alert(1)</script>", "\u202eedualC", "a\nb\tc", "\u0000x", "'\"&", "{{ 7*7 }}", "\ufeff\u200b", "x" * 1000],
+    [
+        "<script>alert(1)</script>",
+        "\u202eedualC",
+        "a\nb\tc",
+        "\u0000x",
+        "'\"&",
+        "{{ 7*7 }}",
+        "\ufeff\u200b",
+        "x" * 1000,
+    ],
     ids=repr,
 )
 def test_a_hostile_name_is_shown_as_plain_text_or_not_at_all(server: Server, newcomer: Any, name: str) -> None:

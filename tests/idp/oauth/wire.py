@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
-from gatepost_idp.database import Database, Transaction
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
+from gatepost_idp.database import Database, Transaction
 from tests.support.oauth import TestClient, answer_of
 from tests.support.person import Person
 from tests.support.ports import free_port
@@ -54,9 +54,7 @@ def running(folder: Path, path: str = "", **changes: Any) -> Iterator[Server]:
     """A server whose issuer has this path, on the database in ``folder``; ``changes`` are settings."""
     with receiving() as postbox, line() as client:
         port = free_port()
-        settings = settings_of(
-            folder, postbox, port, **{"oauth_issuer": f"http://localhost:{port}{path}", **changes}
-        )
+        settings = settings_of(folder, postbox, port, **{"oauth_issuer": f"http://localhost:{port}{path}", **changes})
         upgrade(settings)
         clock = Clock()
         with listening(settings, clock, port):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.idp.signin.walk import Pending, asks, rows, signed_in, words_of
+from tests.idp.signin.walk import Pending, asks, rows, signed_in, types, words_of
 from tests.support.oauth import registered
 from tests.support.person import Person
 from tests.support.ports import free_port
@@ -45,7 +45,6 @@ NO_ONE_MAILBOX = {
     "fullwidth at sign": "alice\N{FULLWIDTH COMMERCIAL AT}example.com",
     "bidi override": "alice\N{RIGHT-TO-LEFT OVERRIDE}@example.com",
     "zero width space": "ali\N{ZERO WIDTH SPACE}ce@example.com",
-    "too long": f"{'a' * 65}@example.com",
     "nothing": "",
     "spaces": "   ",
 }
@@ -63,7 +62,7 @@ def test_two_addresses(idp: Idp, people: People) -> None:
     assert rows(idp, "SELECT count(*) FROM outbox") == [0]
     assert rows(idp, "SELECT count(*) FROM sign_in_attempt") == [0]
     assert idp.postbox.mails == []
-    person.ask_for_mail()
+    types(idp, person)
     assert "Check your mail" in person.text, "and the form still works"
 
 
@@ -76,7 +75,7 @@ def test_a_very_long_address_gets_the_page_again(idp: Idp, people: People) -> No
         answer = person.submit(form, email=f"{'a' * length}@example.com")
         assert answer.status_code == 400
         assert answer.headers["content-type"].startswith("text/html")
-        assert "detail" not in answer.text
+        assert "Enter one email address" in words_of(answer.text)
 
 
 def test_spaces_around_an_address_are_a_slip(idp: Idp, people: People) -> None:
@@ -156,7 +155,7 @@ def _asked(idp: Idp, person: Person) -> Pending:
     """As ``asks``, whether or not a mail comes."""
     client = registered(idp)
     person.open(client.authorize_url())
-    person.ask_for_mail()
+    types(idp, person)
     assert person.page is not None
     return Pending(idp, person, client, str(person.page.url), idp.postbox.mails[-1])
 
@@ -181,15 +180,15 @@ def _bare(person: Person) -> tuple[int, str, list[int]]:
 
 
 def _alike(known: Pending, other: Pending) -> None:
-    """Both waiting pages are equal but for what is each person's own; countdowns within two seconds."""
+    """Both waiting pages are equal but for what is each person's own; countdowns within three seconds."""
     pages = []
     for pending in (known, other):
         pending.look()
         pages.append(_bare(pending.person))
     assert pages[0][:2] == pages[1][:2]
-    assert all(abs(a - b) <= 2 for a, b in zip(pages[0][2], pages[1][2], strict=True)), (pages[0][2], pages[1][2])
+    assert all(abs(a - b) <= 3 for a, b in zip(pages[0][2], pages[1][2], strict=True)), (pages[0][2], pages[1][2])
     states = [pending.state() for pending in (known, other)]
-    assert abs(states[0].pop("expires_in") - states[1].pop("expires_in")) <= 2
+    assert abs(states[0].pop("expires_in") - states[1].pop("expires_in")) <= 3
     assert states[0] == states[1]
 
 
@@ -250,7 +249,10 @@ def test_a_refused_address_gets_no_way_in(tmp_path: Path) -> None:
         assert idp.postbox.to(nobody.email) == []
 
 
-@pytest.mark.parametrize(("email", "may"), [("a@example.org", True), ("a@EXAMPLE.org", True), ("a@sub.example.org", False), ("a@notexample.org", False)])
+@pytest.mark.parametrize(
+    ("email", "may"),
+    [("a@example.org", True), ("a@EXAMPLE.org", True), ("a@sub.example.org", False), ("a@notexample.org", False)],
+)
 def test_signup_domains(tmp_path: Path, email: str, may: bool) -> None:
     """SIGNUP=domains lets in the domains it names and no others that end alike."""
     with (

@@ -1,15 +1,24 @@
 """The mailed code: typed in the browser that asked, five tries, for its own attempt alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.idp.signin.walk import asks, field_value, link_page, press, sessions_made, signed_in, words_of
 from tests.support.oauth import answer_of
 from tests.support.person import Person
-from tests.support.serving import Idp
+from tests.support.serving import Idp, serving
 
 People = Callable[..., Person]
+FULLWIDTH_DIGITS = "".join(chr(ord(digit) + 0xFEE0) for digit in "12345678")
+
+
+@pytest.fixture(scope="module")
+def idp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Idp]:
+    """One server for the file: nothing here counts mails or moves the clock."""
+    with serving(tmp_path_factory.mktemp("idp")) as served:
+        yield served
 
 
 def _another(code: str, step: int = 1) -> str:
@@ -77,14 +86,15 @@ def test_four_wrong_codes_leave_the_right_one_good(idp: Idp, people: People) -> 
     assert signed_in(pending.person)
 
 
-@pytest.mark.parametrize("typed", ["", "1234", "12345678901", "abcdefgh", "１２３４５６７８", "%00" * 8])
-def test_what_is_no_code_is_a_wrong_code(idp: Idp, people: People, typed: str) -> None:
+def test_what_is_no_code_is_a_wrong_code(idp: Idp, people: People) -> None:
     """Nothing, too little, too much or other signs than digits: the page again, with what is left."""
-    pending = asks(idp, people())
-    answer = pending.person.submit(pending.person.form("code"), code=typed)
-    assert answer.status_code == 400
-    assert "That code is not right" in words_of(answer.text)
-    assert not signed_in(pending.person)
+    for kinds in (("", "1234", "12345678901"), ("abcdefgh", FULLWIDTH_DIGITS, "\0" * 8)):
+        pending = asks(idp, people())
+        for typed in kinds:
+            answer = pending.person.submit(pending.person.form("code"), code=typed)
+            assert answer.status_code == 400
+            assert "That code is not right" in words_of(answer.text)
+        assert not signed_in(pending.person)
 
 
 def test_code_bound_to_its_attempt(idp: Idp, people: People) -> None:
@@ -121,3 +131,32 @@ def test_a_used_code_is_used(idp: Idp, people: People) -> None:
     assert not sessions_made([second])
     pending.person.open(pending.url)
     assert ("decision", "allow") in pending.person.form("decision").buttons
+
+
+def test_wrong_code_daily(tmp_path: Path) -> None:
+    """Twenty wrong codes in a day, over several attempts, switch codes off for that mailbox until the next day: the
+    right one is refused too, in words, while the link in the browser that asked still works."""
+    with (
+        serving(tmp_path) as idp,
+        Person("alice@example.com", idp.postbox) as alice,
+        Person("alice@example.com", idp.postbox) as robot,
+        Person("bob@example.com", idp.postbox) as bob,
+    ):
+        idp.clock.forward(seconds=86_400 - idp.clock().timestamp() % 86_400 + 1)
+        for _ in range(5):
+            pending = asks(idp, robot)
+            for step in range(1, 5):
+                robot.submit(robot.form("code"), code=_another(pending.code, step))
+        pending = asks(idp, alice)
+        alice.submit(alice.form("code"), code=pending.code)
+        assert "Too many wrong codes were typed for this address today" in words_of(alice.text)
+        assert not signed_in(alice)
+        alice.sign_in_by_link(6)
+        assert signed_in(alice)
+        other = asks(idp, bob)
+        bob.submit(bob.form("code"), code=other.code)
+        assert signed_in(bob), "another mailbox is not held up"
+        idp.clock.forward(days=1)
+        again = asks(idp, robot)
+        robot.submit(robot.form("code"), code=again.code)
+        assert signed_in(robot)

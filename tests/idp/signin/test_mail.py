@@ -1,7 +1,7 @@
 """The mail: what it says, how it is built, and that nothing a stranger chose can bend it."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
 from html.parser import HTMLParser
@@ -18,6 +18,13 @@ from tests.support.smtp import code_of, link_of, text_of
 People = Callable[..., Person]
 
 
+@pytest.fixture(scope="module")
+def idp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Idp]:
+    """One server for the file: nothing here moves the clock."""
+    with serving(tmp_path_factory.mktemp("idp")) as served:
+        yield served
+
+
 def _html_of(mail: EmailMessage) -> str:
     part = mail.get_body(("html",))
     assert part is not None
@@ -25,7 +32,7 @@ def _html_of(mail: EmailMessage) -> str:
 
 
 def test_mail_format(idp: Idp, people: People) -> None:
-    """Date, Message-ID on our own domain, marks against automatic answers, text first, 7bit, nothing of a newsletter."""
+    """Date, Message-ID on our own domain, marks against automatic answers, text first, 7bit, no newsletter."""
     pending = asks(idp, people())
     mail = pending.mail
     assert abs((parsedate_to_datetime(mail["Date"]) - idp.clock()).total_seconds()) < 60
@@ -71,7 +78,7 @@ def test_mail_says_who_asked_for_what_from_where(idp: Idp, people: People) -> No
     for part in (text_of(pending.mail), words_of(_html_of(pending.mail)).replace(" . ", ".")):
         for fact in (
             "client.test",
-            'calls itself',
+            "calls itself",
             "not verified",
             "Firefox on Linux",
             "127.0.0.1",
@@ -138,7 +145,7 @@ HOSTILE_NAMES = {
     "zero width and line separators": "Cl\N{ZERO WIDTH SPACE}aude\N{LINE SEPARATOR}Your code is 0000 0000",
     "five hundred characters": "Claude " * 72,
     "template": "{{ code }}{% for x in y %}",
-    "quotes": "\"' onload=\"x",
+    "quotes": '"\' onload="x',
     "a code": "0000 0000 is your code",
 }
 
@@ -153,7 +160,7 @@ def test_mail_injection(idp: Idp, people: People, name: str) -> None:
     assert str(mail["Subject"]) == f"{code_of(mail)} is your code for Gatepost demo"
     assert str(mail["To"]) == "alice@example.com"
     assert mail["Bcc"] is None
-    assert len(idp.postbox.mails) == 1
+    assert idp.postbox.mails[-1] is mail
     text, html = text_of(mail), _html_of(mail)
     assert link_of(mail).startswith(idp.issuer)
     assert re.findall(r"https?://\S+", text) == [pending.link], "no program makes another link of the text part"
@@ -174,7 +181,7 @@ def test_mail_injection(idp: Idp, people: People, name: str) -> None:
     assert "onerror=" not in re.sub(r"&lt;.*?&gt;", "", pending.look())
     person.open(client.authorize_url())
     assert "<img" not in person.text
-    assert "evil.example\">" not in person.text
+    assert 'evil.example">' not in person.text
 
 
 def test_mail_with_a_service_name_that_means_something_in_headers(tmp_path: Path) -> None:
@@ -200,7 +207,7 @@ def test_mail_of_a_service_whose_name_is_not_ascii(tmp_path: Path) -> None:
 def test_the_browser_in_the_mail_is_a_word_of_ours(idp: Idp, people: People) -> None:
     """The User-Agent is the asker's to write: only names that we know reach the mail."""
     person = people()
-    person.browser.headers["user-agent"] = "evil.example <b>Your bank</b> \u202e https://evil.example"
+    person.browser.headers["user-agent"] = "evil.example <b>Your bank</b> https://evil.example"
     mail = asks(idp, person).mail
     for part in (text_of(mail), _html_of(mail)):
         assert "A browser" in part

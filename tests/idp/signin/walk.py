@@ -69,18 +69,27 @@ class Pending:
             time.sleep(0.02)
 
 
-def asks(idp: Idp, person: Person, client: TestClient | None = None, mailbox: str = "") -> Pending:
-    """``person`` comes from a client and asks for a mail, which arrives at ``mailbox`` if not at what was typed."""
+def asks(idp: Idp, person: Person, client: TestClient | None = None, mailbox: str = "", **asked: str | None) -> Pending:
+    """``person`` comes from a client and asks for a mail, which arrives at ``mailbox`` if not at what was typed.
+
+    ``asked`` changes parameters of the authorization request.
+    """
     client = client or registered(idp)
     before = len(idp.postbox.to(mailbox or person.email))
-    person.open(client.authorize_url())
-    person.ask_for_mail()
+    person.open(client.authorize_url(**asked))
+    types(idp, person)
     assert person.page is not None
     assert "Check your mail" in person.text, person.text
     url = str(person.page.url)
     pending = Pending(idp, person, client, url, idp.postbox.wait(mailbox or person.email, before + 1))
     pending.until("sent")
     return pending
+
+
+def types(idp: Idp, person: Person) -> None:
+    """Types the address and sends it, taking longer than a robot: the server slows down what comes at once."""
+    idp.clock.forward(seconds=1.1)
+    person.ask_for_mail()
 
 
 def link_page(pending: Pending, person: Person) -> str:
