@@ -9,7 +9,7 @@ UV_COMPILE = .venv-lock/bin/uv pip compile --quiet --no-config --universal --pyt
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) pyproject.toml --all-extras
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format lock wheel clean
+.PHONY: help setup demo test lint format lock wheel screenshots clean
 .DELETE_ON_ERROR:
 
 help:  ## This list
@@ -39,6 +39,9 @@ lock: .venv-lock/.made-$(UV_VERSION)  ## Write both lock files anew (UPGRADE=1 t
 
 wheel: setup  ## Build the source distribution, and the wheel from it, into dist/
 	$(BIN)/python -m build --no-isolation
+
+screenshots: setup  ## Make the pictures of pages and mail in docs/images anew (needs Chromium)
+	@$(BIN)/python -m tests.screenshots
 
 clean:  ## Remove .venv, caches and what was built; var/ (the demo's data) stays
 	rm -rf .venv .venv-lock dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov
