@@ -24,7 +24,8 @@ from sqlmodel import Session, SQLModel
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
-_RETRIED = ("40001", "40P01")  # serialization failure, deadlock: PostgreSQL asks to run the transaction again
+# Serialization failure, deadlock, a row that another transaction added meanwhile: the next run sees how things stand.
+_RETRIED = ("40001", "40P01", "23505")
 _TRIES = 5
 
 

@@ -102,11 +102,13 @@ class Registry:
 
     def _row_of(self, client_id: str) -> str | None:
         """The stored row that an id points to. The MAC is checked first, so that a guessed id costs no query."""
+        if not (client_id.isascii() and client_id.isprintable()):
+            return None  # never handed out, and PostgreSQL takes no NUL in a text
         if client_id.startswith((CONFIDENTIAL_PREFIX, MANUAL_PREFIX)):
             return client_id
         row, _, rest = client_id.partition(".")
         unique, _, mac = rest.partition(".")
-        if not row.startswith(PUBLIC_PREFIX) or not client_id.isascii():
+        if not row.startswith(PUBLIC_PREFIX):
             return None
         return row if hmac.compare_digest(mac, self._mac(row, unique)) else None
 

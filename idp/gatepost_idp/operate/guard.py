@@ -81,6 +81,8 @@ class Guard:
                 otherwise="ALLOWED_HOSTS, where a proxy rewrites Host",
             )
             return PlainTextResponse("This server does not answer for the host name that you asked for.\n", 421)
+        if "\0" in scope["path"]:  # PostgreSQL takes none in a text, and no address of ours has one
+            return PlainTextResponse("This address has a character that no address may have.\n", 400)
         if scope["method"] == "OPTIONS" and is_open:
             return Response(status_code=204, headers=_PREFLIGHT)
         return None
