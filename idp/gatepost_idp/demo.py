@@ -37,6 +37,8 @@ def run(public: str | None = None) -> int:
         signal.signal(number, lambda *_: stop.set())
     inside = []
     if settings.smtp_host == "127.0.0.1" and settings.smtp_port == SMTP_PORT:
+        for probe in _listener(SMTP_PORT):
+            probe.close()  # aiosmtpd would only fail later, in a thread
         mailbox = Mailbox(Pages(settings.model_copy(update={"oauth_issuer": "http://localhost"})), SMTP_PORT)
         inside.append(_start_inside(mailbox.application(), MAILBOX_PORT))
     resource = f"http://127.0.0.1:{os.environ.get('RESOURCE_PORT') or 9001}"

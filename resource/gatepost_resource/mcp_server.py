@@ -10,7 +10,7 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import CallToolResult, InputRequiredResult, Tool, ToolAnnotations
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gatepost_resource.access_token import BearerToken
 from gatepost_resource.demo import DemoTools, release
@@ -112,4 +112,14 @@ def streamable_http(server: ScopedServer, max_body_bytes: int) -> ASGIApp:
         # Host and Origin are checked in front, where the log names the setting to change.
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
-    return server.session_manager.handle_request
+    return _trimmed(server.session_manager.handle_request)
+
+
+def _trimmed(app: ASGIApp) -> ASGIApp:
+    """``app`` with header values freed of the space around them (RFC 9110 section 5.5); httptools leaves it behind."""
+
+    async def trimmed(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
+        await app({**scope, "headers": headers}, receive, send)
+
+    return trimmed

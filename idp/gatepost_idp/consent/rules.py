@@ -27,9 +27,12 @@ def recall(request: Request, client: Client, agreements: Sequence[Agreement]) ->
     """
     covering = [agreement for agreement in agreements if set(request.scope) <= set(agreement.asked)]
     own = next((agreement for agreement in covering if agreement.client_id == request.client_id), None)
+    newest = own or next(iter(covering), None)
+    if newest and not set(request.scope) <= set(newest.approved):
+        # A step-up for what was left unticked looks like any reconnect: from memory it would end in the same 403.
+        return Memory("ask", newest)
     if own and client.unguessable and request.resource_named and not redirects.is_private(request.redirect_uri):
         return Memory("silent", own)
-    newest = own or next(iter(covering), None)
     return Memory("one_tap", newest) if newest else Memory("ask")
 
 
