@@ -103,7 +103,7 @@ class SecretKeys:
         key = self.derived(f"seal {purpose}", sealed[:8].decode("ascii", "replace"))
         try:
             return AESGCM(key).decrypt(sealed[8:20], sealed[20:], purpose.encode())
-        except InvalidTag:
+        except (InvalidTag, ValueError):  # changed, or cut so short that there is no nonce
             raise SealBroken(f"the sealed {purpose} was changed") from None
 
     def seals_with_newest(self, sealed: bytes) -> bool:

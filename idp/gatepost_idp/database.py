@@ -33,6 +33,10 @@ class DatabaseUnavailable(Exception):
     """The database did not take or keep this transaction; nothing of it holds. Answer 503."""
 
 
+class Unstorable(Exception):
+    """A value that no column takes, such as a text with NUL on PostgreSQL. Answer 400: the caller sent it."""
+
+
 class Query:
     """A statement of the hot path: written in SQLModel, compiled once for each dialect, run on the driver's cursor."""
 
@@ -264,7 +268,7 @@ class _SqliteWriter:
                 for job in group:
                     job.run(connection, cursor)
         except Exception as problem:  # noqa: BLE001 (the boundary of the thread: everybody gets an answer)
-            unavailable = _translated(self.engine, problem)
+            unavailable = DatabaseUnavailable(str(problem))  # a COMMIT that failed says nothing of any one job
             for job in group:
                 job.result, job.problem = None, unavailable
 
@@ -329,4 +333,6 @@ def _translated(engine: Engine, problem: Exception) -> Exception:
         problem, sqlalchemy.exc.TimeoutError
     ):
         return DatabaseUnavailable(str(original))
+    if isinstance(original, driver.DataError):
+        return Unstorable(str(original))
     return problem

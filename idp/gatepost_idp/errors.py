@@ -9,10 +9,10 @@ from authlib.oauth2.rfc6749.errors import OAuth2Error
 from fastapi.exceptions import RequestValidationError
 from slowapi.errors import RateLimitExceeded
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from gatepost_idp.database import DatabaseUnavailable
+from gatepost_idp.database import DatabaseUnavailable, Unstorable
 from gatepost_idp.pages import Pages
 from gatepost_idp.protocol import ErrorCode, Refused
 
@@ -142,6 +142,20 @@ class Errors:
         unreadable = PageProblem("This form cannot be read", "Nothing was done with it.", action=_BACK)
         return await self.page(request, unreadable)
 
+    async def unstorable(self, request: Request, problem: Exception) -> Response:
+        """A value that the database cannot hold, NUL in an address for instance: no page of ours leads there."""
+        return await self._either(
+            request,
+            Refused("invalid_request", "A parameter holds a character that cannot be.", str(problem)),
+            PageProblem("There is nothing here", "The address holds a character that cannot be.", action=_BACK),
+            400,
+            {},
+        )
+
+    async def gone(self, _request: Request, _problem: Exception) -> Response:
+        """Whoever asked hung up in the middle of it: nobody reads the answer, and it is no fault."""
+        return Response(status_code=400)
+
     async def crash(self, request: Request, problem: Exception) -> Response:
         """A fault of ours; its text stays in the log."""
         log.error("fault", exc_info=problem, trace_id=request.scope.get("trace_id", ""))
@@ -175,8 +189,10 @@ HANDLED = {
     OAuthRefusal: "oauth",
     PageProblem: "page",
     DatabaseUnavailable: "unavailable",
+    Unstorable: "unstorable",
     RequestValidationError: "unreadable",
     RateLimitExceeded: "too_many",
     HTTPException: "http",
+    ClientDisconnect: "gone",
     Exception: "crash",
 }

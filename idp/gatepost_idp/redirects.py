@@ -25,7 +25,7 @@ def split(uri: str) -> SplitResult | None:
         _ = parts.port  # raises ValueError for a port that is none
     except ValueError:
         return None
-    if "@" in parts.netloc or parts.netloc.endswith(":"):
+    if "@" in parts.netloc or "%" in parts.netloc or parts.netloc.endswith(":"):  # browsers decode a host first
         return None
     if parts.scheme in ("http", "https"):
         is_open = parts.scheme == "https" and bool(parts.hostname)

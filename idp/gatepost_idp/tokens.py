@@ -56,7 +56,9 @@ def access_token(
     return jwt.encode({"typ": "at+jwt", "alg": key.algorithm, "kid": key.kid}, claims, key.private, [key.algorithm])
 
 
-def id_token(keys: Keys, issuer: str, granted: Granted, client: Client, now: datetime, life: timedelta) -> str:
+def id_token(
+    keys: Keys, issuer: str, granted: Granted, scopes: Scopes, client: Client, now: datetime, life: timedelta
+) -> str:
     """Who signed in, for the client itself (OIDC Core section 2)."""
     key = keys.signing()
     claims = {
@@ -69,7 +71,7 @@ def id_token(keys: Keys, issuer: str, granted: Granted, client: Client, now: dat
     }
     if granted.nonce is not None:
         claims["nonce"] = granted.nonce
-    if "email" in granted.approved:
+    if "email" in scopes.granted:
         claims |= {"email": granted.email, "email_verified": True}
     return jwt.encode({"typ": "JWT", "alg": key.algorithm, "kid": key.kid}, claims, key.private, [key.algorithm])
 

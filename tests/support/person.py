@@ -54,7 +54,7 @@ class Person:
         self.email = email
         self.postbox = postbox
         self.browser = httpx2.Client(
-            trust_env=False, timeout=20, headers={"user-agent": "Mozilla/5.0 (X11; Linux) Firefox/150"}
+            trust_env=False, verify=False, timeout=20, headers={"user-agent": "Mozilla/5.0 (X11; Linux) Firefox/150"}
         )
         self.page: httpx2.Response | None = None
 

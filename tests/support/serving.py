@@ -47,7 +47,7 @@ class Idp:
 
     def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
         """One request without cookies, redirects not followed; ``path`` is below the issuer."""
-        with httpx2.Client(trust_env=False, timeout=20) as client:
+        with httpx2.Client(trust_env=False, verify=False, timeout=20) as client:
             return client.request(method, f"{self.issuer}{path}", **options)
 
     def get(self, path: str, **options: Any) -> httpx2.Response:

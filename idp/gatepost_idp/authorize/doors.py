@@ -65,6 +65,7 @@ class AuthorizePages:
         if stage.answer is not None:
             return _back(stage.answer)
         if isinstance(stage.step, Refused):
+            request.scope["refused"] = stage.step.reason
             return _back(self.journey.refusal(redirect_uri, checked.state, stage.step))
         place = "sign-in" if stage.step == "sign_in" else "consent"
         response = RedirectResponse(f"{self.settings.root}/{place}/{checked.id}", 303, _NO_STORE)

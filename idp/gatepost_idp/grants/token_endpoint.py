@@ -106,5 +106,5 @@ class TokenEndpoint:
         if granted.refresh_token is not None:
             body["refresh_token"] = granted.refresh_token
         if "openid" in scopes.granted:
-            body["id_token"] = tokens.id_token(self._keys, issuer, granted, client, now, life)
+            body["id_token"] = tokens.id_token(self._keys, issuer, granted, scopes, client, now, life)
         return json.dumps(body).encode()

@@ -4,6 +4,7 @@ from time import perf_counter
 from urllib.parse import urlsplit
 
 import structlog
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,6 +14,7 @@ from gatepost_idp.settings import LOOPBACK_NAMES, Settings
 log = structlog.get_logger("gatepost.http")
 
 HEALTH = ("/healthz", "/readyz")
+MAX_BODY = 1024 * 1024
 _OPEN = frozenset(("/token", "/register", "/revoke", "/jwks.json"))
 _CORS = [
     (b"access-control-allow-origin", b"*"),
@@ -45,7 +47,15 @@ class Guard:
         self._enter_root(scope)
         path = scope["path"]
         is_open = path in _OPEN or path.startswith("/.well-known/")
-        status = 500
+        status, taken = 500, 0
+
+        async def body() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > MAX_BODY:
+                raise HTTPException(413)  # raised where the body is read, so that errors.py writes the answer
+            return message
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -56,10 +66,12 @@ class Guard:
             await send(message)
 
         try:
-            await (self._at_once(scope, is_open) or self._app)(scope, receive, answer)
+            await (self._at_once(scope, is_open) or self._app)(scope, body, answer)
         finally:
             ms = round((perf_counter() - started) * 1000, 1)
-            log.info("request", method=scope["method"], path=_place(path), status=status, ms=ms, trace_id=trace_id)
+            why = {"refused": scope["refused"]} if "refused" in scope else {}
+            place = _place(path)
+            log.info("request", method=scope["method"], path=place, status=status, ms=ms, trace_id=trace_id, **why)
 
     def _enter_root(self, scope: Scope) -> None:
         """Takes the issuer's path off the front; a proxy may have taken it off before."""
@@ -81,8 +93,6 @@ class Guard:
                 otherwise="ALLOWED_HOSTS, where a proxy rewrites Host",
             )
             return PlainTextResponse("This server does not answer for the host name that you asked for.\n", 421)
-        if "\0" in scope["path"]:  # PostgreSQL takes none in a text, and no address of ours has one
-            return PlainTextResponse("This address has a character that no address may have.\n", 400)
         if scope["method"] == "OPTIONS" and is_open:
             return Response(status_code=204, headers=_PREFLIGHT)
         return None

@@ -247,7 +247,7 @@ class SignIn:
 
     def _verified(self, tx: Transaction, token: str) -> Attempt | None:
         """The attempt of a link whose MAC is right."""
-        attempt = attempts.find(tx, token.partition(".")[0].replace("\0", ""))
+        attempt = attempts.find(tx, token.partition(".")[0])
         if attempt is None or not self._settings.secret_keys.knows(attempt.key_id):
             return None
         expected = tokens.link_token(self._settings.secret_keys, attempt)

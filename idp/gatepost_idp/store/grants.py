@@ -201,7 +201,7 @@ def redeem_code(tx: Transaction, asked: Redemption, now: datetime) -> Granted | 
         return Refused("invalid_grant", _CODE_REFUSED, "code of another client")
     if asked.redirect_uri not in (None, redirect_uri):
         return Refused("invalid_grant", _CODE_REFUSED, "redirect_uri differs from the one at /authorize")
-    if asked.resource not in (None, resource):
+    if _is_other_resource(asked.resource, resource):
         return Refused("invalid_target", _OTHER_RESOURCE, f"code was issued for {resource}")
     if not asked.proves(challenge):
         return _wrong_verifier(tx, asked.code_hash, now_ms)
@@ -236,6 +236,11 @@ def redeem_code(tx: Transaction, asked: Redemption, now: datetime) -> Granted | 
     return Granted(grant_id, account_id, email, resource, scope_set(scope), held, auth_time, nonce, asked.refresh_token)
 
 
+def _is_other_resource(asked: str | None, resource: str) -> bool:
+    """Whether another resource is named than was authorized; a slash at the end makes none, as at /authorize."""
+    return asked is not None and asked.removesuffix("/") != resource.removesuffix("/")
+
+
 def _wrong_verifier(tx: Transaction, code_hash: bytes, now_ms: int) -> Refused:
     """Counts a verifier that does not prove the challenge; the fifth spends the code, so that none can be guessed."""
     row = tx.one(_COUNT_WRONG_VERIFIER, of=code_hash)
@@ -261,7 +266,7 @@ def rotate_refresh_token(tx: Transaction, asked: Rotation, now: datetime) -> Gra
         return Refused("invalid_grant", _REFRESH_REFUSED, "refresh token of another client")
     if ended_at is not None or ends_at <= now_ms or expires_at <= now_ms or disabled_at is not None:
         return Refused("invalid_grant", _REFRESH_REFUSED, "ended or expired grant, or disabled account")
-    if asked.resource not in (None, resource):
+    if _is_other_resource(asked.resource, resource):
         return Refused("invalid_target", _OTHER_RESOURCE, f"grant is for {resource}")
     salt = secrets.token_bytes(16)
     if tx.run(_SPEND_REFRESH, of=asked.token_hash, now=now_ms, new_salt=salt) == 1:

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
+import sqlalchemy
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
@@ -130,13 +130,14 @@ def basic(client_id: str, secret: str) -> dict[str, str]:
     return {"authorization": BASIC + base64.b64encode(f"{client_id}:{secret}".encode()).decode()}
 
 
-def rows(server: Idp, query: str, *values: object) -> list[tuple[Any, ...]]:
-    """What the database file holds, read past the server."""
-    connection = sqlite3.connect(f"file:{server.settings.sqlite_path}?mode=ro", uri=True)
+def rows(server: Idp, query: str, **values: object) -> list[tuple[Any, ...]]:
+    """What the database holds, read past the server."""
+    engine = sqlalchemy.create_engine(server.settings.database_url)
     try:
-        return connection.execute(query, values).fetchall()
+        with engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(sqlalchemy.text(query), values)]
     finally:
-        connection.close()
+        engine.dispose()
 
 
 def at_rest(server: Idp) -> bytes:
