@@ -211,6 +211,8 @@ def test_enumeration(tmp_path: Path) -> None:
         for pending in (known, refused):
             pending.look()
             pending.person.submit(pending.person.form_to("/resend"))
+        for pending in (known, refused):
+            pending.until("sent")
         _alike(known, refused)
         idp.clock.forward(minutes=1, seconds=2)
         _alike(known, refused)
@@ -227,6 +229,7 @@ def test_enumeration_while_mail_is_not_going_out(tmp_path: Path) -> None:
         idp.postbox.refusal = "451 later"
         known, refused = _asked(idp, alice), _asked(idp, nobody)
         known.until("delayed")
+        refused.until("delayed")
         _alike(known, refused)
 
 

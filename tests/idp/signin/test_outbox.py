@@ -1,0 +1,262 @@
+"""The outbox against mail servers as they are: greylisting, refusing, away, dropping the line; nothing is lost."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import Envelope
+
+from tests.idp.signin.walk import Pending, asks, signed_in, types, words_of
+from tests.support.oauth import registered
+from tests.support.person import Person
+from tests.support.ports import free_port
+from tests.support.serving import Clock, Idp, listening, settings_of, upgrade
+from tests.support.smtp import Postbox, code_of, link_of
+
+People = Callable[..., Person]
+
+AWAY = "Mail is not going out just now. We keep trying, and the link stays the same"
+
+
+@contextlib.contextmanager
+def _up(postbox: Postbox) -> Iterator[None]:
+    """The mail server runs while the block does."""
+    controller = Controller(postbox, hostname="127.0.0.1", port=postbox.port)
+    controller.start()
+    try:
+        yield
+    finally:
+        controller.stop()
+
+
+@contextlib.contextmanager
+def _idp_of(folder: Path, postbox: Postbox) -> Iterator[Idp]:
+    """A server that sends to ``postbox``, whether or not that runs."""
+    port = free_port()
+    settings = settings_of(folder, postbox, port)
+    upgrade(settings)
+    clock = Clock()
+    with listening(settings, clock, port):
+        yield Idp(f"http://127.0.0.1:{port}", settings.oauth_issuer, settings, clock, postbox)
+
+
+def _waits(idp: Idp, person: Person) -> str:
+    """``person`` asks for a mail that may not come yet; answers the waiting page's address."""
+    person.open(registered(idp).authorize_url())
+    types(idp, person)
+    assert "Check your mail" in person.text
+    assert person.page is not None
+    return str(person.page.url)
+
+
+def _comes_to_say(person: Person, url: str, mail: str) -> dict[str, Any]:
+    """What the waiting page's script is told, once that is so."""
+    deadline = time.monotonic() + 10
+    while True:
+        state: dict[str, Any] = person.browser.get(f"{url}/state").json()
+        if state["mail"] == mail:
+            return state
+        assert time.monotonic() < deadline, state
+        time.sleep(0.02)
+
+
+def _pending(idp: Idp, person: Person, url: str, count: int = 1) -> Pending:
+    return Pending(idp, person, registered(idp), url, idp.postbox.wait(person.email, count))
+
+
+def test_smtp_down_then_up(tmp_path: Path) -> None:
+    """No mail server for twelve minutes: the page says so and waits; then the mail comes, and its ten minutes run
+    from there, so that the link works at 21 minutes."""
+    postbox = Postbox()
+    with _idp_of(tmp_path, postbox) as idp, Person("alice@example.com", postbox) as person:
+        url = _waits(idp, person)
+        state = _comes_to_say(person, url, "delayed")
+        assert state["state"] == "pending"
+        assert AWAY in words_of(person.open(url).text)
+        idp.clock.forward(minutes=12)
+        assert person.browser.get(f"{url}/state").json()["state"] == "pending"
+        with _up(postbox):
+            pending = _pending(idp, person, url)
+            state = _comes_to_say(person, url, "sent")
+            assert 590 <= state["expires_in"] <= 600
+            assert "Your mail is sent" in words_of(person.open(url).text)
+            idp.clock.forward(minutes=9, seconds=30)
+            assert len(postbox.mails) == 1
+            pending.person.sign_in_by_link()
+        assert signed_in(person)
+
+
+def test_the_outbox_lives_through_a_restart(tmp_path: Path) -> None:
+    """A mail that was queued while SMTP was away leaves after the server itself was started anew, code and all."""
+    postbox, port, clock = Postbox(), free_port(), Clock()
+    settings = settings_of(tmp_path, postbox, port)
+    upgrade(settings)
+    idp = Idp(f"http://127.0.0.1:{port}", settings.oauth_issuer, settings, clock, postbox)
+    with Person("alice@example.com", postbox) as person:
+        with listening(settings, clock, port):
+            url = _waits(idp, person)
+            _comes_to_say(person, url, "delayed")
+        with _up(postbox), listening(settings, clock, port):
+            pending = _pending(idp, person, url)
+            person.open(url)
+            person.submit(person.form("code"), code=pending.code)
+            assert signed_in(person)
+
+
+def test_greylist_451(idp: Idp, people: People) -> None:
+    """``Try again later`` is tried again later: after 1, then 3 seconds, with the page saying so meanwhile."""
+    idp.postbox.refusal = "451 4.7.1 greylisted, try again later"
+    person = people()
+    url = _waits(idp, person)
+    _comes_to_say(person, url, "delayed")
+    assert AWAY in words_of(person.open(url).text)
+    idp.postbox.refusal = None
+    idp.clock.forward(seconds=5)
+    pending = _pending(idp, person, url)
+    _comes_to_say(person, url, "sent")
+    assert signed_in(person) is False
+    pending.person.sign_in_by_link()
+    assert signed_in(person)
+
+
+class Picky(Postbox):
+    """Answers RCPT with ``says`` while that is set."""
+
+    says: str | None = None
+
+    async def handle_RCPT(  # noqa: N802 (aiosmtpd's name)
+        self, _server: Any, _session: Any, envelope: Envelope, address: str, _options: Any
+    ) -> str:
+        if self.says is not None:
+            return self.says
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+
+def test_greylist_451_at_the_recipient(tmp_path: Path) -> None:
+    """Greylisting as most servers do it, at RCPT, is the same ``later``."""
+    postbox = Picky()
+    postbox.says = "451 4.7.1 greylisted"
+    with _up(postbox), _idp_of(tmp_path, postbox) as idp, Person("alice@example.com", postbox) as person:
+        url = _waits(idp, person)
+        _comes_to_say(person, url, "delayed")
+        postbox.says = None
+        idp.clock.forward(seconds=5)
+        assert _pending(idp, person, url).code
+
+
+@pytest.mark.parametrize("stage", ["RCPT", "DATA"])
+def test_reject_550(tmp_path: Path, stage: str) -> None:
+    """A final refusal is shown, with what to do about it; the mail is not tried again, the address can be changed."""
+    postbox = Picky()
+    answer = "550 5.1.1 <alcie@example.com> no such user"
+    postbox.says, postbox.refusal = (answer, None) if stage == "RCPT" else (None, answer)
+    with _up(postbox), _idp_of(tmp_path, postbox) as idp, Person("alcie@example.com", postbox) as person:
+        url = _waits(idp, person)
+        assert _comes_to_say(person, url, "failed")["state"] == "pending"
+        assert "Your mail was refused. Check the address" in words_of(person.open(url).text)
+        postbox.says = postbox.refusal = None
+        idp.clock.forward(minutes=3)
+        person.submit(person.form_to("/change"))
+        person.email = "alice@example.com"
+        types(idp, person)
+        assert person.page is not None
+        second = str(person.page.url)
+        _comes_to_say(person, second, "sent")
+        assert [str(mail["To"]) for mail in postbox.mails] == ["alice@example.com"]
+        person.sign_in_by_link()
+        assert signed_in(person)
+
+
+class Dropping(Postbox):
+    """Keeps what it got, and the first time drops the line instead of saying so."""
+
+    drops = 1
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Envelope) -> str:  # noqa: N802 (aiosmtpd's name)
+        said = await super().handle_DATA(server, session, envelope)
+        if self.drops > 0:
+            self.drops -= 1
+            server.transport.abort()
+        return said
+
+
+def test_a_drop_after_data_sends_the_same_mail_again(tmp_path: Path) -> None:
+    """Where nobody knows whether the mail was taken it goes out again: same Message-ID, link and code, so that a
+    mail program shows one, and either works."""
+    postbox = Dropping()
+    with _up(postbox), _idp_of(tmp_path, postbox) as idp, Person("alice@example.com", postbox) as person:
+        url = _waits(idp, person)
+        postbox.wait(person.email, 1)
+        _comes_to_say(person, url, "delayed")
+        idp.clock.forward(seconds=2)
+        postbox.wait(person.email, 2)
+        _comes_to_say(person, url, "sent")
+        mails = postbox.to(person.email)
+        assert len(mails) == 2
+        assert len({str(mail["Message-ID"]) for mail in mails}) == 1
+        assert len({link_of(mail) for mail in mails}) == 1
+        assert len({code_of(mail) for mail in mails}) == 1
+        person.sign_in_by_link()
+        assert signed_in(person)
+
+
+def test_mail_of_what_ended_is_not_sent(idp: Idp, people: People) -> None:
+    """A mail that waited while its attempt was given up never leaves."""
+    idp.postbox.refusal = "451 later"
+    person = people("alcie@example.com")
+    url = _waits(idp, person)
+    _comes_to_say(person, url, "delayed")
+    person.open(url)
+    person.submit(person.form_to("/change"))
+    idp.postbox.refusal = None
+    idp.clock.forward(seconds=30)
+    asks(idp, people("alice@example.com"))
+    assert idp.postbox.to("alcie@example.com") == []
+
+
+def test_one_mailbox_that_is_refused_holds_up_no_other(tmp_path: Path) -> None:
+    """A server that refuses one person's mail says nothing about the next one's."""
+    postbox = Picky()
+    postbox.says = "550 5.1.1 no such user"
+    with (
+        _up(postbox),
+        _idp_of(tmp_path, postbox) as idp,
+        Person("nobody@example.com", postbox) as nobody,
+        Person("alice@example.com", postbox) as alice,
+    ):
+        _comes_to_say(nobody, _waits(idp, nobody), "failed")
+        postbox.says = None
+        assert '<p role="status">Your mail is sent.' in asks(idp, alice).look()
+
+
+class Slow(Postbox):
+    """Takes its time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_data = threading.Event()
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Envelope) -> str:  # noqa: N802 (aiosmtpd's name)
+        self.has_data.set()
+        await asyncio.sleep(1.5)
+        return await super().handle_DATA(server, session, envelope)
+
+
+def test_the_form_answers_at_once_while_the_mail_server_hangs(tmp_path: Path) -> None:
+    """Nobody waits for SMTP: the waiting page is there though the server takes its time, and raises no alarm yet."""
+    postbox = Slow()
+    with _up(postbox), _idp_of(tmp_path, postbox) as idp, Person("alice@example.com", postbox) as person:
+        started = time.monotonic()
+        url = _waits(idp, person)
+        assert time.monotonic() - started < 1.4
+        assert postbox.has_data.wait(5)
+        assert person.browser.get(f"{url}/state").json()["mail"] == "queued"
+        assert '<p role="status">Your mail is about to leave.' in person.open(url).text
+        _comes_to_say(person, url, "sent")
