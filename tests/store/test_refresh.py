@@ -63,6 +63,17 @@ async def test_twenty_parallel_refreshes_give_one_successor(database: Database) 
 
 
 @pytest.mark.clause("A8")
+async def test_a_token_is_spent_by_one_statement(database: Database) -> None:
+    """Of twenty that run it at once one changes a row, and its salt is the one that stays."""
+    of = crypto.token_hash(refresh_token_of(await connection(database)))
+    salts = [bytes([number]) * 16 for number in range(20)]
+    spending = [lambda tx, salt=salt: tx.run(grants._SPEND_REFRESH, of=of, now=1, new_salt=salt) for salt in salts]
+    answers = await at_once(database, spending)
+    assert answers.count(1) == 1
+    assert (await the_row(database, models.RefreshToken)).salt == salts[answers.index(1)]
+
+
+@pytest.mark.clause("A8")
 async def test_the_successor_is_one_between_processes(replicas: tuple[Database, Database]) -> None:
     """Two replicas that are asked at once compute the same."""
     token = refresh_token_of(await connection(replicas[0]))
