@@ -105,6 +105,7 @@ def create(settings: Settings, clock: Clock = system_clock) -> ASGIApp:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await parts.outbox.close()
             parts.database.close()
 
     app = FastAPI(

@@ -49,11 +49,6 @@ def base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
-def from_base64url(text: str) -> bytes:
-    """The bytes behind ``text``; raises ValueError where it is not base64url."""
-    return base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
-
-
 @dataclass(frozen=True)
 class SecretKeys:
     """The operator's SECRET_KEY list: the last one signs and seals, each of them verifies and opens."""

@@ -10,6 +10,7 @@ import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from time import sleep
@@ -74,7 +75,8 @@ class Transaction:
     @cached_property
     def session(self) -> Session:
         """A SQLModel session inside this transaction, for everything off the hot path."""
-        return Session(self._connection, join_transaction_mode="rollback_only")
+        # A savepoint of its own: a flush that fails rolls back no further, and leaves the group's neighbours alone.
+        return Session(self._connection, join_transaction_mode="create_savepoint", expire_on_commit=False)
 
     @property
     def dialect(self) -> str:
@@ -105,7 +107,7 @@ class Transaction:
     def finish(self) -> None:
         """Sends what the session still holds; called before the commit."""
         if "session" in self.__dict__:
-            self.session.flush()
+            self.session.commit()
             self.session.close()
 
     def _execute(self, query: Query, values: Mapping[str, Any]) -> None:
@@ -136,7 +138,7 @@ class Database:
             self._readers = _Pool(_sqlite_engine(url, read_only=True), size=2, retried=())
         else:
             pool = _Pool(_postgres_engine(url, pool_size), size=pool_size, retried=_RETRIED)
-            self._backend = self._readers = pool
+            self._backend, self._readers = pool, pool.reading()
 
     @property
     def engine(self) -> Engine:
@@ -198,6 +200,12 @@ class _Pool:
 
     def submit(self, work: Work[T]) -> "asyncio.Future[T]":
         return asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
+
+    def reading(self) -> "_Pool":
+        """The same threads and connections, in transactions that PostgreSQL lets change nothing (no statement more)."""
+        reader = copy(self)
+        reader.engine = self.engine.execution_options(postgresql_readonly=True)
+        return reader
 
     def close(self) -> None:
         self._threads.shutdown(wait=True)

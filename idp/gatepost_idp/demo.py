@@ -15,7 +15,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from gatepost_idp.database import Database
-from gatepost_idp.mailbox import Mailbox
+from gatepost_idp.demo_mailbox import Mailbox
 from gatepost_idp.oneport import OnePort
 from gatepost_idp.pages import Pages
 from gatepost_idp.settings import Settings, load_or_exit

@@ -59,7 +59,7 @@ class Callers:
         caller = peer
         while hops and self._trusts(caller):
             caller = hops.pop()
-        return caller if _parsed(caller) else peer
+        return str(_parsed(caller) or peer)
 
     def _trusts(self, address: str) -> bool:
         parsed = _parsed(address)
@@ -67,8 +67,10 @@ class Callers:
 
 
 def _parsed(address: str) -> IPAddress | None:
+    """The address, which some proxies write with a port: ``192.0.2.1:443``, ``[2001:db8::1]:443``."""
+    bare = address.rpartition(":")[0] if address.count(":") == 1 or "]:" in address else address
     try:
-        parsed = ipaddress.ip_address(address.strip("[]"))
+        parsed = ipaddress.ip_address(bare.strip("[]"))
     except ValueError:
         return None
     return parsed.ipv4_mapped or parsed if isinstance(parsed, ipaddress.IPv6Address) else parsed

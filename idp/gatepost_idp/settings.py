@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import secrets
 import sys
 from functools import cached_property
@@ -18,6 +19,10 @@ from gatepost_idp.crypto import SecretKeys
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
+# What both servers, every client and every proxy write alike: nothing that one of them would escape or fold.
+_HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
+_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*/?")
 
 EXAMPLES = {
     "OAUTH_ISSUER": "https://auth.example.com",
@@ -78,18 +83,18 @@ class Settings(BaseSettings):
     mcp_resource_url: str = "http://localhost:9001/mcp"
     allowed_hosts: CommaList = ()
     trusted_proxies: CommaList = ()
-    database_url: str = "sqlite:///var/gatepost.db"
-    redis_url: str = ""
+    database_url: str = Field(default="sqlite:///var/gatepost.db", repr=False)
+    redis_url: str = Field(default="", repr=False)
     limit_address: str = "1/30seconds;5/15minutes;20/day"
     limit_network: str = "30/15minutes"
     limit_total: str = "300/hour"
     smtp_host: str = ""
     smtp_port: int = Field(default=587, ge=1, le=65535)
     smtp_username: str = ""
-    smtp_password: str = ""
+    smtp_password: str = Field(default="", repr=False)
     smtp_security: Literal["implicit", "starttls", "none"] = "starttls"
     mail_from: str = ""
-    secret_key: CommaList = ()
+    secret_key: CommaList = Field(default=(), repr=False)
     signup: Literal["open", "domains", "invite", "closed"] = "open"
     signup_domains: CommaList = ()
     email_allow: CommaList = ()
@@ -102,7 +107,7 @@ class Settings(BaseSettings):
     catalogue: str = ""
     service_name: str = Field(default="Gatepost demo", min_length=1, max_length=60)
     support_email: str = ""
-    idp_host: CommaList = ("127.0.0.1",)
+    idp_host: CommaList = Field(default=("127.0.0.1",), min_length=1)
     idp_port: int = Field(default=9000, ge=0, le=65535)
     workers: int = Field(default=1, ge=1, le=64)
     privacy_url: str = ""
@@ -122,7 +127,13 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment and ``NAME_FILE``; what code passes in wins, for tests and ``demo``."""
-        return init_settings, env_settings, FileSource(settings_cls)
+        return init_settings, FileSource(settings_cls), env_settings  # the file first: NAME may be set and empty
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_unset(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """A compose file passes on empty values for what nobody set; METRICS_ADDRESS alone means something by one."""
+        return {name: value for name, value in values.items() if value != "" or name == "metrics_address"}
 
     @field_validator(
         "allowed_hosts",
@@ -146,8 +157,11 @@ class Settings(BaseSettings):
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname or any(c.isspace() for c in value):
             raise ValueError("it is not a URL that begins with https://")
+        _ = parts.port  # raises ValueError for a port that is none
         if parts.query or parts.fragment or "@" in parts.netloc or "?" in value or "#" in value:
             raise ValueError("it has a user, a query or a fragment, which this URL may not have")
+        if _HOST.fullmatch(parts.netloc) is None or _PATH.fullmatch(parts.path) is None:
+            raise ValueError("it is not written plainly: lower-case host, ASCII path, no doubled slash, no dot segment")
         if parts.scheme == "http" and not is_loopback(value):
             raise ValueError("plain http is only taken for localhost, 127.0.0.1 and [::1]; use https")
         return value
@@ -275,7 +289,7 @@ class Settings(BaseSettings):
 def _kept_secret(path: Path) -> str:
     """The secret in ``path``, made when missing. O_EXCL: of two processes at their first start one makes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")  # in a container each start has the same pid
     if not path.exists():
         handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(handle, "w") as file:
@@ -288,7 +302,10 @@ def _kept_secret(path: Path) -> str:
             draft.unlink()
     if path.stat().st_mode & 0o077:
         raise SettingsError(f"SECRET_KEY: others can read {path}; mend it: chmod 600 {path}")
-    return path.read_text().strip()
+    kept = path.read_text().strip()
+    if len(kept) < 32:
+        raise SettingsError(f"SECRET_KEY: {path} holds no key of at least 32 characters; remove the file.")
+    return kept
 
 
 def is_loopback(url: str) -> bool:

@@ -8,7 +8,6 @@ from gatepost_idp.store import limits
 from gatepost_idp.store.limits import Rule
 from tests.store.parts import at_once, between, rows
 
-# The beginning of a minute, an hour and a day: windows are counted from the epoch.
 START = datetime(2026, 11, 21, tzinfo=UTC)
 
 
@@ -22,11 +21,18 @@ async def count_of(database: Database, key: str) -> int:
 
 
 async def test_so_many_and_no_more(database: Database) -> None:
-    """The answer is 0, then the seconds to wait, then 0 again in the next window."""
+    """The answer is 0, then the seconds to wait, then 0 again in a window that begins with the next try."""
     rule = Rule("a", 3, 60)
-    assert [await database.write(taking(rule, at=10)) for _ in range(4)] == [0, 0, 0, 50]
-    assert await database.write(taking(rule, at=59.9)) == 1
-    assert await database.write(taking(rule, at=60)) == 0
+    assert [await database.write(taking(rule, at=10)) for _ in range(4)] == [0, 0, 0, 60]
+    assert await database.write(taking(rule, at=69.9)) == 1
+    assert [await database.write(taking(rule, at=70)) for _ in range(4)] == [0, 0, 0, 60]
+
+
+async def test_a_border_of_the_clock_is_no_way_round(database: Database) -> None:
+    """Two tries a second apart are two tries, wherever in a minute they fall."""
+    rule = Rule("a", 1, 60)
+    assert await database.write(taking(rule, at=59.5)) == 0
+    assert await database.write(taking(rule, at=60.5)) == 59
 
 
 async def test_a_refused_try_does_not_lengthen_the_wait(database: Database) -> None:
@@ -36,7 +42,7 @@ async def test_a_refused_try_does_not_lengthen_the_wait(database: Database) -> N
     for second in range(1, 60):
         assert await database.write(taking(rule, at=second)) == 60 - second
     assert await database.write(taking(rule, at=60)) == 0
-    assert await count_of(database, "a") == 2
+    assert await count_of(database, "a") == 1
 
 
 async def test_of_twenty_parallel_tries_three_pass(database: Database) -> None:
@@ -87,4 +93,4 @@ async def test_a_window_says_when_it_may_be_purged(database: Database) -> None:
     """Its row is of no use from the end of the window on."""
     await database.write(taking(Rule("a", 1, 60), at=10))
     [row] = await rows(database, models.LimitWindow)
-    assert row.expires_at == int((START + timedelta(seconds=60)).timestamp() * 1000)
+    assert row.expires_at == int((START + timedelta(seconds=70)).timestamp() * 1000)

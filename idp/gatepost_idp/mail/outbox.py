@@ -20,6 +20,8 @@ log = structlog.get_logger("gatepost.mail")
 
 RETRY_SECONDS = (1, 3, 10, 30, 60, 120)
 LOOK_EVERY_SECONDS = 1.0
+AT_ONCE = 20
+CLOSE_SECONDS = 5.0
 CIRCUIT_OPEN = timedelta(seconds=30)
 
 
@@ -32,6 +34,7 @@ class Outbox:
         self._letters = letters
         self._clock = clock
         self._wake = asyncio.Event()
+        self._sending: set[asyncio.Task[None]] = set()
         self._put_off: Delivery | None = None
         self._closed_until = datetime.min.replace(tzinfo=UTC)
         self.problem = "" if settings.smtp_host else "SMTP_HOST is not set"
@@ -52,14 +55,32 @@ class Outbox:
         now = self._clock()
         if not self._settings.smtp_host or now < self._closed_until:
             return
-        while await self._database.read(lambda tx: store.any_due(tx, now)):
-            # While something is wrong one mail feels its way; a wrong password is not tried twenty times at once.
-            letters = await self._database.write(partial(store.claim, now=now, at_most=1 if self.problem else 20))
-            for problem in await asyncio.gather(*map(self._send, letters), return_exceptions=True):
-                if isinstance(problem, BaseException):  # its lease ends, and it is tried again
-                    log.error("mail_failed", exc_info=problem)
-            if not letters or self.problem:
-                return
+        # While something is wrong one mail feels its way; a wrong password is not tried twenty times at once.
+        free = (1 if self.problem else AT_ONCE) - len(self._sending)
+        while free > 0 and await self._database.read(partial(store.any_due, now=now)):
+            letters = await self._database.write(partial(store.claim, now=now, at_most=free))
+            for letter in letters:
+                self._start(letter)
+            free = min(free, AT_ONCE - len(self._sending)) if letters and not self.problem else 0
+
+    def _start(self, letter: Letter) -> None:
+        """Sends beside the others: a slow conversation holds up nobody else's mail."""
+        task = asyncio.create_task(self._send(letter))
+        self._sending.add(task)
+        task.add_done_callback(self._sent)
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        self._wake.set()
+        if not task.cancelled() and (problem := task.exception()):  # its lease ends, and it is tried again
+            log.error("mail_failed", exc_info=problem)
+
+    async def close(self) -> None:
+        """Lets what is being sent end within a few seconds; the lease of what does not ends later, and it goes on."""
+        if self._sending:
+            _, late = await asyncio.wait(self._sending, timeout=CLOSE_SECONDS)
+            for task in late:
+                task.cancel()
 
     async def _send(self, letter: Letter) -> None:
         occasion = await self._database.read(lambda tx: store.occasion(tx, letter.attempt_id))

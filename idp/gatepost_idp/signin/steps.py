@@ -223,14 +223,14 @@ class SignIn:
         attempt = attempts.find(tx, attempt_id)
         if attempt is None or attempt.browser_hash != browser_hash:
             return
-        if not attempts.take_resend(tx, attempt_id, now, now + RESEND_AFTER):
-            return
-        letter = outbox.newest(tx, attempt_id)
-        rate_key = addresses.parse(attempt.email)
-        if letter is None or rate_key is None:
+        letter, address = outbox.newest(tx, attempt_id), addresses.parse(attempt.email)
+        if letter is None or address is None or attempt.resend_at > now:
             return
         known = accounts.by_key(tx, attempt.email_key) is not None
-        if limits.take_mail(tx, self._settings, rate_key.rate_key, attempt.network, now, is_known=known) == 0:
+        wait = limits.take_mail(tx, self._settings, address.rate_key, attempt.network, now, is_known=known)
+        # Where a limit holds, the page's countdown says until when.
+        following = now + max(RESEND_AFTER, timedelta(seconds=wait))
+        if attempts.take_resend(tx, attempt_id, now, following) and not wait:
             outbox.add(tx, crypto.random_id(12), attempt_id, letter.recipient, self._letters.message_id(), now)
 
     def _look(self, tx: Transaction, attempt_id: str, browser_hash: bytes, now: datetime) -> Waiting | None:
@@ -272,7 +272,7 @@ class SignIn:
     def _redeem_code(
         self, tx: Transaction, attempt_id: str, code: str, browser: Browser, now: datetime
     ) -> SignedIn | WrongCode | None:
-        attempt = attempts.find(tx, attempt_id)
+        attempt = attempts.locked(tx, attempt_id)
         if attempt is None or not hmac.compare_digest(attempt.browser_hash, browser.hash):
             return None
         if attempt.state(now) != "pending" or not self._settings.secret_keys.knows(attempt.key_id):

@@ -48,9 +48,9 @@ _COLUMNS = (
     "browser", "network", "created_at", "expires_at", "polled_at", "resend_at",
 )  # fmt: skip  # one list of names
 _INSERT = insert_query(SignInAttempt)
-_FIND = Query(
-    columns(*(getattr(SignInAttempt, name) for name in _COLUMNS)).where(col(SignInAttempt.id) == bindparam("id"))
-)
+_BY_ID = columns(*(getattr(SignInAttempt, name) for name in _COLUMNS)).where(col(SignInAttempt.id) == bindparam("id"))
+_FIND = Query(_BY_ID)
+_LOCK = Query(_BY_ID.with_for_update())
 _TURN = Query(
     update(SignInAttempt)
     .where(
@@ -109,9 +109,14 @@ def add(tx: Transaction, attempt: Attempt) -> None:
     )
 
 
-def find(tx: Transaction, attempt_id: str) -> Attempt | None:
+def locked(tx: Transaction, attempt_id: str) -> Attempt | None:
+    """As ``find``, and nobody else turns or counts this attempt until the commit: guesses come one by one."""
+    return find(tx, attempt_id, query=_LOCK)
+
+
+def find(tx: Transaction, attempt_id: str, query: Query = _FIND) -> Attempt | None:
     """The attempt, whoever's it is."""
-    row = tx.one(_FIND, id=attempt_id)
+    row = tx.one(query, id=attempt_id)
     if row is None:
         return None
     values = dict(zip(_COLUMNS, row, strict=True))

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam
+from sqlalchemy import BigInteger, bindparam, case
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import col, select
+from sqlmodel import col, update
 
-from gatepost_idp.database import Query, Transaction
+from gatepost_idp.database import Query, Transaction, columns
 from gatepost_idp.models import LimitWindow
 from gatepost_idp.protocol import milliseconds
 
@@ -22,49 +22,57 @@ class Rule:
     seconds: int
 
 
-_COUNT = Query(select(LimitWindow.count).where(col(LimitWindow.key) == bindparam("key")))
+_FIND = Query(columns(LimitWindow.count, LimitWindow.expires_at).where(col(LimitWindow.key) == bindparam("key")))
 
 
 def _upsert(dialect: str) -> Query:
+    """Counts in the window that runs, or begins a new one: one statement, so that parallel tries all count."""
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = insert(LimitWindow).values(key=bindparam("key"), count=1, expires_at=bindparam("expires_at"))
-    return Query(
-        statement.on_conflict_do_update(index_elements=["key"], set_={"count": col(LimitWindow.count) + 1}).returning(
-            col(LimitWindow.count)
-        )
-    )
+    statement = insert(LimitWindow).values(key=bindparam("key"), count=1, expires_at=bindparam("until"))
+    is_over = col(LimitWindow.expires_at) <= bindparam("now", type_=BigInteger)
+    counted = {
+        "count": case((is_over, 1), else_=col(LimitWindow.count) + 1),
+        "expires_at": case((is_over, statement.excluded.expires_at), else_=col(LimitWindow.expires_at)),
+    }
+    counting = statement.on_conflict_do_update(index_elements=["key"], set_=counted)
+    return Query(counting.returning(col(LimitWindow.count), col(LimitWindow.expires_at)))
 
 
+_GIVE_BACK = Query(
+    update(LimitWindow).where(col(LimitWindow.key) == bindparam("of")).values(count=col(LimitWindow.count) - 1)
+)
 _UPSERT = {name: _upsert(name) for name in ("sqlite", "postgresql")}
 
 
 def take(tx: Transaction, rules: Sequence[Rule], now: datetime) -> int:
     """Counts one try under every rule and answers 0, or counts nothing and answers the seconds to wait.
 
-    A refused try is not counted, so that trying again does not lengthen the wait.
+    A window begins with its first try. A refused try is not counted, so that trying again does not lengthen the wait.
     """
-    now_ms = milliseconds(now)
     wait = max((left(tx, rule, now) for rule in rules), default=0)
     if wait:
         return wait
-    windows = [(rule, now_ms // (rule.seconds * 1000)) for rule in rules]
-    for rule, window in windows:
-        expires_at = (window + 1) * rule.seconds * 1000
-        row = tx.one(_UPSERT[tx.dialect], key=_key(rule, window), expires_at=expires_at)
+    now_ms = milliseconds(now)
+    for number, rule in enumerate(rules, start=1):
+        row = tx.one(_UPSERT[tx.dialect], key=_key(rule), until=now_ms + rule.seconds * 1000, now=now_ms)
         if row is not None and row[0] > rule.amount:  # another process counted in between
-            return max(1, (expires_at - now_ms) // 1000)
+            for counted in rules[:number]:
+                tx.run(_GIVE_BACK, of=_key(counted))
+            return _seconds(row[1] - now_ms)
     return 0
 
 
 def left(tx: Transaction, rule: Rule, now: datetime) -> int:
     """Seconds until the next try under ``rule``; 0 where one may be made now. Counts nothing."""
-    now_ms = milliseconds(now)
-    window = now_ms // (rule.seconds * 1000)
-    row = tx.one(_COUNT, key=_key(rule, window))
-    if row is None or row[0] < rule.amount:
+    row, now_ms = tx.one(_FIND, key=_key(rule)), milliseconds(now)
+    if row is None or row[0] < rule.amount or row[1] <= now_ms:
         return 0
-    return max(1, ((window + 1) * rule.seconds * 1000 - now_ms + 999) // 1000)
+    return _seconds(row[1] - now_ms)
 
 
-def _key(rule: Rule, window: int) -> str:
-    return f"{rule.key}/{rule.seconds}/{window}"
+def _seconds(ms: int) -> int:
+    return max(1, (ms + 999) // 1000)
+
+
+def _key(rule: Rule) -> str:
+    return f"{rule.key}/{rule.seconds}"

@@ -1,5 +1,6 @@
 """Secrets and what is made from them: bound to a purpose, noticed when changed, rotated without a break."""
 
+import base64
 import hashlib
 import string
 
@@ -17,6 +18,10 @@ ROLLED = SecretKeys((OLD, NEW))
 PURPOSES = ("browser cookie", "csrf", "sign-in link")
 
 
+def _decoded(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
 def test_what_is_signed_for_one_purpose_serves_no_other() -> None:
     """A browser's cookie is no CSRF token, and the reverse."""
     for made_for in PURPOSES:
@@ -32,7 +37,7 @@ def test_what_is_signed_for_one_purpose_serves_no_other() -> None:
 def test_a_signature_is_sha256() -> None:
     """The library's own default is SHA-1."""
     signature = str(KEYS.serializer("csrf").dumps("value")).rpartition(".")[2]
-    assert len(crypto.from_base64url(signature)) == hashlib.sha256().digest_size
+    assert len(_decoded(signature)) == hashlib.sha256().digest_size
 
 
 def test_a_signature_notices_every_change() -> None:
@@ -146,25 +151,10 @@ def test_tokens_are_random_and_say_their_kind() -> None:
     assert len(tokens) == 100
     for token in tokens:
         assert token.startswith("gp_rt_")
-        assert len(crypto.from_base64url(token.removeprefix("gp_rt_"))) == 32
+        assert len(_decoded(token.removeprefix("gp_rt_"))) == 32
 
 
 def test_only_a_tokens_hash_is_kept() -> None:
     """SHA-256, also of what no client could have been given."""
     assert crypto.token_hash("gp_rt_x") == hashlib.sha256(b"gp_rt_x").digest()
     assert len(crypto.token_hash("\ud800 \N{SNOWMAN}")) == 32
-
-
-@given(st.binary(max_size=100))
-def test_base64url_has_no_padding_and_comes_back(data: bytes) -> None:
-    """RFC 7515 section 2."""
-    text = crypto.base64url(data)
-    assert set(text) <= set(string.ascii_letters + string.digits + "-_")
-    assert crypto.from_base64url(text) == data
-
-
-@pytest.mark.parametrize("text", ["a", "a b ", "\N{SNOWMAN}", "====", "ab=c"])
-def test_what_is_no_base64url_is_a_value_error(text: str) -> None:
-    """Never anything else, and never a silent guess."""
-    with pytest.raises(ValueError):  # noqa: PT011 (which of its kinds is the library's business)
-        crypto.from_base64url(text)

@@ -50,9 +50,9 @@ def test_the_defaults_are_those_of_the_demo() -> None:
     ("issuer", "resource"),
     [
         ("https://auth.example.com", "https://mcp.example.com/mcp"),
-        ("https://Auth.Example.com:443", "https://mcp.example.com:443/mcp"),
+        ("https://auth.example.com:443", "https://mcp.example.com:443/mcp"),
         ("https://example.com/auth", "https://example.com/mcp/"),
-        ("https://example.com/a%20b", "https://example.com"),
+        ("https://example.com/a-b/c.d", "https://example.com"),
         ("http://127.0.0.1:9000", "http://[::1]:9001/mcp"),
         ("https://localhost:9000", "http://localhost:9001/mcp"),
     ],
