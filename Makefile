@@ -40,7 +40,7 @@ lock: .venv-lock/.made-$(UV_VERSION)  ## Write both lock files anew (UPGRADE=1 t
 wheel: setup  ## Build the source distribution, and the wheel from it, into dist/
 	$(BIN)/python -m build --no-isolation
 
-screenshots: setup  ## Make the pictures of pages and mail in docs/images anew (needs Chromium)
+screenshots: setup  ## Make pictures of pages and mail: docs/images, and all in both schemes in screenshots/ (Chromium)
 	@$(BIN)/python -m tests.screenshots
 
 clean:  ## Remove .venv, caches and what was built; var/ (the demo's data) stays

@@ -1,5 +1,7 @@
-"""Pictures of the pages for the documentation: ``python -m tests.screenshots`` writes them to docs/images."""
+"""Pictures of the pages: ``python -m tests.screenshots`` writes six for the documentation to docs/images, and every
+page and the mail, light and dark, to screenshots/, to be looked at."""
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +10,14 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.windows import launched
+from tests.browser.pages import walk, walk_aside
+from tests.browser.windows import launched, opened
 from tests.support.oauth import registered
 from tests.support.serving import Idp, serving
 from tests.support.smtp import code_of, link_of
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
+ALL = IMAGES.parents[1] / "screenshots"
 CARD = {"width": 500, "height": 640}
 PHONE = {"width": 390, "height": 760}
 MARGIN = 20
@@ -33,6 +37,8 @@ def main() -> None:
         browser = launched(playwright)
         _walk(idp, browser)
         browser.close()
+    for scheme in ("light", "dark"):
+        _every_page(scheme)
     for picture in sorted(IMAGES.glob("*.png")):
         size = picture.stat().st_size
         print(f"{picture.name}: {size // 1024} KiB")
@@ -67,6 +73,35 @@ def _walk(idp: Idp, browser: Browser) -> None:
         page.get_by_role("button", name="Continue to claude.ai").click()
         page.get_by_text("All set").wait_for()
         _picture(page, "finish")
+
+
+def _every_page(scheme: Any) -> None:
+    """Each page at a phone's width, and the mail."""
+    folder = ALL / scheme
+    folder.mkdir(parents=True, exist_ok=True)
+    options: Any = {"viewport": {"width": 390, "height": 760}, "color_scheme": scheme, "reduced_motion": "reduce"}
+    with tempfile.TemporaryDirectory() as data, serving(Path(data)) as idp, sync_playwright() as playwright:
+        browser = launched(playwright)
+        with (
+            opened(browser, **options) as road,
+            opened(browser, **options) as aside,
+            opened(browser, **options) as other,
+        ):
+            for name in walk(idp, road):
+                _whole(road.page, folder, name)
+            for name, shown in walk_aside(idp, aside, other):
+                _whole(shown.page, folder, name)
+            html = idp.postbox.mails[0].get_body(("html",))
+            assert html is not None
+            mail = other.tab()
+            mail.set_content(str(html.get_content()))
+            _whole(mail, folder, "mail")
+        browser.close()
+    print(f"{folder.relative_to(ALL.parent)}: {len(list(folder.glob('*.png')))} pictures")
+
+
+def _whole(page: Page, folder: Path, name: str) -> None:
+    page.screenshot(path=folder / (re.sub(r"[^a-z]+", "-", name).strip("-") + ".png"), full_page=True)
 
 
 @contextmanager

@@ -154,9 +154,8 @@ def _hang_doors(app: FastAPI, parts: Parts) -> None:
         *discovery.routes(settings.root),
     ]
     app.include_router(authorize_doors.router(authorize))
-    app.include_router(
-        sign_in_doors.router(SignInPages(sign_in, parts.pages, parts.visitors, settings, parts.catalogue))
-    )
+    sign_in_pages = SignInPages(sign_in, parts.pages, parts.visitors, settings, parts.catalogue)
+    app.include_router(sign_in_doors.router(sign_in_pages, limiter.limit(limits.BRAKES["sign-in"])))
     _hang_plain_doors(app, parts)
 
 

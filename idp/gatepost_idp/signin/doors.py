@@ -1,6 +1,7 @@
 """The pages below /sign-in: each door parses, calls one step, answers."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -132,17 +133,20 @@ def browser_of(visitor: Visitor) -> Browser:
     return Browser(visitor.browser_hash, visitor.session_hash, visitor.label, visitor.network)
 
 
-def router(own: SignInPages) -> APIRouter:
-    """Every address below /sign-in."""
+Door = Callable[..., Any]
+
+
+def router(own: SignInPages, brake: Callable[[Door], Door]) -> APIRouter:
+    """Every address below /sign-in; ``brake`` stands before the forms that cost a mail or a guess."""
     doors = APIRouter(prefix="/sign-in", include_in_schema=False)
     _link_doors(doors, own)
-    _email_doors(doors, own)
+    _email_doors(doors, own, brake)
     _waiting_doors(doors, own)
-    _waiting_forms(doors, own)
+    _waiting_forms(doors, own, brake)
     return doors
 
 
-def _email_doors(doors: APIRouter, own: SignInPages) -> None:
+def _email_doors(doors: APIRouter, own: SignInPages, brake: Callable[[Door], Door]) -> None:
     @doors.get("/{request_id}")
     async def show_email(request: Request, request_id: str) -> Response:
         visitor = own.visitors.of(request)
@@ -154,6 +158,7 @@ def _email_doors(doors: APIRouter, own: SignInPages) -> None:
         return own.email_page(visitor, asking)
 
     @doors.post("/{request_id}")
+    @brake
     async def send_mail(
         request: Request,
         request_id: str,
@@ -208,8 +213,9 @@ def _waiting_doors(doors: APIRouter, own: SignInPages) -> None:
         return JSONResponse(answer, headers={"cache-control": "no-store"})
 
 
-def _waiting_forms(doors: APIRouter, own: SignInPages) -> None:
+def _waiting_forms(doors: APIRouter, own: SignInPages, brake: Callable[[Door], Door]) -> None:
     @doors.post("/{request_id}/{attempt_id}/code")
+    @brake
     async def redeem_code(
         request: Request, request_id: str, attempt_id: str, csrf: Field = "", code: Field = ""
     ) -> Response:
@@ -223,6 +229,7 @@ def _waiting_forms(doors: APIRouter, own: SignInPages) -> None:
         return own.waiting_page(visitor, waiting, wrong_code(result))
 
     @doors.post("/{request_id}/{attempt_id}/resend")
+    @brake
     async def resend(request: Request, request_id: str, attempt_id: str, csrf: Field = "") -> Response:
         visitor = own.visitors.of_own_form(request, csrf)
         await own.sign_in.resend(attempt_id, visitor.browser_hash)

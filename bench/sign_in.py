@@ -1,0 +1,131 @@
+"""Figures of sign-in by mail: ``python bench/sign_in.py`` prints how fast mail leaves, and that none is lost.
+
+It starts servers of its own on loopback, takes some two minutes, changes nothing, and asserts nothing.
+"""
+
+import asyncio
+import os
+import platform
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from html import unescape
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "idp"), str(ROOT / "resource")]
+
+import httpx2  # noqa: E402 (after the path)
+
+from tests.faults.asking import as_process, built  # noqa: E402
+from tests.faults.mailservers import Office, opened  # noqa: E402
+from tests.faults.outage import over_an_outage  # noqa: E402
+from tests.idp.operator.forms import medians, timed  # noqa: E402
+from tests.support.oauth import TestClient, registered  # noqa: E402
+
+AT_ONCE = 50
+ROUNDS = 5
+FORMS = 200
+MAILS = 100
+
+
+class Stamped(Office):
+    """A mail server that notes when each mail was there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived: dict[str, float] = {}
+        self.at = self._note
+
+    def _note(self, stage: str) -> None:
+        if stage == "kept":
+            self.arrived.setdefault(str(self.mails[-1]["To"]), time.perf_counter())
+
+
+async def _ready(client: TestClient, url: str, email: str) -> Callable[[], "asyncio.Task[float]"]:
+    """A browser before the address page; what it answers sends the form, and tells when it began to."""
+    browser = httpx2.AsyncClient(trust_env=False, timeout=60, follow_redirects=True)
+    page = await browser.get(url)
+    form = {name: _value(page.text, name) for name in ("csrf", "form_time")}
+    headers = {"origin": client.idp.issuer, "sec-fetch-site": "same-origin"}
+
+    async def send() -> float:
+        began = time.perf_counter()
+        answer = await browser.post(
+            str(page.url), data={**form, "email": email}, headers=headers, follow_redirects=False
+        )
+        await browser.aclose()
+        if answer.status_code != 303:
+            raise SystemExit(f"the form answered {answer.status_code}")
+        return began
+
+    return lambda: asyncio.create_task(send())
+
+
+def _value(html: str, name: str) -> str:
+    found = re.search(rf'<input[^>]*name="{name}"[^>]*value="([^"]*)"', html)
+    return unescape(found.group(1)) if found else ""
+
+
+def _all_arrived(office: Stamped, emails: set[str]) -> None:
+    """Waits for the last mail, half a minute at the most."""
+    deadline = time.monotonic() + 30
+    while not emails <= office.arrived.keys() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+async def _at_once(client: TestClient, office: Stamped, number: int) -> list[float]:
+    """Milliseconds from the POST of the address to the mail at the mail server, for fifty people at once."""
+    emails = [f"person{number}-{n}@example.com" for n in range(AT_ONCE)]
+    browsers = [await _ready(client, client.authorize_url(), email) for email in emails]
+    await asyncio.sleep(1.1)  # a form that comes back within a second is made to wait
+    began = await asyncio.gather(*(send() for send in browsers))
+    await asyncio.to_thread(_all_arrived, office, set(emails))
+    never = time.perf_counter()
+    return [(office.arrived.get(email, never) - then) * 1000 for email, then in zip(emails, began, strict=True)]
+
+
+def mail_latency(folder: Path) -> list[str]:
+    """The rows of fifty at once, after one round to warm up."""
+    office = Stamped()
+    idp = built(folder, office)
+    with opened(office), as_process(idp, folder / "idp.log"):
+        client = registered(idp)
+        took = [one for number in range(ROUNDS + 1) for one in asyncio.run(_at_once(client, office, number))][AT_ONCE:]
+    cuts = statistics.quantiles(took, n=100)
+    return [
+        f"POST to mail at the SMTP server, {AT_ONCE} at once, p50   {cuts[49]:8.0f} ms",
+        f"POST to mail at the SMTP server, {AT_ONCE} at once, p99   {cuts[98]:8.0f} ms   ({len(took)} mails)",
+    ]
+
+
+def form_times(folder: Path) -> list[str]:
+    """The rows of the form's answer."""
+    found = medians(timed(folder, FORMS))
+    rows = [f"form, {kind + ' address,':<17} median of {FORMS}          {took:8.1f} ms" for kind, took in found.items()]
+    return [*rows, f"form, largest difference of medians          {max(found.values()) - min(found.values()):8.1f} ms"]
+
+
+def outage(folder: Path) -> list[str]:
+    """The rows of a mail server that goes away, a restart, and its return."""
+    found = over_an_outage(folder, MAILS, seconds=180)
+    return [
+        f"outage and restart, {found.asked} mails, lost               {found.lost:8d}",
+        f"outage and restart, {found.asked} mails, doubled            {found.doubled:8d}",
+    ]
+
+
+def main() -> None:
+    """Runs each part and prints its rows as they come."""
+    sys.stdout.write(f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.machine()}, SQLite\n")
+    for part in (mail_latency, form_times, outage):
+        with tempfile.TemporaryDirectory() as folder:
+            sys.stdout.write("\n".join(part(Path(folder))) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Times the form for known, unknown and refused addresses: for a test with a few, for bench/ with many."""
+
+import contextlib
+import random
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urljoin
+
+import httpx2
+
+from tests.faults.asking import as_process, built
+from tests.faults.mailservers import Office, opened
+from tests.idp.signin.walk import field_value, press
+from tests.support.oauth import registered
+from tests.support.person import Person
+
+KINDS = ("known", "unknown", "refused")
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One answer: how long it took in milliseconds, what it was, and the page that it led to at once."""
+
+    milliseconds: float
+    answer: httpx2.Response
+    page: httpx2.Response
+
+
+@contextlib.contextmanager
+def _sign_in_page(folder: Path) -> Iterator[tuple[Person, str, dict[str, str]]]:
+    """A server as a process that takes example.com alone, with a member; answers a browser, its page, its form."""
+    office = Office()
+    idp = built(folder, office, signup="domains", signup_domains=("example.com",))
+    with opened(office), as_process(idp, folder / "idp.log"):
+        with Person("known@example.com", office) as member:
+            member.walk(registered(idp).authorize_url())
+        with Person("whoever@example.com", office) as person:
+            person.open(registered(idp).authorize_url())
+            assert person.page is not None
+            time.sleep(1.1)  # a form that comes back within a second is made to wait, whoever it is for
+            yield person, str(person.page.url), {name: field_value(person.text, name) for name in ("csrf", "form_time")}
+
+
+def timed(folder: Path, each: int) -> dict[str, list[Answered]]:
+    """``each`` forms of every kind, shuffled, so that whatever drifts drifts for all of them."""
+    order = list(KINDS) * each
+    random.Random(each).shuffle(order)  # noqa: S311 (an order, not a secret)
+    found: dict[str, list[Answered]] = {kind: [] for kind in KINDS}
+    with _sign_in_page(folder) as (person, url, form):
+        for number, kind in enumerate(order):
+            address = {"known": "known@example.com", "unknown": f"p{number}@example.com"}.get(
+                kind, f"p{number}@no.test"
+            )
+            began = time.perf_counter()
+            answer = press(person, url, {**form, "email": address})
+            took = (time.perf_counter() - began) * 1000
+            page = person.browser.get(urljoin(url, answer.headers["location"]))
+            found[kind].append(Answered(took, answer, page))
+    return found
+
+
+def medians(found: dict[str, list[Answered]]) -> dict[str, float]:
+    """Milliseconds by kind."""
+    return {kind: statistics.median(one.milliseconds for one in answered) for kind, answered in found.items()}
