@@ -21,6 +21,7 @@ log = structlog.get_logger("gatepost.mail")
 RETRY_SECONDS = (1, 3, 10, 30, 60, 120)
 LOOK_EVERY_SECONDS = 1.0
 AT_ONCE = 20
+AT_FIRST = 2
 CLOSE_SECONDS = 5.0
 CIRCUIT_OPEN = timedelta(seconds=30)
 
@@ -34,6 +35,7 @@ class Outbox:
         self._letters = letters
         self._clock = clock
         self._wake = asyncio.Event()
+        self._proven = False
         self._sending: set[asyncio.Task[None]] = set()
         self._put_off: Delivery | None = None
         self._closed_until = datetime.min.replace(tzinfo=UTC)
@@ -55,13 +57,19 @@ class Outbox:
         now = self._clock()
         if not self._settings.smtp_host or now < self._closed_until:
             return
-        # While something is wrong one mail feels its way; a wrong password is not tried twenty times at once.
-        free = (1 if self.problem else AT_ONCE) - len(self._sending)
+        free = self._at_once() - len(self._sending)
         while free > 0 and await self._database.read(partial(store.any_due, now=now)):
             letters = await self._database.write(partial(store.claim, now=now, at_most=free))
             for letter in letters:
                 self._start(letter)
-            free = min(free, AT_ONCE - len(self._sending)) if letters and not self.problem else 0
+            free -= len(letters) or free
+
+    def _at_once(self) -> int:
+        """How many mails may be on their way: few until the server has taken one, and one while something is wrong,
+        so that a wrong password is not tried twenty times at once."""
+        if self.problem:
+            return 1
+        return AT_ONCE if self._proven else AT_FIRST
 
     def _start(self, letter: Letter) -> None:
         """Sends beside the others: a slow conversation holds up nobody else's mail."""
@@ -81,6 +89,7 @@ class Outbox:
             _, late = await asyncio.wait(self._sending, timeout=CLOSE_SECONDS)
             for task in late:
                 task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def _send(self, letter: Letter) -> None:
         occasion = await self._database.read(lambda tx: store.occasion(tx, letter.attempt_id))
@@ -103,7 +112,7 @@ class Outbox:
     async def _note(self, letter: Letter, occasion: Occasion, delivery: Delivery) -> None:
         now = self._clock()
         if delivery.outcome == "accepted":
-            self.problem = ""
+            self.problem, self._proven = "", True
             # The minutes run from here: a mail that was delayed still brings a link that works.
             until = min(now + timedelta(minutes=self._settings.sign_in_minutes), occasion.request_expires_at)
             await self._database.write(lambda tx: _accepted(tx, letter, delivery, now, until))

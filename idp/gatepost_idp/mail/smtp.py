@@ -4,6 +4,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Literal
@@ -14,6 +15,7 @@ from aiosmtplib.errors import SMTPDataError, SMTPException, SMTPRecipientsRefuse
 from gatepost_idp.settings import Settings
 
 DELIVERY_SECONDS = 30
+GOODBYE_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,13 @@ async def probe(settings: Settings) -> Delivery:
 
 
 async def _connected(settings: Settings, talk: Callable[[aiosmtplib.SMTP], Awaitable[str]]) -> Delivery:
+    client = _client(settings)
     try:
-        async with asyncio.timeout(DELIVERY_SECONDS), _client(settings) as client:
-            return Delivery("accepted", redacted(await talk(client)))
+        async with asyncio.timeout(DELIVERY_SECONDS):
+            await client.connect()
+            answer = await talk(client)
+        await _say_goodbye(client)
+        return Delivery("accepted", redacted(answer))
     except SMTPRecipientsRefused as problem:
         refusal = problem.recipients[0]
         return _answered(refusal.code, refusal.message)
@@ -61,6 +67,15 @@ async def _connected(settings: Settings, talk: Callable[[aiosmtplib.SMTP], Await
         return Delivery("misconfigured" if problem.code >= 500 else "unreachable", answer)
     except (SMTPException, OSError, TimeoutError) as problem:
         return Delivery("misconfigured" if _is_about_tls(problem) else "unreachable", _said(problem))
+    finally:
+        client.close()
+
+
+async def _say_goodbye(client: aiosmtplib.SMTP) -> None:
+    """QUIT, for politeness: the server has the mail, so whatever comes now changes nothing."""
+    with suppress(SMTPException, OSError, TimeoutError):
+        async with asyncio.timeout(GOODBYE_SECONDS):
+            await client.quit()
 
 
 def _client(settings: Settings) -> aiosmtplib.SMTP:
