@@ -185,7 +185,7 @@ def _hang_plain_doors(app: FastAPI, parts: Parts) -> None:
 
     @app.api_route("/readyz", methods=_READ, include_in_schema=False)
     async def readyz(_request: Request) -> Response:
-        await parts.database.read(lambda tx: tx.dialect)
+        await parts.database.ping()
         return JSONResponse({"status": "ready"})
 
     @app.get("/favicon.ico", include_in_schema=False)

@@ -54,6 +54,9 @@ class Query:
         return self._compiled[dialect.name]
 
 
+_PING = Query(sqlalchemy.select(sqlalchemy.literal(1)))
+
+
 def columns(*attributes: Any) -> "sqlalchemy.Select[Any]":
     """A SELECT of any number of columns; SQLModel's own ``select`` is typed for four at the most."""
     return sqlalchemy.select(*attributes)
@@ -152,6 +155,10 @@ class Database:
     async def write(self, work: Work[T]) -> T:
         """Runs ``work`` and answers after the commit; raises what it raised, undone, or DatabaseUnavailable."""
         return await self._backend.submit(work)
+
+    async def ping(self) -> None:
+        """Asks the database something; raises DatabaseUnavailable where it does not answer."""
+        await self.read(lambda tx: tx.one(_PING))
 
     def close(self) -> None:
         """Ends the threads and connections after what waits is done."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import limits
+from email_validator import EmailNotValidError, validate_email
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -209,7 +210,7 @@ class Settings(BaseSettings):
     @field_validator("signup_domains", "email_allow", "email_deny")
     @classmethod
     def _in_lower_case(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(entry.lower() for entry in value)
+        return tuple(_as_it_is_compared(entry) for entry in value)
 
     @field_validator("metrics_address")
     @classmethod
@@ -284,6 +285,16 @@ class Settings(BaseSettings):
         if self.secret_key:
             return SecretKeys(self.secret_key)
         return SecretKeys((_kept_secret(self.sqlite_path.parent / "secret_key"),))
+
+
+def _as_it_is_compared(entry: str) -> str:
+    """An address, a domain or ``*.`` and a domain, its domain as an A-label (RFC 5890); raises ValueError."""
+    front, mark, domain = ("", "*.", entry[2:]) if entry.startswith("*.") else entry.rpartition("@")
+    try:
+        ascii_domain = validate_email(f"x@{domain}", check_deliverability=False, test_environment=True).ascii_domain
+    except EmailNotValidError:
+        raise ValueError(f"{entry!r} is no address and no domain") from None
+    return f"{front}{mark}{ascii_domain}".lower()
 
 
 def _kept_secret(path: Path) -> str:

@@ -53,7 +53,7 @@ async def serve_details(address: str, database: Database, mail_problem: Callable
 
 async def _database_problem(database: Database) -> str:
     try:
-        await database.read(lambda tx: tx.dialect)
+        await database.ping()
     except DatabaseUnavailable as problem:
         return str(problem)
     return ""
