@@ -2,14 +2,14 @@
 
 The floors, from the street down; imports run only downwards:
 
-- ``__main__``   the command line; ``demo`` runs the whole product on one machine
+- ``__main__``   the command line; ``commands`` has a file a group; ``demo`` runs the whole product on one machine
 - ``app``        the only place where the parts meet
 - ``authorize``  leads the journey from GET /authorize to the finish page; ``grants`` answers POST /token
 - ``signin``, ``consent``, ``clients``, ``discovery``   one capability each; they do not know one another
-- ``tokens``, ``keys``, ``sessions``, ``mail``, ``pages``, ``errors``, ``limits``   what the capabilities share
+- ``tokens``, ``keys``, ``sessions``, ``visitors``, ``mail``, ``pages``, ``errors``, ``limits``   what they share
 - ``store``      every query, by name
 - ``database``   the one seam to SQLite or PostgreSQL; ``models`` the tables
-- ``protocol``, ``pkce``, ``crypto``, ``settings``, ``assets``   the ground
+- ``protocol``, ``parameters``, ``redirects``, ``pkce``, ``crypto``, ``settings``, ``catalogue``, ``assets``   the ground
 """
 
 __version__ = "0.1.0"

@@ -184,6 +184,13 @@ def router(own: AuthorizePages) -> APIRouter:
         stage = await (own.journey.agree_again(visit) if decision == "allow" else own.journey.deny(visit))
         return await own.page(visitor, stage, request_id)
 
+    _other_doors(doors, own)
+    return doors
+
+
+def _other_doors(doors: APIRouter, own: AuthorizePages) -> None:
+    """Another account, and the way out of the sign-in."""
+
     @doors.post("/consent/{request_id}/switch")
     async def switch_account(request: Request, request_id: str, csrf: Field = "") -> Response:
         visitor = own.visitors.of_own_form(request, csrf)
@@ -197,8 +204,6 @@ def router(own: AuthorizePages) -> APIRouter:
         visitor = own.visitors.of_own_form(request, csrf)
         stage = await own.journey.deny(_visit(request_id, visitor))
         return await own.page(visitor, stage, request_id)
-
-    return doors
 
 
 def _visit(request_id: str, visitor: Visitor) -> Visit:

@@ -140,6 +140,7 @@ def router(own: SignInPages, brake: Callable[[Door], Door]) -> APIRouter:
     """Every address below /sign-in; ``brake`` stands before the forms that cost a mail or a guess."""
     doors = APIRouter(prefix="/sign-in", include_in_schema=False)
     _link_doors(doors, own)
+    _link_forms(doors, own)
     _email_doors(doors, own, brake)
     _waiting_doors(doors, own)
     _waiting_forms(doors, own, brake)
@@ -279,6 +280,8 @@ def _link_doors(doors: APIRouter, own: SignInPages) -> None:
         )
         return own.visitors.keep(page, visitor)
 
+
+def _link_forms(doors: APIRouter, own: SignInPages) -> None:
     @doors.post("/link")
     async def redeem_link(request: Request, csrf: Field = "", token: Field = "") -> Response:
         visitor = own.visitors.of_own_form(request, csrf)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import bindparam
 from sqlmodel import col, update
 
-from gatepost_idp.database import Query, Transaction, columns, insert_query
+from gatepost_idp.database import Query, Row, Transaction, columns, insert_query
 from gatepost_idp.models import Account, AuthorizationCode, AuthorizationGrant, RefreshToken
 from gatepost_idp.protocol import Refused, milliseconds, scope_set
 from gatepost_idp.store import accounts, audit
@@ -195,7 +195,7 @@ def redeem_code(tx: Transaction, asked: Redemption, now: datetime) -> Granted | 
     row = tx.one(_CODE, code_hash=asked.code_hash)
     if row is None:
         return Refused("invalid_grant", _CODE_REFUSED, "unknown code")
-    grant_id, account_id, email, client_id, client_row, redirect_uri, challenge = row[:7]
+    grant_id, account_id, email, client_id, _row, redirect_uri, challenge = row[:7]
     resource, scope, nonce, auth_time, trace_id, expires_at, spent_at, disabled_at = row[7:]
     if client_id != asked.client_id:
         return Refused("invalid_grant", _CODE_REFUSED, "code of another client")
@@ -211,6 +211,19 @@ def redeem_code(tx: Transaction, asked: Redemption, now: datetime) -> Granted | 
         end(tx, grant_id, "code replayed", now)
         return Refused("invalid_grant", _CODE_REFUSED, "code replayed; its grant is ended")
     ends_at = milliseconds(now + CONNECTION_LIFE)
+    _start_grant(tx, row, now_ms, ends_at)
+    if asked.refresh_token_hash is not None:
+        _add_refresh_token(tx, asked.refresh_token_hash, grant_id, min(milliseconds(asked.refresh_expires_at), ends_at))
+    audit.record(
+        tx, "grant.started", now, account_id=account_id, client_id=client_id, grant_id=grant_id, trace_id=trace_id
+    )
+    held = accounts.held_scopes(tx, account_id, resource)
+    return Granted(grant_id, account_id, email, resource, scope_set(scope), held, auth_time, nonce, asked.refresh_token)
+
+
+def _start_grant(tx: Transaction, code: Row, now_ms: int, ends_at: int) -> None:
+    """Stores the grant that a code stands for, under the id that the code was given."""
+    grant_id, account_id, _email, client_id, client_row, _redirect_uri, _challenge, resource, scope = code[:9]
     tx.run(
         _INSERT_GRANT,
         id=grant_id,
@@ -219,21 +232,14 @@ def redeem_code(tx: Transaction, asked: Redemption, now: datetime) -> Granted | 
         client_row=client_row,
         resource=resource,
         scope=scope,
-        auth_time=auth_time,
-        trace_id=trace_id,
+        auth_time=code[10],
+        trace_id=code[11],
         created_at=now_ms,
         used_at=now_ms,
         ends_at=ends_at,
         ended_at=None,
         end_reason="",
     )
-    if asked.refresh_token_hash is not None:
-        _add_refresh_token(tx, asked.refresh_token_hash, grant_id, min(milliseconds(asked.refresh_expires_at), ends_at))
-    audit.record(
-        tx, "grant.started", now, account_id=account_id, client_id=client_id, grant_id=grant_id, trace_id=trace_id
-    )
-    held = accounts.held_scopes(tx, account_id, resource)
-    return Granted(grant_id, account_id, email, resource, scope_set(scope), held, auth_time, nonce, asked.refresh_token)
 
 
 def _is_other_resource(asked: str | None, resource: str) -> bool:

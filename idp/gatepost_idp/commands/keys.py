@@ -1,0 +1,42 @@
+"""``gatepost keys …``: the keys that sign tokens."""
+
+import typer
+
+from gatepost_idp.commands import console
+from gatepost_idp.commands.console import Json
+
+app = typer.Typer(no_args_is_help=True, help="The keys that sign tokens.")
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the signing keys that verify."""
+    from gatepost_idp.protocol import instant, milliseconds, system_clock
+    from gatepost_idp.store import keys as store
+
+    rows = console.in_database(lambda tx: store.living(tx, milliseconds(system_clock())))
+    found = [
+        {
+            "kid": row.kid,
+            "algorithm": row.algorithm,
+            "active_at": instant(row.active_at).isoformat(),
+            "retired_at": instant(row.retired_at).isoformat() if row.retired_at else None,
+        }
+        for row in rows
+    ]
+    console.show_table(found, as_json)
+
+
+@app.command("rotate")
+def rotate(as_json: Json = False) -> None:
+    """Make a new signing key; it signs after a minute, and the old one verifies for one token life more."""
+    from datetime import timedelta
+
+    from gatepost_idp.keys import rotate
+    from gatepost_idp.protocol import system_clock
+    from gatepost_idp.settings import load_or_exit
+
+    settings = load_or_exit()
+    life = timedelta(minutes=settings.access_token_minutes)
+    kid = console.in_database(lambda tx: rotate(tx, settings.secret_keys, system_clock(), life).kid)
+    console.show({"kid": kid}, as_json, f"New key {kid}; it signs in 60 seconds.")
