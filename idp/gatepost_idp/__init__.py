@@ -9,7 +9,7 @@ The floors, from the street down; imports run only downwards:
 - ``tokens``, ``keys``, ``sessions``, ``visitors``, ``mail``, ``pages``, ``errors``, ``limits``   what they share
 - ``store``      every query, by name
 - ``database``   the one seam to SQLite or PostgreSQL; ``models`` the tables
-- ``protocol``, ``parameters``, ``redirects``, ``pkce``, ``crypto``, ``settings``, ``catalogue``, ``assets``   the ground
+- ``protocol``, ``parameters``, ``redirects``, ``pkce``, ``crypto``, ``settings``, ``catalogue``   the ground
 """
 
 __version__ = "0.1.0"

@@ -98,6 +98,8 @@ def create(settings: Settings, clock: Clock = system_clock) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         tasks = await parts.start()
+        if settings.redis_url:
+            log.warning("redis_not_used", setting="REDIS_URL", hint="limits count in the database; leave it out")
         log.info("serving", issuer=settings.oauth_issuer, mail=parts.outbox.problem or "ready")
         try:
             yield

@@ -12,6 +12,7 @@ app = typer.Typer(no_args_is_help=True, help="Mail: a test, and addresses that t
 def send_test(address: str, as_json: Json = False) -> None:
     """Send a test mail and say what the mail server answered; exit code 1 where it did not take it."""
     import asyncio
+    import ssl
 
     from gatepost_idp import catalogue as catalogues
     from gatepost_idp.mail.letters import Letters
@@ -23,7 +24,7 @@ def send_test(address: str, as_json: Json = False) -> None:
     if not settings.smtp_host:
         console.fail("SMTP_HOST: is not set. Example: SMTP_HOST=smtp.example.com", as_json)
     letter = Letters(settings, catalogues.load(settings)).test(address, system_clock())
-    delivery = asyncio.run(deliver(settings, letter, address))
+    delivery = asyncio.run(deliver(settings, ssl.create_default_context(), letter, address))
     said = (
         f"{settings.smtp_host}:{settings.smtp_port} ({settings.smtp_security}): {delivery.outcome}: {delivery.answer}"
     )

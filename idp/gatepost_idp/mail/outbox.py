@@ -1,6 +1,7 @@
 """Sends what the outbox holds: wakes at once for a new mail, looks every second for old ones, loses none."""
 
 import asyncio
+import ssl
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -36,6 +37,7 @@ class Outbox:
         self._clock = clock
         self._wake = asyncio.Event()
         self._proven = False
+        self._tls = ssl.create_default_context()  # made once: it reads every certificate authority there is
         self._sending: set[asyncio.Task[None]] = set()
         self._put_off: Delivery | None = None
         self._closed_until = datetime.min.replace(tzinfo=UTC)
@@ -79,7 +81,8 @@ class Outbox:
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
-        self._wake.set()
+        if not self.problem:  # else the whole queue would be tried at once, and put off further
+            self._wake.set()
         if not task.cancelled() and (problem := task.exception()):  # its lease ends, and it is tried again
             log.error("mail_failed", exc_info=problem)
 
@@ -102,10 +105,10 @@ class Outbox:
     async def _delivery(self, letter: Letter, occasion: Occasion, now: datetime) -> Delivery:
         """Sends the mail. One to nobody fares like any other: the server is asked, and may put mail off just now."""
         if letter.recipient == store.NOBODY:
-            found = await probe(self._settings)
+            found = await probe(self._settings, self._tls)
             return self._put_off if self._put_off and found.outcome == "accepted" else found
         message = self._letters.sign_in(occasion, letter.recipient, letter.message_id, now)
-        delivery = await deliver(self._settings, message, letter.recipient)
+        delivery = await deliver(self._settings, self._tls, message, letter.recipient)
         self._put_off = delivery if delivery.outcome == "later" else None
         return delivery
 

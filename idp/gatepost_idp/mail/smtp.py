@@ -4,7 +4,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Literal
@@ -30,55 +30,69 @@ class Delivery:
     answer: str
 
 
-async def deliver(settings: Settings, message: EmailMessage, recipient: str) -> Delivery:
+async def deliver(settings: Settings, tls: ssl.SSLContext, message: EmailMessage, recipient: str) -> Delivery:
     """One connection, one mail, 30 seconds. Never raises for what a mail server can do."""
 
     async def send(client: aiosmtplib.SMTP) -> str:
         _, answer = await client.send_message(message, sender=settings.mail_from, recipients=[recipient])
         return answer
 
-    return await _connected(settings, send)
+    return await _connected(settings, tls, send)
 
 
-async def probe(settings: Settings) -> Delivery:
+async def probe(settings: Settings, tls: ssl.SSLContext) -> Delivery:
     """Connects and signs in as for a mail, and sends none."""
 
     async def ask(client: aiosmtplib.SMTP) -> str:
         return (await client.noop()).message
 
-    return await _connected(settings, ask)
+    return await _connected(settings, tls, ask)
 
 
-async def _connected(settings: Settings, talk: Callable[[aiosmtplib.SMTP], Awaitable[str]]) -> Delivery:
-    client = _client(settings)
-    try:
-        async with asyncio.timeout(DELIVERY_SECONDS):
-            await client.connect()
-            answer = await talk(client)
-        await _say_goodbye(client)
-        return Delivery("accepted", redacted(answer))
-    except SMTPRecipientsRefused as problem:
-        refusal = problem.recipients[0]
-        return _answered(refusal.code, refusal.message)
-    except SMTPDataError as problem:
-        return _answered(problem.code, problem.message)
-    except SMTPResponseException as problem:  # greeting, STARTTLS, AUTH, MAIL FROM: not this recipient's doing
-        answer = redacted(f"{problem.code} {problem.message}")
-        return Delivery("misconfigured" if problem.code >= 500 else "unreachable", answer)
-    except (SMTPException, OSError, TimeoutError) as problem:
-        return Delivery("misconfigured" if _is_about_tls(problem) else "unreachable", _said(problem))
-    finally:
-        client.close()
+async def _connected(
+    settings: Settings, tls: ssl.SSLContext, talk: Callable[[aiosmtplib.SMTP], Awaitable[str]]
+) -> Delivery:
+    client = _client(settings, tls)
+    with ExitStack() as hang_up:
+        hang_up.callback(client.close)
+        try:
+            async with asyncio.timeout(DELIVERY_SECONDS):
+                await client.connect()
+                answer = await talk(client)
+        except (SMTPException, OSError, TimeoutError) as problem:
+            return _failed(problem)
+        hang_up.pop_all()
+    goodbye = asyncio.create_task(_say_goodbye(client))
+    _goodbyes.add(goodbye)
+    goodbye.add_done_callback(_goodbyes.discard)
+    return Delivery("accepted", redacted(answer))
 
 
 async def _say_goodbye(client: aiosmtplib.SMTP) -> None:
-    """QUIT, for politeness: the server has the mail, so whatever comes now changes nothing."""
+    """QUIT, for politeness and beside the rest: the server has the mail, so whatever comes now changes nothing."""
     with suppress(SMTPException, OSError, TimeoutError):
         async with asyncio.timeout(GOODBYE_SECONDS):
             await client.quit()
+    client.close()
 
 
-def _client(settings: Settings) -> aiosmtplib.SMTP:
+_goodbyes: set[asyncio.Task[None]] = set()
+"""Keeps the tasks from being collected before they end."""
+
+
+def _failed(problem: Exception) -> Delivery:
+    """Whose doing it was: the recipient's address, the server's state, or a setting."""
+    if isinstance(problem, SMTPRecipientsRefused):
+        return _answered(problem.recipients[0].code, problem.recipients[0].message)
+    if isinstance(problem, SMTPDataError):
+        return _answered(problem.code, problem.message)
+    if isinstance(problem, SMTPResponseException):  # greeting, STARTTLS, AUTH, MAIL FROM: not this recipient's doing
+        answer = redacted(f"{problem.code} {problem.message}")
+        return Delivery("misconfigured" if problem.code >= 500 else "unreachable", answer)
+    return Delivery("misconfigured" if _is_about_tls(problem) else "unreachable", _said(problem))
+
+
+def _client(settings: Settings, tls: ssl.SSLContext) -> aiosmtplib.SMTP:
     return aiosmtplib.SMTP(
         hostname=settings.smtp_host,
         port=settings.smtp_port,
@@ -87,6 +101,7 @@ def _client(settings: Settings) -> aiosmtplib.SMTP:
         # Both are said outright: the default would send the password in clear where STARTTLS is missing.
         use_tls=settings.smtp_security == "implicit",
         start_tls=settings.smtp_security == "starttls",
+        tls_context=tls,
         timeout=DELIVERY_SECONDS,
     )
 

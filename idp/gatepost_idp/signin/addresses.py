@@ -55,8 +55,8 @@ def may_sign_up(settings: Settings, key: str, is_invited: bool) -> bool:
 
 
 def _matches(key: str, entry: str) -> bool:
-    """``entry``: an address, a domain, or ``*.`` and a domain for everything below it."""
-    domain = key.rpartition("@")[2]
+    """``entry``: an address and its tags, a domain, or ``*.`` and a domain for everything below it."""
+    local, _, domain = key.rpartition("@")
     if entry.startswith("*."):
         return domain.endswith(entry[1:])
-    return entry in (key, domain)
+    return entry in (key, domain, f"{local.partition('+')[0]}@{domain}")
