@@ -1,8 +1,13 @@
 """Renders the sign-in mail from its folder in ``emails/``; the same attempt always gives the same mail."""
 
 from datetime import datetime
-from email.message import EmailMessage
-from email.utils import format_datetime
+from email.charset import QP, Charset
+from email.header import Header
+from email.message import Message
+from email.mime.base import MIMEBase
+from email.mime.multipart import MIMEMultipart
+from email.mime.text import MIMEText
+from email.utils import format_datetime, formataddr
 from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -12,6 +17,9 @@ from gatepost_idp.catalogue import Catalogue
 from gatepost_idp.pages import asker
 from gatepost_idp.settings import Settings
 from gatepost_idp.store.outbox import Occasion
+
+_QUOTED_UTF8 = Charset("utf-8")
+_QUOTED_UTF8.body_encoding = QP
 
 
 class Letters:
@@ -29,36 +37,40 @@ class Letters:
         domain = self._settings.mail_from.rpartition("@")[2] or urlsplit(self._settings.oauth_issuer).hostname
         return f"<{crypto.random_id()}@{domain}>"
 
-    def sign_in(self, occasion: Occasion, recipient: str, message_id: str, now: datetime) -> EmailMessage:
-        """Link and code, who asks for what, from where."""
+    def sign_in(self, occasion: Occasion, recipient: str, message_id: str, now: datetime) -> Message:
+        """Link and code, who asks for what, from where; the text part first."""
         context = self._context(occasion)
-        message = self._message("sign_in", context, recipient, message_id, now)
-        message.add_alternative(self._html.get_template("sign_in/body.html").render(context), subtype="html")
-        return message
+        html = MIMEText(self._html.get_template("sign_in/body.html").render(context), "html", _QUOTED_UTF8)  # type: ignore[arg-type]  # takes a Charset, as its documentation says
+        text = self._text_part("sign_in", context)
+        return self._headed(
+            "sign_in", context, MIMEMultipart("alternative", None, [text, html]), recipient, message_id, now
+        )
 
-    def test(self, recipient: str, now: datetime) -> EmailMessage:
+    def test(self, recipient: str, now: datetime) -> Message:
         """The mail of ``gatepost mail test``."""
         context: dict[str, object] = {
             "service_name": self._settings.service_name,
             "issuer": self._settings.oauth_issuer,
         }
-        return self._message("test", context, recipient, self.message_id(), now)
+        return self._headed("test", context, self._text_part("test", context), recipient, self.message_id(), now)
 
-    def _message(
-        self, folder: str, context: dict[str, object], recipient: str, message_id: str, now: datetime
-    ) -> EmailMessage:
-        """Headers and the text part, which comes first."""
-        message = EmailMessage()
-        message["From"] = f"{_header_text(self._settings.service_name)} <{self._settings.mail_from}>"
+    def _text_part(self, folder: str, context: dict[str, object]) -> MIMEText:
+        """7bit, or base64 beyond ASCII; never quoted-printable, which cuts the link for who reads the raw text."""
+        text = self._text.get_template(f"{folder}/body.txt").render(context)
+        return MIMEText(text, "plain", "us-ascii" if text.isascii() else "utf-8")
+
+    def _headed(
+        self, folder: str, context: dict[str, object], message: MIMEBase, recipient: str, message_id: str, now: datetime
+    ) -> Message:
+        """Headers, on the legacy classes: they cost a fifth of the newer ones (measured), and fifty at once wait."""
+        subject = _header_text(self._text.get_template(f"{folder}/subject.txt").render(context))
+        message["From"] = formataddr((_header_text(self._settings.service_name), self._settings.mail_from))
         message["To"] = recipient
-        message["Subject"] = _header_text(self._text.get_template(f"{folder}/subject.txt").render(context))
+        message["Subject"] = subject if subject.isascii() else Header(subject, "utf-8").encode()
         message["Date"] = format_datetime(now)
         message["Message-ID"] = message_id
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834
         message["X-Auto-Response-Suppress"] = "All"
-        text = self._text.get_template(f"{folder}/body.txt").render(context)
-        # Never quoted-printable, which would cut the link in two for programs that read the raw text.
-        message.set_content(text, cte="7bit" if text.isascii() else "base64")
         return message
 
     def _context(self, occasion: Occasion) -> dict[str, object]:

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from email.message import EmailMessage
+from email.message import Message
 from typing import Literal
 
 import aiosmtplib
@@ -30,7 +30,7 @@ class Delivery:
     answer: str
 
 
-async def deliver(settings: Settings, tls: ssl.SSLContext, message: EmailMessage, recipient: str) -> Delivery:
+async def deliver(settings: Settings, tls: ssl.SSLContext, message: Message, recipient: str) -> Delivery:
     """One connection, one mail, 30 seconds. Never raises for what a mail server can do."""
 
     async def send(client: aiosmtplib.SMTP) -> str:
