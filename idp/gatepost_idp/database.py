@@ -7,6 +7,7 @@ touches the database, and can be run again. SQLite has one writer thread, which 
 
 import asyncio
 import queue
+import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -225,7 +226,8 @@ class _Pool:
             except self._errors as problem:
                 if _sqlstate(problem) not in self._retried or attempt == _TRIES:
                     raise _translated(self.engine, problem) from problem
-            sleep(0.01 * 2**attempt)
+            # Apart from the others that were refused at the same moment, or they would meet again.
+            sleep(0.01 * 2**attempt * (0.5 + secrets.randbelow(100) / 100))
         raise AssertionError  # the last try returned or raised
 
     def _once(self, work: Work[T]) -> T:

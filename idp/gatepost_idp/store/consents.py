@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import bindparam
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, delete
 
 from gatepost_idp.crypto import random_id
-from gatepost_idp.database import Query, Transaction, columns, insert_query
+from gatepost_idp.database import Query, Transaction, columns
 from gatepost_idp.models import Consent
 from gatepost_idp.protocol import instant, milliseconds, scope_set, scope_text
 
@@ -42,7 +43,19 @@ _DELETE = Query(
         col(Consent.resource) == bindparam("resource"),
     )
 )
-_INSERT = insert_query(Consent)
+_COLUMNS = tuple(Consent.model_fields)
+_THING = ("account_id", "client_id", "redirect_host", "resource")
+
+
+def _upsert(dialect: str) -> Query:
+    """One statement, so that two tabs that agree at once are both answered."""
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = insert(Consent).values({name: bindparam(name) for name in _COLUMNS})
+    changed = {name: statement.excluded[name] for name in _COLUMNS if name not in ("id", *_THING)}
+    return Query(statement.on_conflict_do_update(index_elements=list(_THING), set_=changed))
+
+
+_UPSERT = {name: _upsert(name) for name in ("sqlite", "postgresql")}
 
 
 def living(
@@ -70,11 +83,13 @@ def remember(
     now: datetime,
 ) -> None:
     """Keeps ``agreed`` until its date in place of what was agreed before; a date in the past only forgets."""
-    tx.run(_DELETE, account_id=account_id, client_id=agreed.client_id, redirect_host=redirect_host, resource=resource)
     if agreed.until <= now:
+        tx.run(
+            _DELETE, account_id=account_id, client_id=agreed.client_id, redirect_host=redirect_host, resource=resource
+        )
         return
     tx.run(
-        _INSERT,
+        _UPSERT[tx.dialect],
         id=random_id(),
         account_id=account_id,
         client_id=agreed.client_id,
