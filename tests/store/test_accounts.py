@@ -118,7 +118,7 @@ async def test_a_session_ends_after_thirty_days_however_busy(database: Database)
     """Being seen renews nothing beyond its date."""
     await signed_in(database)
     for day in range(1, 30):
-        await database.write(lambda tx, on=NOW + timedelta(days=day): accounts.mark_seen(tx, COOKIE, on))  # type: ignore[misc]
+        await database.write(lambda tx, on=NOW + timedelta(days=day): accounts.mark_seen(tx, COOKIE, on))  # type: ignore[misc]  # a default binds the loop's value, which mypy does not infer
     assert await database.read(seen(MONTH - timedelta(milliseconds=1))) is not None
     assert await database.read(seen(MONTH)) is None
 
@@ -127,7 +127,7 @@ async def test_being_seen_is_written_once_a_minute(database: Database) -> None:
     """A busy tab costs no write at each request."""
     await signed_in(database)
     for seconds, written in [(1, 0), (60, 0), (61, 61), (120, 61)]:
-        await database.write(lambda tx, at=seconds: accounts.mark_seen(tx, COOKIE, NOW + timedelta(seconds=at)))  # type: ignore[misc]
+        await database.write(lambda tx, at=seconds: accounts.mark_seen(tx, COOKIE, NOW + timedelta(seconds=at)))  # type: ignore[misc]  # a default binds the loop's value, which mypy does not infer
         row = await the_row(database, models.BrowserSession)
         assert row.seen_at == int((NOW + timedelta(seconds=written)).timestamp() * 1000)
 

@@ -19,7 +19,7 @@ async def remember(database: Database, account_id: str, agreed: Agreement = AGRE
 
 async def living(database: Database, account_id: str, **changes: object) -> list[Agreement]:
     asked = {"client_row": KIND, "redirect_host": HOST, "resource": RESOURCE, "now": NOW, **changes}
-    return await database.read(lambda tx: consents.living(tx, account_id, **asked))  # type: ignore[arg-type]
+    return await database.read(lambda tx: consents.living(tx, account_id, **asked))  # type: ignore[arg-type]  # names to values of several types
 
 
 async def test_an_agreement_is_remembered_for_one_thing(database: Database) -> None:

@@ -39,14 +39,14 @@ async def test_a_request_comes_back_as_it_was(database: Database) -> None:
     )
     for request in (REQUEST, bare):
         await add(database, request)
-        assert await database.read(lambda tx, of=request.id: requests.find(tx, of, BROWSER, NOW)) == request  # type: ignore[misc]
+        assert await database.read(lambda tx, of=request.id: requests.find(tx, of, BROWSER, NOW)) == request  # type: ignore[misc]  # a default binds the loop's value, which mypy does not infer
 
 
 async def test_a_request_belongs_to_the_browser_that_made_it(database: Database) -> None:
     """Another browser, and one without a cookie, find nothing."""
     await add(database)
     for browser in (b"c" * 32, b"", BROWSER[:-1]):
-        assert await database.read(lambda tx, of=browser: requests.find(tx, REQUEST.id, of, NOW)) is None  # type: ignore[misc]
+        assert await database.read(lambda tx, of=browser: requests.find(tx, REQUEST.id, of, NOW)) is None  # type: ignore[misc]  # a default binds the loop's value, which mypy does not infer
     assert await database.read(lambda tx: requests.find(tx, "another", BROWSER, NOW)) is None
 
 

@@ -18,8 +18,6 @@ from gatepost_idp.store.clients import Client
 from gatepost_idp.store.consents import Agreement
 from gatepost_idp.store.requests import Request
 
-REQUEST_LIFE = timedelta(minutes=30)
-
 Step = Literal["sign_in", "ask", "one_tap", "silent"]
 
 
@@ -125,7 +123,7 @@ class Journey:
         if stage.step == "silent":
             return self._issue(tx, stage, now)
         if not isinstance(stage.step, Refused):
-            requests.add(tx, request, crypto.token_hash(browser), request.created_at + REQUEST_LIFE)
+            requests.add(tx, request, crypto.token_hash(browser), request.created_at + requests.LIFE)
         return stage
 
     def _resume(self, tx: Transaction, visit: Visit, now: datetime) -> Stage | None:

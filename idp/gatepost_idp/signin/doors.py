@@ -11,9 +11,11 @@ from itsdangerous import BadData
 
 from gatepost_idp.catalogue import Catalogue
 from gatepost_idp.pages import Asker, Pages, asker
+from gatepost_idp.sessions import FORM_LIFE
 from gatepost_idp.settings import Settings
 from gatepost_idp.signin import addresses
 from gatepost_idp.signin.steps import Asking, Browser, SignedIn, SignIn, Waiting, WrongCode
+from gatepost_idp.store.attempts import WRONG_CODES
 from gatepost_idp.visitors import Visitor, Visitors
 
 Field = Annotated[str, Form()]
@@ -70,7 +72,7 @@ class SignInPages:
     async def slow_down(self, form_time: str) -> None:
         """Lets a form that came back within a second wait a little: a robot, or a person's autofill."""
         try:
-            shown_at = int(self._form_times.loads(form_time, max_age=12 * 3600))
+            shown_at = int(self._form_times.loads(form_time, max_age=int(FORM_LIFE.total_seconds())))
         except (BadData, ValueError, TypeError):
             shown_at = self.sign_in.milliseconds()
         if self.sign_in.milliseconds() - shown_at < QUICK_MS:
@@ -97,7 +99,7 @@ class SignInPages:
             mail=waiting.mail,
             expires_in=self.sign_in.seconds_left(attempt),
             problem=problem,
-            tries_left=max(0, 5 - attempt.wrong_codes),
+            tries_left=max(0, WRONG_CODES - attempt.wrong_codes),
         )
         return self.visitors.keep(response, visitor)
 

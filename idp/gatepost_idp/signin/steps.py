@@ -19,7 +19,6 @@ from gatepost_idp.store.attempts import Attempt, AttemptState
 from gatepost_idp.store.clients import Client
 from gatepost_idp.store.requests import Request
 
-REQUEST_LIFE = timedelta(minutes=30)
 RESEND_AFTER = timedelta(seconds=30)
 TAB_ALIVE = timedelta(seconds=5)
 
@@ -198,7 +197,7 @@ class SignIn:
             browser=browser.label,
             network=browser.network,
             created_at=now,
-            expires_at=request.created_at + REQUEST_LIFE,
+            expires_at=request.created_at + requests.LIFE,
             polled_at=None,
             resend_at=now + RESEND_AFTER,
         )

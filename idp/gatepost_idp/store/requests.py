@@ -1,7 +1,7 @@
 """Authorization requests that wait for their person: 30 minutes, bound to one browser, answered once."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import bindparam
 from sqlmodel import col, update
@@ -9,6 +9,9 @@ from sqlmodel import col, update
 from gatepost_idp.database import Query, Transaction, columns, insert_query
 from gatepost_idp.models import AuthorizationRequest
 from gatepost_idp.protocol import instant, milliseconds, scope_set, scope_text
+
+LIFE = timedelta(minutes=30)
+"""How long a request waits for its person, and the longest that a sign-in for it can last."""
 
 
 @dataclass(frozen=True, slots=True)
