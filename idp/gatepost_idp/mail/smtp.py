@@ -70,10 +70,12 @@ async def _connected(
 
 async def _say_goodbye(client: aiosmtplib.SMTP) -> None:
     """QUIT, for politeness and beside the rest: the server has the mail, so whatever comes now changes nothing."""
-    with suppress(SMTPException, OSError, TimeoutError):
-        async with asyncio.timeout(GOODBYE_SECONDS):
-            await client.quit()
-    client.close()
+    try:
+        with suppress(SMTPException, OSError, TimeoutError):
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                await client.quit()
+    finally:  # the server may stop before the mail server has answered
+        client.close()
 
 
 _goodbyes: set[asyncio.Task[None]] = set()
