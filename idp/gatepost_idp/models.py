@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, LargeBinary, MetaData, UniqueConstraint
+from sqlalchemy import BigInteger, Index, LargeBinary, MetaData, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The migration that these tables match; ``idp`` refuses to serve any other."""
 
 SQLModel.metadata.naming_convention = MetaData(
@@ -69,7 +69,22 @@ class Client(SQLModel, table=True):
     name: str = ""
     registration: str
     secret_hash: bytes | None = _bytes(default=None, nullable=True)
+    resource: str = Field(default="", sa_column_kwargs={"server_default": text("''")})
     created_at: int = _instant()
+    disabled_at: int | None = _instant(default=None, nullable=True)
+
+
+class ClientDocument(SQLModel, table=True):
+    """A client's metadata document, as it was last fetched: ``client_row`` holds what it says."""
+
+    __tablename__ = "client_document"
+    url: str = Field(primary_key=True)
+    client_row: str
+    etag: str = ""
+    checks_iss: bool = False
+    fetched_at: int = _instant()
+    fresh_until: int = _instant()
+    used_at: int = _instant(index=True)
     disabled_at: int | None = _instant(default=None, nullable=True)
 
 
@@ -259,6 +274,22 @@ class LimitWindow(SQLModel, table=True):
     key: str = Field(primary_key=True)
     count: int
     expires_at: int = _instant(index=True)
+
+
+class TraceStep(SQLModel, table=True):
+    """A step that a client took, for ``gatepost trace``: kept a day, without a secret in it."""
+
+    __tablename__ = "trace_step"
+    id: str = Field(primary_key=True)
+    at: int = _instant(index=True)
+    trace_id: str = Field(index=True)
+    client_id: str = Field(default="", index=True)
+    network: str = ""
+    step: str
+    outcome: str
+    detail: str = ""
+
+    __table_args__ = (Index("ix_trace_step_network_at", "network", "at"),)
 
 
 class AuditEvent(SQLModel, table=True):

@@ -90,6 +90,7 @@ def add(
         name=json.loads(registration)["client_name"],
         registration=registration,
         secret_hash=secret_hash,
+        resource="",
         created_at=milliseconds(now),
         disabled_at=None,
     )
