@@ -25,9 +25,11 @@ from gatepost_idp.discovery.doors import DiscoveryDoors
 from gatepost_idp.errors import HANDLED, Errors
 from gatepost_idp.grants.authorization_code import authorization_code
 from gatepost_idp.grants.client_authentication import ClientAuthentication
+from gatepost_idp.grants.introspection import IntrospectionEndpoint
 from gatepost_idp.grants.refresh_token import refresh_token
 from gatepost_idp.grants.revocation import RevocationEndpoint
 from gatepost_idp.grants.token_endpoint import TokenEndpoint
+from gatepost_idp.grants.userinfo import UserinfoEndpoint
 from gatepost_idp.keys import RELOAD_SECONDS, Keys
 from gatepost_idp.mail.letters import Letters
 from gatepost_idp.mail.outbox import Outbox
@@ -142,6 +144,8 @@ def _hang_doors(app: FastAPI, parts: Parts) -> None:
     token = TokenEndpoint(parts.database, settings, parts.keys, authentication, grants, clock)
     register = RegisterEndpoint(parts.registry, clock)
     revoke = RevocationEndpoint(parts.database, authentication, clock)
+    introspect = IntrospectionEndpoint(parts.database, settings, parts.keys, authentication, clock)
+    userinfo = UserinfoEndpoint(parts.database, settings, parts.keys, clock)
     journey = Journey(parts.database, settings, parts.catalogue, clock)
     authorize = AuthorizePages(journey, parts.registry, parts.pages, parts.visitors, settings, parts.catalogue, clock)
     sign_in = SignIn(parts.database, settings, parts.catalogue, parts.letters, parts.outbox, clock)
@@ -153,6 +157,8 @@ def _hang_doors(app: FastAPI, parts: Parts) -> None:
         _get_alone("/authorize", limiter.limit(limits.BRAKES["authorize"])(authorize.authorize)),
         Route("/register", limiter.limit(limits.BRAKES["register"])(register.post), methods=["POST"]),
         Route("/revoke", limiter.limit(limits.BRAKES["token"])(revoke.post), methods=["POST"]),
+        Route("/introspect", limiter.limit(limits.BRAKES["token"])(introspect.post), methods=["POST"]),
+        Route("/userinfo", limiter.limit(limits.BRAKES["token"])(userinfo.answer), methods=["GET", "POST"]),
         *discovery.routes(settings.root),
     ]
     app.include_router(authorize_doors.router(authorize))

@@ -18,7 +18,13 @@ from gatepost_idp.protocol import ErrorCode, Refused
 
 log = structlog.get_logger("gatepost.errors")
 
-_STATUS: dict[ErrorCode, int] = {"invalid_client": 401, "temporarily_unavailable": 503, "server_error": 500}
+_STATUS: dict[ErrorCode, int] = {
+    "invalid_client": 401,
+    "invalid_token": 401,
+    "insufficient_scope": 403,
+    "temporarily_unavailable": 503,
+    "server_error": 500,
+}
 PROGRAM_PATHS = ("/token", "/register", "/revoke", "/introspect", "/userinfo", "/jwks.json", "/.well-known/")
 
 
@@ -26,11 +32,14 @@ _BACK = "Go back to your app and connect again."
 
 
 class OAuthRefusal(OAuth2Error):
-    """A refusal on its way to the client; ``reason`` goes into the log alone."""
+    """A refusal on its way to the client; ``reason`` goes into the log alone.
 
-    def __init__(self, refused: Refused, status: int | None = None, basic: bool = False) -> None:
+    ``challenge`` is the WWW-Authenticate value (RFC 6749 section 5.2, RFC 6750 section 3).
+    """
+
+    def __init__(self, refused: Refused, status: int | None = None, challenge: str = "") -> None:
         self.reason = refused.reason
-        self.basic = basic
+        self.challenge = challenge
         super().__init__(
             error=refused.error,
             description=refused.description,
@@ -60,14 +69,14 @@ class Errors:
         self._is_local = is_local
 
     async def oauth(self, request: Request, refusal: Exception) -> Response:
-        """RFC 6749 section 5.2. 401 carries a challenge where the client tried HTTP Basic."""
+        """RFC 6749 section 5.2."""
         if not isinstance(refusal, OAuthRefusal):
             raise refusal
         trace_id = request.scope.get("trace_id", "")
         log.info("refused", error=refusal.error, reason=refusal.reason, trace_id=trace_id)
         headers = {"cache-control": "no-store", "pragma": "no-cache"}
-        if refusal.basic:
-            headers["www-authenticate"] = 'Basic realm="gatepost"'
+        if refusal.challenge:
+            headers["www-authenticate"] = refusal.challenge
         body = json.dumps(dict(refusal.get_body()))
         return Response(body, refusal.status_code, headers, media_type="application/json")
 

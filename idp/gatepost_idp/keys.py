@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, KeyParameters, RSAKey
 
 from gatepost_idp import crypto, models
 from gatepost_idp.crypto import SecretKeys
@@ -15,7 +15,22 @@ from gatepost_idp.store import keys as store
 
 PUBLISHED_AHEAD = timedelta(seconds=60)
 RELOAD_SECONDS = 5.0
-ALGORITHM = "ES256"
+ACCESS_TOKEN_ALGORITHM = "ES256"
+ID_TOKEN_ALGORITHMS = ("RS256", "ES256")
+"""RS256 is what OpenID Connect's clients expect unless they ask otherwise (OIDC Core section 15.1)."""
+PrivateKey = ECKey | RSAKey
+
+
+def _made(algorithm: str) -> PrivateKey:
+    options: KeyParameters = {"use": "sig", "alg": algorithm}
+    if algorithm == "RS256":
+        return RSAKey.generate_key(2048, options, private=True, auto_kid=True)
+    return ECKey.generate_key("P-256", options, private=True, auto_kid=True)
+
+
+def _read(algorithm: str, jwk: bytes) -> PrivateKey:
+    kind: type[PrivateKey] = RSAKey if algorithm == "RS256" else ECKey
+    return kind.import_key(json.loads(jwk))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +39,7 @@ class SigningKey:
 
     kid: str
     algorithm: str
-    private: ECKey
+    private: PrivateKey
     public_jwk: dict[str, str]
     active_at: datetime
     retired_at: datetime | None
@@ -51,16 +66,22 @@ class Keys:
         now = self._clock()
         self.registration_key = await self._database.write(lambda tx: self._ensure_secret(tx, "registration"))
         self.refresh_key = await self._database.write(lambda tx: self._ensure_secret(tx, "refresh"))
-        self._open(await self._database.write(lambda tx: self._ensure_signing_key(tx, now)))
+        self._open(await self._database.write(lambda tx: self._ensure_signing_keys(tx, now)))
 
     async def reload(self) -> None:
         """Follows a rotation that another process made."""
         self._open(await self._database.read(partial(store.living, now_ms=milliseconds(self._clock()))))
 
-    def signing(self) -> SigningKey:
-        """The newest key that is already active."""
+    def signing(self, algorithm: str = ACCESS_TOKEN_ALGORITHM) -> SigningKey:
+        """The newest key of ``algorithm`` that is already active."""
         now = self._clock()
-        return next(key for key in self._signing if key.active_at <= now)
+        return next(key for key in self._signing if key.algorithm == algorithm and key.active_at <= now)
+
+    def verifying(self, kid: str) -> SigningKey | None:
+        """The key of that id, as long as it verifies."""
+        now = self._clock()
+        alive = (key for key in self._signing if key.retired_at is None or key.retired_at > now)
+        return next((key for key in alive if key.kid == kid), None)
 
     def _open(self, rows: list[models.SigningKey]) -> None:
         sealed = tuple(row.sealed_jwk for row in rows)
@@ -74,7 +95,7 @@ class Keys:
         return SigningKey(
             kid=row.kid,
             algorithm=row.algorithm,
-            private=ECKey.import_key(json.loads(self._secret_keys.opened("signing key", row.sealed_jwk))),
+            private=_read(row.algorithm, self._secret_keys.opened("signing key", row.sealed_jwk)),
             public_jwk=json.loads(row.public_jwk),
             active_at=instant(row.active_at),
             retired_at=instant(row.retired_at) if row.retired_at is not None else None,
@@ -88,11 +109,15 @@ class Keys:
             store.save(tx, models.ServerSecret(name=name, sealed=self._secret_keys.seal(name, plain)))
         return plain
 
-    def _ensure_signing_key(self, tx: Transaction, now: datetime) -> list[models.SigningKey]:
+    def _ensure_signing_keys(self, tx: Transaction, now: datetime) -> list[models.SigningKey]:
         store.lock(tx)
         rows = store.living(tx, milliseconds(now))
-        if not any(row.active_at <= milliseconds(now) for row in rows):
-            rows.append(make_signing_key(tx, self._secret_keys, now, active_at=now))
+        active = {row.algorithm for row in rows if row.active_at <= milliseconds(now)}
+        rows += [
+            make_signing_key(tx, self._secret_keys, algorithm, now, active_at=now)
+            for algorithm in ID_TOKEN_ALGORITHMS
+            if algorithm not in active
+        ]
         for row in rows:
             if not self._secret_keys.seals_with_newest(row.sealed_jwk):
                 plain = self._secret_keys.opened("signing key", row.sealed_jwk)
@@ -101,12 +126,14 @@ class Keys:
         return store.living(tx, milliseconds(now))
 
 
-def make_signing_key(tx: Transaction, secret_keys: SecretKeys, now: datetime, active_at: datetime) -> models.SigningKey:
-    """Makes and stores an ES256 key; its ``kid`` is its thumbprint (RFC 7638)."""
-    key = ECKey.generate_key("P-256", {"use": "sig", "alg": ALGORITHM}, private=True, auto_kid=True)
+def make_signing_key(
+    tx: Transaction, secret_keys: SecretKeys, algorithm: str, now: datetime, active_at: datetime
+) -> models.SigningKey:
+    """Makes and stores a key; its ``kid`` is its thumbprint (RFC 7638)."""
+    key = _made(algorithm)
     row = models.SigningKey(
         kid=str(key.kid),
-        algorithm=ALGORITHM,
+        algorithm=algorithm,
         public_jwk=json.dumps(key.as_dict(private=False)),
         sealed_jwk=secret_keys.seal("signing key", json.dumps(key.as_dict(private=True)).encode()),
         created_at=milliseconds(now),
@@ -116,12 +143,12 @@ def make_signing_key(tx: Transaction, secret_keys: SecretKeys, now: datetime, ac
     return row
 
 
-def rotate(tx: Transaction, secret_keys: SecretKeys, now: datetime, token_life: timedelta) -> models.SigningKey:
-    """Publishes a new key at once and lets it sign a minute later; the old ones verify for one token life more."""
+def rotate(tx: Transaction, secret_keys: SecretKeys, now: datetime, token_life: timedelta) -> list[models.SigningKey]:
+    """Publishes new keys at once and lets them sign a minute later; the old ones verify for one token life more."""
     store.lock(tx)
     active_at = now + PUBLISHED_AHEAD
     for row in store.living(tx, milliseconds(now)):
         if row.retired_at is None:
             row.retired_at = milliseconds(active_at + token_life + PUBLISHED_AHEAD)
             store.save(tx, row)
-    return make_signing_key(tx, secret_keys, now, active_at)
+    return [make_signing_key(tx, secret_keys, algorithm, now, active_at) for algorithm in ID_TOKEN_ALGORITHMS]

@@ -17,6 +17,8 @@ ErrorCode = Literal[
     "invalid_request",
     "invalid_scope",
     "invalid_target",
+    "invalid_token",
+    "insufficient_scope",
     "consent_required",
     "interaction_required",
     "login_required",
@@ -27,7 +29,7 @@ ErrorCode = Literal[
     "unsupported_response_type",
     "unsupported_token_type",
 ]
-"""From RFC 6749 (4.1.2.1, 5.2), RFC 7009 (2.2.1), RFC 7591 (3.2.2), RFC 8707 (2) and OIDC Core (3.1.2.6)."""
+"""From RFC 6749 (4.1.2.1, 5.2), 6750 (3.1), 7009 (2.2.1), 7591 (3.2.2), 8707 (2) and OIDC Core (3.1.2.6)."""
 
 AuthMethod = Literal["none", "client_secret_basic", "client_secret_post"]
 AUTH_METHODS: dict[str, AuthMethod] = {

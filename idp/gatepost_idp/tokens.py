@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from joserfc import jwt
+from joserfc import jws, jwt
+from joserfc.errors import JoseError
 
 from gatepost_idp import crypto
 from gatepost_idp.crypto import SecretKeys
-from gatepost_idp.keys import Keys
+from gatepost_idp.keys import ACCESS_TOKEN_ALGORITHM, Keys
 from gatepost_idp.protocol import OIDC_SCOPES, scope_text
 from gatepost_idp.store.attempts import Attempt
 from gatepost_idp.store.clients import Client
@@ -37,7 +39,10 @@ def scopes_of(granted: Granted, asked: tuple[str, ...] | None) -> Scopes:
 def access_token(
     keys: Keys, issuer: str, granted: Granted, scopes: Scopes, client: Client, now: datetime, life: timedelta
 ) -> str:
-    """A JWT of type ``at+jwt`` (RFC 9068 section 2). ``entitlements`` are scopes that step-up could add."""
+    """A JWT of type ``at+jwt`` (RFC 9068 section 2). ``entitlements`` are scopes that step-up could add.
+
+    ``jti`` begins with the grant's id, by which introspection knows whether the grant still stands.
+    """
     key = keys.signing()
     claims = {
         "iss": issuer,
@@ -45,7 +50,7 @@ def access_token(
         "aud": granted.resource,
         "exp": int((now + life).timestamp()),
         "iat": int(now.timestamp()),
-        "jti": crypto.random_id(12),
+        "jti": f"{granted.grant_id}.{crypto.random_id(12)}",
         "client_id": client.id,
         "client_name": client.name,
         "scope": scope_text(scopes.granted),
@@ -60,7 +65,7 @@ def id_token(
     keys: Keys, issuer: str, granted: Granted, scopes: Scopes, client: Client, now: datetime, life: timedelta
 ) -> str:
     """Who signed in, for the client itself (OIDC Core section 2)."""
-    key = keys.signing()
+    key = keys.signing(client.id_token_algorithm)
     claims = {
         "iss": issuer,
         "sub": granted.account_id,
@@ -74,6 +79,24 @@ def id_token(
     if "email" in scopes.granted:
         claims |= {"email": granted.email, "email_verified": True}
     return jwt.encode({"typ": "JWT", "alg": key.algorithm, "kid": key.kid}, claims, key.private, [key.algorithm])
+
+
+def read_access_token(keys: Keys, issuer: str, token: str, now: datetime) -> dict[str, Any] | None:
+    """The claims of an access token of ours that has not expired, else None (RFC 9068 section 4)."""
+    try:
+        header = jws.extract_compact(token.encode()).headers()
+        key = keys.verifying(str(header.get("kid")))
+        if key is None or key.algorithm != ACCESS_TOKEN_ALGORITHM or header.get("typ") != "at+jwt":
+            return None
+        claims = jwt.decode(token, key.private, [ACCESS_TOKEN_ALGORITHM]).claims
+    except (JoseError, ValueError, RecursionError):  # whatever a stranger can make of a token
+        return None
+    return claims if claims["iss"] == issuer and claims["exp"] > now.timestamp() else None
+
+
+def grant_of(claims: dict[str, Any]) -> str:
+    """The id of the grant that an access token belongs to."""
+    return str(claims["jti"]).partition(".")[0]
 
 
 def successor(refresh_key: bytes, token: str, salt: bytes) -> tuple[str, bytes]:

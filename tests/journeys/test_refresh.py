@@ -112,7 +112,7 @@ def _kid(token: str) -> str:
 
 
 def _published(idp: Idp) -> set[str]:
-    return {key["kid"] for key in idp.get("/jwks.json").json()["keys"]}
+    return {key["kid"] for key in idp.get("/jwks.json").json()["keys"] if key["alg"] == "ES256"}
 
 
 def _get(url: str) -> httpx2.Response:
@@ -136,7 +136,8 @@ def rotating(folder: Path) -> Iterator[tuple[Idp, str]]:
 def _rotate(folder: Path) -> str:
     """As an operator does beside the running server; answers the new key's id."""
     environment = environment_of(DATABASE_URL=f"sqlite:///{folder / 'gatepost.db'}")
-    return str(json.loads(run_gatepost(environment, "keys", "rotate", "--json"))["kid"])
+    made = json.loads(run_gatepost(environment, "keys", "rotate", "--json"))["keys"]
+    return next(str(key["kid"]) for key in made if key["algorithm"] == "ES256")
 
 
 def _wait(condition: Callable[[], bool], seconds: float = 12) -> None:

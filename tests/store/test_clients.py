@@ -14,6 +14,7 @@ REGISTRATION = json.dumps(
         "redirect_uris": [CALLBACK, "http://localhost/callback"],
         "token_endpoint_auth_method": "none",
         "grant_types": ["authorization_code", "refresh_token"],
+        "id_token_signed_response_alg": "RS256",
     }
 )
 

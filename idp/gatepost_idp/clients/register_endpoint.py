@@ -10,6 +10,7 @@ from starlette.responses import Response
 from gatepost_idp import redirects
 from gatepost_idp.clients.registry import Registration, Registry
 from gatepost_idp.errors import OAuthRefusal
+from gatepost_idp.keys import ID_TOKEN_ALGORITHMS
 from gatepost_idp.protocol import AUTH_METHODS, GRANT_TYPES, Clock, Refused
 
 MAX_BYTES = 64 * 1024
@@ -27,6 +28,7 @@ class ClientMetadata(BaseModel):
     grant_types: list[str] = Field(default_factory=lambda: list(GRANT_TYPES), max_length=100)
     client_uri: Any = None
     logo_uri: Any = None
+    id_token_signed_response_alg: Any = None
 
 
 class RegisterEndpoint:
@@ -50,6 +52,7 @@ class RegisterEndpoint:
             "grant_types": registration.grant_types,
             "response_types": registration.response_types,
             "token_endpoint_auth_method": registration.token_endpoint_auth_method,
+            "id_token_signed_response_alg": registration.id_token_signed_response_alg,
         }
         for name in ("client_uri", "logo_uri"):
             if getattr(registration, name):
@@ -93,6 +96,7 @@ def _metadata(body: bytes) -> ClientMetadata:
 def _registration(metadata: ClientMetadata, accepted: list[str]) -> Registration:
     """The effective metadata. No method asked, or one that we lack, means a public client."""
     grant_types = tuple(name for name in GRANT_TYPES if name in metadata.grant_types)
+    algorithm = metadata.id_token_signed_response_alg
     return Registration(
         client_name=redirects.plain_name(metadata.client_name, 100),
         redirect_uris=tuple(sorted({redirects.canonical(uri) for uri in accepted})),
@@ -100,6 +104,7 @@ def _registration(metadata: ClientMetadata, accepted: list[str]) -> Registration
         grant_types=grant_types or GRANT_TYPES,
         client_uri=_https(metadata.client_uri),
         logo_uri=_https(metadata.logo_uri),
+        id_token_signed_response_alg=algorithm if algorithm in ID_TOKEN_ALGORITHMS else ID_TOKEN_ALGORITHMS[0],
     )
 
 

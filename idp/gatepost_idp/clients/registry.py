@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from time import monotonic
 
 from gatepost_idp import crypto
-from gatepost_idp.database import Database
-from gatepost_idp.keys import Keys
+from gatepost_idp.database import Database, Transaction
+from gatepost_idp.keys import ID_TOKEN_ALGORITHMS, Keys
 from gatepost_idp.protocol import AuthMethod, Clock
 from gatepost_idp.store import clients as store
 from gatepost_idp.store.clients import Client
@@ -15,6 +15,7 @@ from gatepost_idp.store.clients import Client
 PUBLIC_PREFIX = "gp_dc_"
 CONFIDENTIAL_PREFIX = "gp_cc_"
 MANUAL_PREFIX = "gp_mc_"
+RESOURCE_SERVER_PREFIX = "gp_rs_"
 SECRET_PREFIX = "gp_cs_"
 CLAUDE_CALLBACKS = ("https://claude.ai/api/mcp/auth_callback", "https://claude.com/api/mcp/auth_callback")
 _CACHE_SECONDS = 10.0
@@ -32,6 +33,7 @@ class Registration:
     response_types: tuple[str, ...] = ("code",)
     client_uri: str = ""
     logo_uri: str = ""
+    id_token_signed_response_alg: str = ID_TOKEN_ALGORITHMS[0]
 
     def canonical_json(self) -> str:
         """The JSON that is stored and digested."""
@@ -100,11 +102,28 @@ class Registry:
         await self._database.write(lambda tx: store.add(tx, client_id, "manual", text, now))
         return client_id
 
+    async def register_resource_server(self, name: str, resource: str, client_id: str = "") -> tuple[str, str]:
+        """The id and secret with which a resource server introspects tokens for ``resource`` (RFC 7662 section 2.1).
+
+        ``client_id``: one of before, whose secret then changes.
+        """
+        client_id = client_id or RESOURCE_SERVER_PREFIX + crypto.random_id()
+        secret = crypto.opaque_token(SECRET_PREFIX)
+        secret_hash, now = crypto.token_hash(secret), self._clock()
+        text = Registration(name, (), "client_secret_basic", ()).canonical_json()
+
+        def work(tx: Transaction) -> None:
+            store.add(tx, client_id, "resource_server", text, now, secret_hash, resource)
+            store.set_secret(tx, client_id, secret_hash)
+
+        await self._database.write(work)
+        return client_id, secret
+
     def _row_of(self, client_id: str) -> str | None:
         """The stored row that an id points to. The MAC is checked first, so that a guessed id costs no query."""
         if not (client_id.isascii() and client_id.isprintable()):
             return None  # never handed out, and PostgreSQL takes no NUL in a text
-        if client_id.startswith((CONFIDENTIAL_PREFIX, MANUAL_PREFIX)):
+        if client_id.startswith((CONFIDENTIAL_PREFIX, MANUAL_PREFIX, RESOURCE_SERVER_PREFIX)):
             return client_id
         row, _, rest = client_id.partition(".")
         unique, _, mac = rest.partition(".")

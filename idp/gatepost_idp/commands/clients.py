@@ -1,5 +1,6 @@
 """``gatepost clients …``: those made by hand and those that registered."""
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,7 +9,7 @@ from gatepost_idp.commands import console
 from gatepost_idp.commands.console import Json
 
 if TYPE_CHECKING:
-    from gatepost_idp.clients.registry import Registration
+    from gatepost_idp.clients.registry import Registration, Registry
 
 app = typer.Typer(no_args_is_help=True, help="Clients: those made by hand and those that registered.")
 
@@ -19,9 +20,16 @@ def add(
     redirect: Annotated[list[str] | None, typer.Option(help="A redirect URI; may be given several times.")] = None,
     confidential: Annotated[bool, typer.Option(help="Give it a secret, which is shown once.")] = False,
     claude: Annotated[bool, typer.Option(help="Add both of Claude's callback addresses.")] = False,
+    resource_server: Annotated[
+        bool, typer.Option("--resource-server", help="Make the credentials with which a resource server introspects.")
+    ] = False,
+    resource: Annotated[str, typer.Option(help="With --resource-server: its URL; else the catalogue's first.")] = "",
     as_json: Json = False,
 ) -> None:
     """Make a client by hand."""
+    if resource_server:
+        _show_made(_resource_server(name, resource, as_json), as_json)
+        return
     from gatepost_idp import redirects
     from gatepost_idp.clients.registry import CLAUDE_CALLBACKS, Registration
 
@@ -37,8 +45,7 @@ def add(
         token_endpoint_auth_method="client_secret_basic" if confidential else "none",
         grant_types=("authorization_code", "refresh_token"),
     )
-    made = _register(registration, confidential)
-    console.show(made, as_json, "\n".join(f"{key}: {value}" for key, value in made.items()))
+    _show_made(_register(registration, confidential), as_json)
 
 
 @app.command("list")
@@ -96,8 +103,43 @@ def _switch_client(client_id: str, as_json: bool, off: bool) -> None:
     console.show({"client": row, "disabled": off}, as_json, f"{row} is {'disabled' if off else 'enabled'}.")
 
 
+def _show_made(made: dict[str, str], as_json: bool) -> None:
+    console.show(made, as_json, "\n".join(f"{key}: {value}" for key, value in made.items()))
+
+
 def _register(registration: "Registration", confidential: bool) -> dict[str, str]:
     """Stores a client made by hand; a secret is in the answer and nowhere else."""
+
+    async def register(registry: "Registry") -> dict[str, str]:
+        if confidential:
+            client_id, secret = await registry.register_confidential(registration, "manual")
+            return {"client_id": client_id, "client_secret": secret}
+        return {"client_id": await registry.register_manual(registration)}
+
+    return _in_registry(register)
+
+
+def _resource_server(name: str, resource: str, as_json: bool) -> dict[str, str]:
+    """Stores a resource server, for a resource that the catalogue has."""
+    from gatepost_idp import catalogue as catalogues
+    from gatepost_idp.settings import load_or_exit
+
+    catalogue = catalogues.load(load_or_exit())
+    found = catalogue.find(resource) if resource else catalogue.default
+    if found is None:
+        known = ", ".join(one.url for one in catalogue.resource)
+        console.fail(f"--resource {resource!r} is not in the CATALOGUE, which has: {known}", as_json)
+    url = found.url
+
+    async def register(registry: "Registry") -> dict[str, str]:
+        client_id, secret = await registry.register_resource_server(name, url)
+        return {"client_id": client_id, "client_secret": secret, "resource": url}
+
+    return _in_registry(register)
+
+
+def _in_registry(work: "Callable[[Registry], Awaitable[dict[str, str]]]") -> dict[str, str]:
+    """Runs ``work`` on the registry, beside whatever servers run."""
     import asyncio
 
     from gatepost_idp.clients.registry import Registry
@@ -111,13 +153,10 @@ def _register(registration: "Registration", confidential: bool) -> dict[str, str
     database = Database(settings.database_url)
     registry = Registry(database, Keys(database, settings.secret_keys, system_clock), system_clock)
 
-    async def register() -> dict[str, str]:
-        if confidential:
-            client_id, secret = await registry.register_confidential(registration, "manual")
-            return {"client_id": client_id, "client_secret": secret}
-        return {"client_id": await registry.register_manual(registration)}
+    async def run() -> dict[str, str]:
+        return await work(registry)
 
     try:
-        return asyncio.run(register())
+        return asyncio.run(run())
     finally:
         database.close()

@@ -1,9 +1,14 @@
 """``gatepost keys …``: the keys that sign tokens."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from gatepost_idp.commands import console
 from gatepost_idp.commands.console import Json
+
+if TYPE_CHECKING:
+    from gatepost_idp.database import Transaction
 
 app = typer.Typer(no_args_is_help=True, help="The keys that sign tokens.")
 
@@ -29,7 +34,7 @@ def list_(as_json: Json = False) -> None:
 
 @app.command("rotate")
 def rotate(as_json: Json = False) -> None:
-    """Make a new signing key; it signs after a minute, and the old one verifies for one token life more."""
+    """Make new signing keys; they sign after a minute, and the old ones verify for one token life more."""
     from datetime import timedelta
 
     from gatepost_idp.keys import rotate
@@ -38,5 +43,11 @@ def rotate(as_json: Json = False) -> None:
 
     settings = load_or_exit()
     life = timedelta(minutes=settings.access_token_minutes)
-    kid = console.in_database(lambda tx: rotate(tx, settings.secret_keys, system_clock(), life).kid)
-    console.show({"kid": kid}, as_json, f"New key {kid}; it signs in 60 seconds.")
+
+    def made(tx: "Transaction") -> list[dict[str, str]]:
+        rows = rotate(tx, settings.secret_keys, system_clock(), life)
+        return [{"kid": row.kid, "algorithm": row.algorithm} for row in rows]
+
+    keys = console.in_database(made)
+    text = "\n".join(f"New {key['algorithm']} key {key['kid']}; it signs in 60 seconds." for key in keys)
+    console.show({"keys": keys}, as_json, text)

@@ -33,6 +33,18 @@ def revoke(email: str, scope: str, as_json: Json = False) -> None:
     _entitle(email, scope, as_json, give=False)
 
 
+@app.command("disable")
+def disable(email: str, as_json: Json = False) -> None:
+    """Shut a person out: no sign-in and no refresh; access tokens end within their minutes."""
+    _switch_account(email, as_json, off=True)
+
+
+@app.command("enable")
+def enable(email: str, as_json: Json = False) -> None:
+    """Let a person in again; their connections go on."""
+    _switch_account(email, as_json, off=False)
+
+
 @app.command("invite")
 def invite(email: str, as_json: Json = False) -> None:
     """Let an address sign up where SIGNUP is invite or domains."""
@@ -48,6 +60,21 @@ def invite(email: str, as_json: Json = False) -> None:
     url = load_or_exit().mcp_resource_url
     said = f"{address.key} may sign up now. No mail was sent: tell them to connect their app to {url}"
     console.show({"email": address.key, "mcp_url": url}, as_json, said)
+
+
+def _switch_account(email: str, as_json: bool, off: bool) -> None:
+    from gatepost_idp.protocol import system_clock
+    from gatepost_idp.store import accounts
+
+    def work(tx: "Transaction") -> bool:
+        account = accounts.by_key(tx, email.lower())
+        if account is not None:
+            accounts.set_disabled(tx, account.id, system_clock() if off else None)
+        return account is not None
+
+    if not console.in_database(work):
+        console.fail(f"Nobody signed up as {email} yet; list people: gatepost users list", as_json)
+    console.show({"email": email, "disabled": off}, as_json, f"{email} is {'disabled' if off else 'enabled'}.")
 
 
 def _entitle(email: str, scope: str, as_json: bool, give: bool) -> None:

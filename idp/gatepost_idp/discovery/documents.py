@@ -6,7 +6,7 @@ from typing import Any
 from authlib.oauth2 import rfc8414, rfc9207
 
 from gatepost_idp.catalogue import Catalogue
-from gatepost_idp.keys import ALGORITHM
+from gatepost_idp.keys import ID_TOKEN_ALGORITHMS
 from gatepost_idp.protocol import AUTH_METHODS, GRANT_TYPES
 from gatepost_idp.settings import Settings
 
@@ -26,6 +26,8 @@ def metadata(settings: Settings, catalogue: Catalogue) -> dict[str, Any]:
         "token_endpoint": f"{issuer}/token",
         "registration_endpoint": f"{issuer}/register",
         "revocation_endpoint": f"{issuer}/revoke",
+        "introspection_endpoint": f"{issuer}/introspect",
+        "userinfo_endpoint": f"{issuer}/userinfo",
         "jwks_uri": f"{issuer}/jwks.json",
         "scopes_supported": [*catalogue.scope_names, "openid", "profile", "email"],
         "response_types_supported": ["code"],
@@ -33,10 +35,11 @@ def metadata(settings: Settings, catalogue: Catalogue) -> dict[str, Any]:
         "grant_types_supported": list(GRANT_TYPES),
         "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
         "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),
+        "introspection_endpoint_auth_methods_supported": [name for name in AUTH_METHODS if name != "none"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": [ALGORITHM],
+        "id_token_signing_alg_values_supported": list(ID_TOKEN_ALGORITHMS),
         "claims_supported": ["sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "email", "email_verified"],
         "prompt_values_supported": ["none", "login", "consent", "select_account"],
         "request_parameter_supported": False,

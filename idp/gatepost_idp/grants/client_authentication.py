@@ -78,4 +78,5 @@ def _credentials(request: Request, asked: Parameters) -> _Credentials:
 
 
 def _refused(description: str, reason: str, credentials: _Credentials) -> OAuthRefusal:
-    return OAuthRefusal(Refused("invalid_client", description, reason), basic=credentials.basic)
+    challenge = 'Basic realm="gatepost"' if credentials.basic else ""  # RFC 6749 section 5.2: where Basic was tried
+    return OAuthRefusal(Refused("invalid_client", description, reason), challenge=challenge)

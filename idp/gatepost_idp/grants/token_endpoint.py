@@ -82,6 +82,8 @@ class TokenEndpoint:
         if grant_type is None:
             raise OAuthRefusal(Refused("invalid_request", "The grant_type is missing.", "no grant_type"))
         grant = self._grants.get(grant_type)
+        if asked.client.resource:
+            raise OAuthRefusal(Refused("unauthorized_client", "A resource server gets no tokens.", "resource server"))
         if grant is None:
             raise OAuthRefusal(
                 Refused("unsupported_grant_type", "Use authorization_code or refresh_token.", f"got {grant_type[:60]}")

@@ -15,7 +15,7 @@ log = structlog.get_logger("gatepost.http")
 
 HEALTH = ("/healthz", "/readyz")
 MAX_BODY = 1024 * 1024
-_OPEN = frozenset(("/token", "/register", "/revoke", "/jwks.json"))
+_OPEN = frozenset(("/token", "/register", "/revoke", "/userinfo", "/jwks.json"))
 _CORS = [
     (b"access-control-allow-origin", b"*"),
     (b"access-control-expose-headers", b"WWW-Authenticate"),

@@ -110,6 +110,12 @@ def sign_up(tx: Transaction, email: str, email_key: str, entitlements: list[tupl
     return account
 
 
+def set_disabled(tx: Transaction, account_id: str, disabled_at: datetime | None) -> None:
+    """Shuts a person out, or lets them in again; their connections stand still meanwhile."""
+    value = milliseconds(disabled_at) if disabled_at else None
+    tx.session.exec(update(Account).where(col(Account.id) == account_id).values(disabled_at=value))
+
+
 def invite(tx: Transaction, email_key: str, now: datetime) -> None:
     """Lets a mailbox sign up where SIGNUP=invite."""
     tx.session.merge(Invitation(email_key=email_key, invited_at=milliseconds(now)))

@@ -12,7 +12,7 @@ from gatepost_idp import models
 from gatepost_idp.database import Query, Transaction, columns, insert_query
 from gatepost_idp.protocol import AuthMethod, milliseconds
 
-Origin = Literal["registered", "manual"]
+Origin = Literal["registered", "manual", "resource_server"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,8 @@ class Client:
     """A client as the protocol sees it (RFC 6749 section 2).
 
     ``row`` is the id of what is stored: one row serves each registration of the same kind, while ``id`` is what this
-    one registration sends. ``unguessable`` says that nobody but its holder can know ``id`` or use it.
+    one registration sends. ``resource`` is set for a resource server: it introspects tokens for that one, and does
+    nothing else.
     """
 
     id: str
@@ -30,7 +31,9 @@ class Client:
     redirect_uris: tuple[str, ...]
     auth_method: AuthMethod
     grant_types: tuple[str, ...]
+    id_token_algorithm: str
     secret_hash: bytes | None
+    resource: str
     disabled: bool
 
     @property
@@ -50,6 +53,7 @@ _FIND = Query(
         models.Client.name,
         models.Client.registration,
         models.Client.secret_hash,
+        models.Client.resource,
         models.Client.disabled_at,
     ).where(col(models.Client.id) == bindparam("row"))
 )
@@ -62,7 +66,7 @@ def find(tx: Transaction, client_id: str, row: str) -> Client | None:
     found = tx.one(_FIND, row=row)
     if found is None:
         return None
-    origin, name, registration, secret_hash, disabled_at = found
+    origin, name, registration, secret_hash, resource, disabled_at = found
     metadata = json.loads(registration)
     return Client(
         id=client_id,
@@ -72,13 +76,21 @@ def find(tx: Transaction, client_id: str, row: str) -> Client | None:
         redirect_uris=tuple(metadata["redirect_uris"]),
         auth_method=metadata["token_endpoint_auth_method"],
         grant_types=tuple(metadata["grant_types"]),
+        id_token_algorithm=metadata["id_token_signed_response_alg"],
         secret_hash=secret_hash,
+        resource=resource,
         disabled=disabled_at is not None,
     )
 
 
 def add(
-    tx: Transaction, row: str, origin: Origin, registration: str, now: datetime, secret_hash: bytes | None = None
+    tx: Transaction,
+    row: str,
+    origin: Origin,
+    registration: str,
+    now: datetime,
+    secret_hash: bytes | None = None,
+    resource: str = "",
 ) -> None:
     """Stores a client; a row that is there already stays as it is. ``registration`` is its canonical JSON."""
     if tx.one(_EXISTS, row=row) != (0,):
@@ -90,7 +102,7 @@ def add(
         name=json.loads(registration)["client_name"],
         registration=registration,
         secret_hash=secret_hash,
-        resource="",
+        resource=resource,
         created_at=milliseconds(now),
         disabled_at=None,
     )
@@ -108,4 +120,10 @@ def set_disabled(tx: Transaction, row: str, disabled_at: datetime | None) -> boo
     """Switches a client off or on; False where there is none."""
     value = milliseconds(disabled_at) if disabled_at else None
     changed = tx.session.exec(update(models.Client).where(col(models.Client.id) == row).values(disabled_at=value))
+    return changed.rowcount == 1
+
+
+def set_secret(tx: Transaction, row: str, secret_hash: bytes) -> bool:
+    """Gives a client a new secret; False where there is none."""
+    changed = tx.session.exec(update(models.Client).where(col(models.Client.id) == row).values(secret_hash=secret_hash))
     return changed.rowcount == 1

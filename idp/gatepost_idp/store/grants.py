@@ -152,6 +152,16 @@ _ERASE_SALTS = Query(
     .where(col(RefreshToken.salt).is_not(None), col(RefreshToken.spent_at) < bindparam("before"))
     .values(salt=None)
 )
+_STANDING = Query(
+    columns(Account.email)
+    .join(AuthorizationGrant, col(AuthorizationGrant.account_id) == col(Account.id))
+    .where(
+        col(AuthorizationGrant.id) == bindparam("grant_id"),
+        col(AuthorizationGrant.ended_at).is_(None),
+        col(AuthorizationGrant.ends_at) > bindparam("now"),
+        col(Account.disabled_at).is_(None),
+    )
+)
 _OWNER = Query(
     columns(RefreshToken.grant_id, AuthorizationGrant.client_id, AuthorizationGrant.account_id)
     .join(AuthorizationGrant, col(AuthorizationGrant.id) == col(RefreshToken.grant_id))
@@ -315,6 +325,12 @@ def revoke(tx: Transaction, token_hash: bytes, client_id: str, now: datetime) ->
     row = tx.one(_OWNER, token_hash=token_hash)
     if row is not None and row[1] == client_id:
         end(tx, row[0], "revoked by the client", now)
+
+
+def email_of_standing(tx: Transaction, grant_id: str, now: datetime) -> str | None:
+    """The address of a grant's person; None where the grant has ended or the account is disabled."""
+    row = tx.one(_STANDING, grant_id=grant_id, now=milliseconds(now))
+    return None if row is None else str(row[0])
 
 
 def erase_salts(tx: Transaction, grace: timedelta, now: datetime) -> int:

@@ -22,7 +22,9 @@ REGISTERED = Client(
     redirect_uris=(CALLBACK,),
     auth_method="none",
     grant_types=("authorization_code", "refresh_token"),
+    id_token_algorithm="RS256",
     secret_hash=None,
+    resource="",
     disabled=False,
 )
 AGREED = Agreement(CLIENT, ("demo:read", "demo:echo"), ("demo:read", "demo:echo"), NOW + timedelta(days=30))

@@ -117,7 +117,7 @@ def tokens_of(response: httpx2.Response) -> dict[str, Any]:
 def opened(server: Idp, token: str) -> jwt.Token:
     """A JWT of the server, its signature checked with the keys that it publishes."""
     keys = KeySet.import_key_set(server.get("/jwks.json").json())
-    return jwt.decode(token, keys, algorithms=["ES256"])
+    return jwt.decode(token, keys, algorithms=["ES256", "RS256"])
 
 
 def scope_of(tokens: dict[str, Any]) -> set[str]:

@@ -1,0 +1,70 @@
+"""POST /introspect (RFC 7662): a resource server asks about tokens for its own resource, and hears of no other."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gatepost_idp import tokens
+from gatepost_idp.database import Database
+from gatepost_idp.errors import OAuthRefusal
+from gatepost_idp.grants.client_authentication import ClientAuthentication, read_form
+from gatepost_idp.grants.token_endpoint import NO_STORE
+from gatepost_idp.keys import Keys
+from gatepost_idp.protocol import Clock, Refused
+from gatepost_idp.settings import Settings
+from gatepost_idp.store import grants as store
+
+_INACTIVE: dict[str, Any] = {"active": False}
+_TOLD = ("iss", "sub", "aud", "exp", "iat", "jti", "client_id", "client_name", "scope", "entitlements", "auth_time")
+
+
+class IntrospectionEndpoint:
+    """An access token is active while it has not expired, its grant stands and its person may sign in."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        keys: Keys,
+        authentication: ClientAuthentication,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._issuer = settings.oauth_issuer
+        self._keys = keys
+        self._authentication = authentication
+        self._clock = clock
+
+    async def post(self, request: Request) -> Response:
+        """``active`` and, where it is true, what the token says (RFC 7662 section 2.2)."""
+        parameters = await read_form(request)
+        caller = await self._authentication.client(request, parameters)
+        if not caller.resource:
+            raise OAuthRefusal(_NO_RESOURCE_SERVER, 403)
+        token = parameters.get("token")
+        if token is None:
+            raise OAuthRefusal(Refused("invalid_request", "The token is missing.", "no token"))
+        found = await self._about(token, caller.resource, self._clock())
+        return Response(json.dumps(found), 200, NO_STORE, "application/json")
+
+    async def _about(self, token: str, resource: str, now: datetime) -> dict[str, Any]:
+        """Another resource's token is as unknown as a forged one (RFC 7662 section 4)."""
+        claims = tokens.read_access_token(self._keys, self._issuer, token, now)
+        if claims is None or claims["aud"] != resource:
+            return _INACTIVE
+        grant_id = tokens.grant_of(claims)
+        email = await self._database.read(lambda tx: store.email_of_standing(tx, grant_id, now))
+        if email is None:
+            return _INACTIVE
+        told = {name: claims[name] for name in _TOLD}
+        return {"active": True, "token_type": "Bearer", "username": email, "email": email, **told}
+
+
+_NO_RESOURCE_SERVER = Refused(
+    "unauthorized_client",
+    "Only a resource server may introspect. Its credentials are made by: gatepost clients add NAME --resource-server",
+    "introspection by a client that is no resource server",
+)

@@ -1,0 +1,55 @@
+"""GET and POST /userinfo (OIDC Core section 5.3): who the person behind an access token is."""
+
+import json
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gatepost_idp import tokens
+from gatepost_idp.database import Database
+from gatepost_idp.errors import OAuthRefusal
+from gatepost_idp.grants.token_endpoint import NO_STORE
+from gatepost_idp.keys import Keys
+from gatepost_idp.protocol import Clock, Refused, scope_set
+from gatepost_idp.settings import Settings
+from gatepost_idp.store import grants as store
+
+
+class UserinfoEndpoint:
+    """Answers for a token with ``openid``; the address is there with ``email``."""
+
+    def __init__(self, database: Database, settings: Settings, keys: Keys, clock: Clock) -> None:
+        self._database = database
+        self._issuer = settings.oauth_issuer
+        self._keys = keys
+        self._clock = clock
+
+    async def answer(self, request: Request) -> Response:
+        """The claims as JSON, or raises OAuthRefusal with a Bearer challenge (RFC 6750 section 3)."""
+        claims = tokens.read_access_token(self._keys, self._issuer, _bearer(request), self._clock())
+        if claims is None:
+            raise _invalid()
+        scopes, now = scope_set(claims["scope"]), self._clock()
+        if "openid" not in scopes:
+            raise OAuthRefusal(_NO_OPENID, challenge='Bearer error="insufficient_scope", scope="openid"')
+        email = await self._database.read(lambda tx: store.email_of_standing(tx, tokens.grant_of(claims), now))
+        if email is None:
+            raise _invalid()
+        told = {"sub": claims["sub"]} | ({"email": email, "email_verified": True} if "email" in scopes else {})
+        return Response(json.dumps(told), 200, NO_STORE, "application/json")
+
+
+def _bearer(request: Request) -> str:
+    """The token of the Authorization header; a query is never looked at (RFC 6750 section 5.3)."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise OAuthRefusal(Refused("invalid_token", "Send an access token as Bearer.", "no token"), challenge="Bearer")
+    return token.strip()
+
+
+def _invalid() -> OAuthRefusal:
+    refused = Refused("invalid_token", "The access token is expired, ended or not of this server.", "inactive token")
+    return OAuthRefusal(refused, challenge='Bearer error="invalid_token"')
+
+
+_NO_OPENID = Refused("insufficient_scope", "The access token lacks the scope openid.", "no openid")

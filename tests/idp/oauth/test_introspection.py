@@ -1,0 +1,164 @@
+"""A11: a resource server asks about tokens, with credentials of its own, and hears of its own resource alone."""
+
+from typing import Any
+
+import httpx2
+import pytest
+
+from gatepost_idp.store import accounts, clients
+from tests.idp.oauth.wire import Server, basic, beside, opened, refused, running, tokens_of
+from tests.support.oauth import TestClient, registered
+from tests.support.person import Person
+from tests.support.processes import environment_of, run_gatepost
+
+pytestmark = pytest.mark.clause("A11.introspect")
+
+
+def credentials(server: Server, *options: str) -> tuple[str, str]:
+    """What ``gatepost clients add … --resource-server`` prints."""
+    environment = environment_of(
+        DATABASE_URL=server.settings.database_url,
+        OAUTH_ISSUER=server.issuer,
+        MCP_RESOURCE_URL=server.settings.mcp_resource_url,
+        CATALOGUE=server.settings.catalogue or "",
+    )
+    printed = run_gatepost(environment, "clients", "add", "The tools", "--resource-server", *options)
+    said = dict(line.split(": ", 1) for line in printed.strip().splitlines())
+    return said["client_id"], said["client_secret"]
+
+
+@pytest.fixture(scope="module")
+def own(server: Server) -> tuple[str, str]:
+    """Credentials of the demo's resource server."""
+    return credentials(server)
+
+
+def introspect(server: Server, token: str, own: tuple[str, str], **more: str) -> dict[str, Any]:
+    answer = server.post("/introspect", {"token": token, **more}, headers=basic(*own))
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["cache-control"] == "no-store"
+    return dict(answer.json())
+
+
+def test_a_living_token_is_active(server: Server, alice: Person, client: TestClient, own: tuple[str, str]) -> None:
+    """All that the token says, and the person's address."""
+    tokens = client.connect(alice, scope="demo:read")
+    claims = opened(server, tokens["access_token"]).claims
+    found = introspect(server, tokens["access_token"], own, token_type_hint="access_token")
+    assert found.pop("active") is True
+    assert found.pop("token_type") == "Bearer"
+    assert found.pop("username") == alice.email
+    assert found == {name: claims[name] for name in found}
+    assert {"iss", "sub", "aud", "exp", "iat", "jti", "client_id", "scope"} <= found.keys()
+    assert found["aud"] == server.settings.mcp_resource_url
+
+
+def test_secret_in_the_form_is_taken_too(server: Server, alice: Person, client: TestClient, own: Any) -> None:
+    """Resource servers authenticate as clients do: Basic or post."""
+    token = client.connect(alice)["access_token"]
+    form = {"token": token, "client_id": own[0], "client_secret": own[1]}
+    assert server.post("/introspect", form).json()["active"] is True
+
+
+def test_everything_else_is_inactive(server: Server, alice: Person, client: TestClient, own: tuple[str, str]) -> None:
+    """A refresh token, an id_token, a code, noise: no more than `active: false` (RFC 7662 section 2.2)."""
+    tokens = client.connect(alice, scope="openid demo:read")
+    code = client.code(alice)
+    parts = tokens["access_token"].split(".")
+    forged = [f"{parts[0]}.{parts[1]}.{'A' * 86}", f"{parts[0]}.e30.{parts[2]}", "a.b.c", "x", "\u20ac" * 9]
+    for token in (tokens["refresh_token"], tokens["id_token"], code, *forged):
+        assert introspect(server, token, own) == {"active": False}
+
+
+def test_of_its_own_audience_only(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The token of another resource is as unknown as a forged one, both ways."""
+    folder = tmp_path_factory.mktemp("two")
+    resources = ["http://localhost:9001/mcp", "http://localhost:9003/mcp"]
+    scope = '[[resource.scope]]\nname = "demo:read"\ntitle = "Read"\nnew_accounts = true\n'
+    catalogue = folder / "catalogue.toml"
+    catalogue.write_text("".join(f'[[resource]]\nurl = "{url}"\nname = "Tools"\n{scope}' for url in resources))
+    with running(folder, catalogue=str(catalogue)) as idp, Person("alice@example.com", idp.postbox) as alice:
+        owns = [credentials(idp, "--resource", url) for url in resources]
+        client = registered(idp)
+        tokens = [client.connect(alice, resource=url, scope="demo:read")["access_token"] for url in resources]
+        told = [[introspect(idp, token, own)["active"] for token in tokens] for own in owns]
+    assert told == [[True, False], [False, True]]
+
+
+def test_a_token_is_inactive_as_soon_as_its_grant_ends(idp: Server) -> None:
+    """At once, not at its expiry: revocation, a replayed refresh token, a disabled account; and at its expiry."""
+    own = credentials(idp)
+    client = registered(idp)
+    with Person("alice@example.com", idp.postbox) as alice:
+        revoked, replayed, expired, disabled = (client.connect(alice) for _ in range(4))
+    for tokens in (revoked, replayed, expired, disabled):
+        assert introspect(idp, tokens["access_token"], own)["active"] is True
+    idp.post("/revoke", {"client_id": client.id, "token": revoked["refresh_token"]})
+    assert introspect(idp, revoked["access_token"], own) == {"active": False}
+    client.refresh(replayed["refresh_token"])
+    idp.clock.forward(seconds=idp.settings.refresh_grace_seconds + 1)
+    client.refresh(replayed["refresh_token"])
+    assert introspect(idp, replayed["access_token"], own) == {"active": False}
+    idp.clock.forward(minutes=idp.settings.access_token_minutes)
+    assert introspect(idp, expired["access_token"], own) == {"active": False}
+    fresh = tokens_of(client.refresh(disabled["refresh_token"]))["access_token"]
+    assert introspect(idp, fresh, own)["active"] is True
+    account = opened(idp, fresh).claims["sub"]
+    beside(idp, lambda tx: accounts.set_disabled(tx, account, idp.clock()))
+    assert introspect(idp, fresh, own) == {"active": False}
+
+
+def asked(server: Server, own: tuple[str, str], token: str = "x") -> httpx2.Response:
+    return server.post("/introspect", {"token": token}, headers=basic(*own))
+
+
+def test_nobody_else_may_ask(server: Server, alice: Person, client: TestClient, own: tuple[str, str]) -> None:
+    """No credentials, wrong ones, a public client, a confidential client: nothing is learnt about the token."""
+    token = client.connect(alice)["access_token"]
+    refused(server.post("/introspect", {"token": token}), "invalid_client", 401)
+    wrong = asked(server, (own[0], "wrong"), token)
+    refused(wrong, "invalid_client", 401)
+    assert wrong.headers["www-authenticate"].startswith("Basic")
+    public = server.post("/introspect", {"token": token, "client_id": client.id})
+    refused(public, "unauthorized_client", 403)
+    confidential = registered(server, token_endpoint_auth_method="client_secret_basic")
+    mine = (confidential.id, str(confidential.information["client_secret"]))
+    refused(asked(server, mine, token), "unauthorized_client", 403)
+
+
+def test_disabled_credentials_end_within_ten_seconds(idp: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator who suspects a leak cuts them off: gatepost clients disable."""
+    monkeypatch.setattr("gatepost_idp.clients.registry._CACHE_SECONDS", 0.0)
+    own = credentials(idp)
+    assert asked(idp, own).json() == {"active": False}
+    beside(idp, lambda tx: clients.set_disabled(tx, own[0], idp.clock()))
+    refused(asked(idp, own), "invalid_client", 401)
+
+
+def test_a_resource_server_gets_no_tokens(server: Server, alice: Person, own: tuple[str, str]) -> None:
+    """Its credentials open /introspect and nothing else: no page is shown for it, no grant is taken from it."""
+    client = TestClient(server, {"client_id": own[0], "client_secret": own[1]})
+    assert alice.browser.get(client.authorize_url()).status_code == 400
+    for grant in ({"grant_type": "authorization_code", "code": "x", "code_verifier": "y" * 43},
+                  {"grant_type": "refresh_token", "refresh_token": "x"}):  # fmt: skip  # a pair
+        refused(client.token_request(**grant), "unauthorized_client")
+
+
+def test_a_question_without_a_token(server: Server, own: tuple[str, str]) -> None:
+    """invalid_request, as everywhere."""
+    answer = server.post("/introspect", {"token_type_hint": "access_token"}, headers=basic(*own))
+    refused(answer, "invalid_request")
+
+
+def test_no_web_page_may_introspect(server: Server, own: tuple[str, str]) -> None:
+    """It is for servers: no CORS, so that no secret of one is ever put into a page."""
+    answer = server.post("/introspect", {"token": "x"}, headers={**basic(*own), "origin": "https://client.test"})
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_discovery_names_the_endpoint(server: Server) -> None:
+    """And that it wants a secret."""
+    document = server.get("/.well-known/oauth-authorization-server").json()
+    assert document["introspection_endpoint"] == f"{server.issuer}/introspect"
+    assert "none" not in document["introspection_endpoint_auth_methods_supported"]
