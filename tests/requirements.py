@@ -205,6 +205,12 @@ _RESOURCE = (
         "RFC 9068 4; RFC 8725 3; " + MCP,
     ),
     Clause(
+        "R3.opaque",
+        "OURS",
+        "A bearer that is no JWT counts only where the issuer says so, and for a while.",
+        "RFC 7662 4",
+    ),
+    Clause(
         "R4", "SHOULD", "A call beyond the token's scope is HTTP 403 with every scope it needs.", "RFC 6750 3.1; " + MCP
     ),
     Clause(

@@ -1,5 +1,6 @@
 """The whole product on one machine: both servers and the mailbox, each server a process of its own."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -14,10 +15,14 @@ from contextlib import suppress
 import uvicorn
 from starlette.applications import Starlette
 
+from gatepost_idp import catalogue as catalogues
+from gatepost_idp.clients.registry import RESOURCE_SERVER_PREFIX, Registry
 from gatepost_idp.database import Database
 from gatepost_idp.demo_mailbox import Mailbox
+from gatepost_idp.keys import Keys
 from gatepost_idp.oneport import OnePort
 from gatepost_idp.pages import Pages
+from gatepost_idp.protocol import system_clock
 from gatepost_idp.settings import Settings, load_or_exit
 from gatepost_idp.store import schema
 
@@ -32,6 +37,9 @@ def run(public: str | None = None) -> int:
     os.environ.update(_defaults(dict(os.environ), public))
     settings = load_or_exit()
     _upgrade(settings)
+    if not os.environ.get("INTROSPECTION_CLIENT_ID") and not os.environ.get("INTROSPECTION_CLIENT_ID_FILE"):
+        client_id, secret = asyncio.run(_resource_server(settings))
+        os.environ.update(INTROSPECTION_CLIENT_ID=client_id, INTROSPECTION_CLIENT_SECRET=secret)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -90,6 +98,17 @@ def _upgrade(settings: Settings) -> None:
     database = Database(settings.database_url)
     try:
         schema.upgrade(database.engine)
+    finally:
+        database.close()
+
+
+async def _resource_server(settings: Settings) -> tuple[str, str]:
+    """The credentials of the demo's resource server, with a new secret at each start: nobody has to keep it."""
+    database = Database(settings.database_url)
+    try:
+        registry = Registry(database, Keys(database, settings.secret_keys, system_clock), system_clock)
+        url = catalogues.load(settings).default.url
+        return await registry.register_resource_server("The demo", url, f"{RESOURCE_SERVER_PREFIX}demo")
     finally:
         database.close()
 

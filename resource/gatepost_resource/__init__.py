@@ -1,7 +1,7 @@
 """The resource server: MCP tools over streamable HTTP, shown and callable by the scopes of a token.
 
-It shares nothing with the authorization server but the wire (RFC 8414 metadata, JWKS, RFC 9068 tokens), so
-either can be replaced. A request walks down this list:
+It shares nothing with the authorization server but the wire (RFC 8414 metadata, JWKS, RFC 9068 tokens, RFC 7662
+introspection), so either can be replaced. A request walks down this list:
 
     serving       sockets, uvicorn, workers, a graceful stop; ``python -m gatepost_resource`` starts it
     app           the only place where the parts meet
@@ -20,7 +20,9 @@ and all of that stands on this:
     tools         the one table, tool to scope
     verifier      a bearer becomes an access token, remembered until it expires
     access_token  what the header and the claims of one must look like
-    jwks          the issuer's keys, fetched within bounds
+    jwks          the issuer's keys, fetched when they are needed
+    introspection asks the issuer about bearers that are no JWT
+    issuer        the issuer over HTTP: its metadata, and answers within bounds
     catalogue     the scopes of this resource
     settings      the environment, checked
     addresses     the caller's address behind proxies

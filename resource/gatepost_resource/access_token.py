@@ -36,7 +36,6 @@ class BearerToken:
     scopes: tuple[str, ...]
     entitlements: frozenset[str]
     expires_at: int
-    token_id: str
     email: str | None = None
     client_name: str | None = None
 
@@ -76,21 +75,38 @@ def read_claims(token: str, expected: Identifiers, now: float) -> BearerToken:
     claims = _object(token.split(".")[1])
     if claims.get("iss") != expected.issuer:
         raise InvalidToken("iss is not OAUTH_ISSUER")
+    found = _read(claims, expected)
+    _text(claims, "jti")
+    _check_times(claims, found, now)
+    return found
+
+
+def read_told(told: Mapping[str, Any], expected: Identifiers, now: float) -> BearerToken:
+    """What introspection says of an active token (RFC 7662, section 2.2); raises InvalidToken.
+
+    ``iss`` and ``iat`` may be missing: the issuer itself is speaking.
+    """
+    if told.get("iss", expected.issuer) != expected.issuer:
+        raise InvalidToken("iss is not OAUTH_ISSUER")
+    found = _read(told, expected)
+    if found.expires_at <= now - LEEWAY_SECONDS:
+        raise ExpiredToken("exp is past")
+    return found
+
+
+def _read(claims: Mapping[str, Any], expected: Identifiers) -> BearerToken:
     audience = claims.get("aud")
     if expected.resource not in (audience if isinstance(audience, list) else [audience]):
         raise InvalidToken("aud does not hold MCP_RESOURCE_URL")
-    found = BearerToken(
+    return BearerToken(
         subject=_text(claims, "sub"),
         client_id=_text(claims, "client_id"),
         scopes=_scopes(claims.get("scope", "")),
         entitlements=_entitlements(claims.get("entitlements", [])),
         expires_at=_instant(claims, "exp"),
-        token_id=_text(claims, "jti"),
         email=_display(claims, "email"),
         client_name=_display(claims, "client_name"),
     )
-    _check_times(claims, found, now)
-    return found
 
 
 def _check_times(claims: Mapping[str, Any], token: BearerToken, now: float) -> None:

@@ -25,6 +25,8 @@ from gatepost_resource.catalogue import Catalogue
 from gatepost_resource.challenge import Challenge
 from gatepost_resource.demo import DemoTools, Facts
 from gatepost_resource.hosts import HostRule
+from gatepost_resource.introspection import Introspection
+from gatepost_resource.issuer import Issuer
 from gatepost_resource.jwks import REFRESH_SECONDS, IssuerKeys
 from gatepost_resource.mcp_server import ScopedServer, build_server, current_caller, streamable_http
 from gatepost_resource.metadata import ROOT_PATH, ProtectedResourceMetadata, metadata_url
@@ -54,8 +56,12 @@ def build_app(
     """
     catalogue = catalogues.load(settings.catalogue, settings.mcp_resource_url)
     _warn(settings, catalogue)
-    keys = IssuerKeys(settings.oauth_issuer, monotonic)
-    verifier = Verifier(Identifiers(settings.oauth_issuer, settings.mcp_resource_url), keys, clock)
+    issuer = Issuer(settings.oauth_issuer)
+    keys = IssuerKeys(issuer, monotonic)
+    expected = Identifiers(settings.oauth_issuer, settings.mcp_resource_url)
+    credentials = settings.introspection_credentials
+    introspection = Introspection(issuer, expected, credentials, clock) if credentials else None
+    verifier = Verifier(expected, keys, introspection, clock)
     server = build_server(settings.service_name, DEMO, _demo_tools(settings, clock))
     page = ConnectPage(settings, catalogue)
     endpoint = _endpoint(settings, catalogue, server, verifier, page)
@@ -67,7 +73,7 @@ def build_app(
             Route("/", page.answer),
         ],
         middleware=_middleware(settings),
-        lifespan=lambda _: _lifespan(server, keys, refresh_seconds),
+        lifespan=lambda _: _lifespan(server, issuer, keys, refresh_seconds),
     )
     # A redirect would carry the caller's Host, and clients lose their POST to it.
     app.router.redirect_slashes = False
@@ -84,10 +90,9 @@ def from_environment() -> Starlette:
 def _warn(settings: Settings, catalogue: Catalogue) -> None:
     for scope in sorted(DEMO.scopes.difference(catalogue.all_scopes)):
         log.warning("scope_not_in_catalogue", scope=scope, setting="CATALOGUE", hint="nobody can be given it")
-    hint = "only JWTs are taken: INTROSPECTION_CLIENT_ID and INTROSPECTION_CLIENT_SECRET are not set"
-    if settings.introspection_client_id is not None:
-        hint = "only JWTs are taken: this release does not introspect opaque tokens yet"
-    log.info("jwt_only", hint=hint)
+    if settings.introspection_credentials is None:
+        hint = "only JWTs are taken: INTROSPECTION_CLIENT_ID and INTROSPECTION_CLIENT_SECRET are not set"
+        log.info("jwt_only", hint=hint)
 
 
 def _demo_tools(settings: Settings, clock: Callable[[], float]) -> DemoTools:
@@ -157,7 +162,9 @@ def _probes(keys: IssuerKeys) -> list[Route]:
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(server: ScopedServer, keys: IssuerKeys, refresh_seconds: float) -> AsyncIterator[None]:
+async def _lifespan(
+    server: ScopedServer, issuer: Issuer, keys: IssuerKeys, refresh_seconds: float
+) -> AsyncIterator[None]:
     async with server.session_manager.run():
         refreshing = asyncio.create_task(keys.keep_fresh(refresh_seconds))
         try:
@@ -166,3 +173,4 @@ async def _lifespan(server: ScopedServer, keys: IssuerKeys, refresh_seconds: flo
             refreshing.cancel()
             await asyncio.wait([refreshing])
             await keys.aclose()
+            await issuer.aclose()

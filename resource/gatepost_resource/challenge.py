@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gatepost_resource import errors
-from gatepost_resource.errors import InsufficientScope, KeysUnavailable, Refusal
+from gatepost_resource.errors import InsufficientScope, IssuerUnavailable, Refusal
 from gatepost_resource.mcp_server import Caller
 from gatepost_resource.verifier import Verifier
 
@@ -43,13 +43,13 @@ class Challenge:
             scope["auth"] = AuthCredentials(token.scopes)
             await self._app(scope, receive, send)
         except Refusal as refusal:
-            level = "warning" if isinstance(refusal, KeysUnavailable) else "info"
+            level = "warning" if isinstance(refusal, IssuerUnavailable) else "info"
             getattr(log, level)("refused", status=refusal.status, error=refusal.error, reason=refusal.reason)
             await self._answer(refusal)(scope, receive, send)
 
     def _answer(self, refusal: Refusal) -> Response:
         headers = {"Cache-Control": "no-store"}
-        if refusal.status == KeysUnavailable.status:
+        if refusal.status == IssuerUnavailable.status:
             headers["Retry-After"] = RETRY_AFTER_SECONDS
         else:
             headers["WWW-Authenticate"] = self._header(refusal)

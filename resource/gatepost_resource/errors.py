@@ -50,11 +50,17 @@ class ExpiredToken(InvalidToken):
     description = "The access token expired"
 
 
-class KeysUnavailable(Refusal):
+class IssuerUnavailable(Refusal):
     """Nobody can say whether the token is good, so it is not called bad: 503, not 401."""
 
     status = 503
     error = "temporarily_unavailable"
+    description = "The authorization server cannot be asked about the token at the moment"
+
+
+class KeysUnavailable(IssuerUnavailable):
+    """The keys of the issuer cannot be had."""
+
     description = "The signing keys of the authorization server cannot be fetched at the moment"
 
 

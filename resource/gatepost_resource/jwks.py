@@ -1,18 +1,16 @@
-"""The issuer's signing keys: found by its metadata (RFC 8414), fetched within bounds, kept while away."""
+"""The issuer's signing keys: fetched when they are needed, never in a storm, kept while the issuer is away."""
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
 from typing import Any
 
-import httpx2
 import structlog
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from gatepost_resource.errors import KeysUnavailable
-from gatepost_resource.urls import hostname, is_loopback, origin, well_known
+from gatepost_resource.issuer import ANSWER_SECONDS, BadDocument, Issuer
 
 log = structlog.get_logger("gatepost_resource.jwks")
 
@@ -20,12 +18,6 @@ REFRESH_SECONDS = 300.0
 RETRY_SECONDS = 5.0
 UNKNOWN_KEY_SECONDS = 10.0
 NO_KEYS_SECONDS = 0.5
-FETCH_SECONDS = 5.0
-MAX_DOCUMENT_BYTES = 64 * 1024
-
-
-class BadDocument(ValueError):
-    """The issuer answered with something that cannot be trusted or used; the text says what."""
 
 
 class IssuerKeys:
@@ -36,7 +28,7 @@ class IssuerKeys:
     fails changes nothing: the keys of the last good one go on.
     """
 
-    def __init__(self, issuer: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, issuer: Issuer, monotonic: Callable[[], float] = time.monotonic) -> None:
         """``monotonic``: seconds, from any origin."""
         self._issuer = issuer
         self._monotonic = monotonic
@@ -44,13 +36,6 @@ class IssuerKeys:
         self._failure: str | None = "they have not been fetched yet"
         self._asked_at = float("-inf")
         self._fetching: asyncio.Task[None] | None = None
-        self._jwks_uri: str | None = None
-        self._client = httpx2.AsyncClient(
-            timeout=FETCH_SECONDS,
-            follow_redirects=False,  # the issuer is who it says it is, at the address that was configured
-            trust_env=not is_loopback(hostname(issuer)),
-            headers={"accept": "application/json", "accept-encoding": "identity"},
-        )
 
     @property
     def ready(self) -> bool:
@@ -97,15 +82,14 @@ class IssuerKeys:
             await asyncio.sleep(seconds if self._failure is None else min(seconds, RETRY_SECONDS))
 
     async def aclose(self) -> None:
-        """Ends a fetch under way and closes the connections."""
+        """Ends a fetch under way."""
         if self._fetching is not None:
             self._fetching.cancel()
             await asyncio.wait([self._fetching])
-        await self._client.aclose()
 
     async def _fetch(self) -> None:
         try:
-            async with asyncio.timeout(FETCH_SECONDS):
+            async with asyncio.timeout(ANSWER_SECONDS):
                 found = await self._download()
         except Exception as problem:  # noqa: BLE001 - the network's edge: whatever happens, old keys go on
             self._failed(str(problem) or type(problem).__name__)
@@ -116,55 +100,25 @@ class IssuerKeys:
 
     def _failed(self, failure: str) -> None:
         if failure != self._failure:
-            log.warning("keys_not_fetched", issuer=self._issuer, reason=failure, setting="OAUTH_ISSUER")
+            log.warning("keys_not_fetched", issuer=self._issuer.url, reason=failure, setting="OAUTH_ISSUER")
         self._failure = failure
-        self._jwks_uri = None  # it may have moved: ask the metadata again
+        self._issuer.forget()
 
     def _replace(self, found: dict[str, ECKey]) -> None:
         if found.keys() != self._keys.keys():
-            log.info("keys_fetched", issuer=self._issuer, kids=sorted(found))
+            log.info("keys_fetched", issuer=self._issuer.url, kids=sorted(found))
         # An unchanged key stays the same object, by which the verifier knows its cached tokens.
         known = self._keys
         self._keys = {kid: known[kid] if known.get(kid) == key else key for kid, key in found.items()}
         self._failure = None
 
     async def _download(self) -> dict[str, ECKey]:
-        if self._jwks_uri is None:
-            self._jwks_uri = await self._discover()
-        document = await self._get(self._jwks_uri)
-        entries = document.get("keys")
+        uri = await self._issuer.endpoint("jwks_uri")
+        entries = (await self._issuer.get(uri)).get("keys")
         keys = read_keys(entries if isinstance(entries, list) else [])
         if not keys:
-            raise BadDocument(f"{self._jwks_uri} has no ES256 key with a kid")
+            raise BadDocument(f"{uri} has no ES256 key with a kid")
         return keys
-
-    async def _discover(self) -> str:
-        url = well_known(self._issuer, "oauth-authorization-server")
-        metadata = await self._get(url)
-        if metadata.get("issuer") != self._issuer:
-            # RFC 8414, section 3.3: otherwise one issuer could speak for another (mix-up).
-            raise BadDocument(f"the issuer in {url} is not OAUTH_ISSUER, byte for byte")
-        uri = metadata.get("jwks_uri")
-        if not isinstance(uri, str) or origin(uri) != origin(self._issuer):
-            raise BadDocument(f"the jwks_uri in {url} is not at the issuer's own origin")
-        return uri
-
-    async def _get(self, url: str) -> dict[str, Any]:
-        body = b""
-        async with self._client.stream("GET", url) as response:
-            if response.status_code != httpx2.codes.OK or "content-encoding" in response.headers:
-                raise BadDocument(f"{url} answered {response.status_code}, not a plain 200")
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > MAX_DOCUMENT_BYTES:
-                    raise BadDocument(f"{url} is larger than {MAX_DOCUMENT_BYTES} bytes")
-        try:
-            document = json.loads(body)
-        except (ValueError, RecursionError):
-            raise BadDocument(f"{url} is not JSON") from None
-        if not isinstance(document, dict):
-            raise BadDocument(f"{url} is not a JSON object")
-        return document
 
 
 def read_keys(entries: list[Any]) -> dict[str, ECKey]:

@@ -206,6 +206,13 @@ class Settings(BaseSettings):
         return self.access_request_url or below(self.oauth_issuer, "/account/access")
 
     @cached_property
+    def introspection_credentials(self) -> tuple[str, str] | None:
+        """INTROSPECTION_CLIENT_ID and INTROSPECTION_CLIENT_SECRET, where they are set."""
+        if self.introspection_client_id is None or self.introspection_client_secret is None:
+            return None
+        return self.introspection_client_id, self.introspection_client_secret.get_secret_value()
+
+    @cached_property
     def log_style(self) -> Literal["text", "json"]:
         """LOG_FORMAT, or what suits whoever reads: text on a terminal, JSON elsewhere."""
         return self.log_format or ("text" if sys.stderr.isatty() else "json")

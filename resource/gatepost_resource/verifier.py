@@ -9,8 +9,9 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from gatepost_resource.access_token import BearerToken, Identifiers, read_claims, read_header
+from gatepost_resource.access_token import MAX_TOKEN_CHARACTERS, BearerToken, Identifiers, read_claims, read_header
 from gatepost_resource.errors import InvalidToken
+from gatepost_resource.introspection import Introspection
 from gatepost_resource.jwks import IssuerKeys
 
 MAX_CACHED_TOKENS = 10_000
@@ -29,17 +30,26 @@ class Verified(NamedTuple):
 
 
 class Verifier:
-    """Checks JWT access tokens (RFC 9068, section 4) without a call to the issuer."""
+    """Checks JWT access tokens (RFC 9068, section 4) without a call to the issuer; of others it asks."""
 
-    def __init__(self, expected: Identifiers, keys: IssuerKeys, clock: Callable[[], float]) -> None:
-        """``clock``: seconds since the epoch."""
+    def __init__(
+        self,
+        expected: Identifiers,
+        keys: IssuerKeys,
+        introspection: Introspection | None,
+        clock: Callable[[], float],
+    ) -> None:
+        """``introspection``: None where this server has no credentials for it. ``clock``: seconds since the epoch."""
         self._expected = expected
         self._keys = keys
+        self._introspection = introspection
         self._clock = clock
         self._verified: OrderedDict[bytes, Verified] = OrderedDict()
 
     async def verify(self, bearer: str) -> BearerToken:
-        """The token's content; raises InvalidToken, or KeysUnavailable when that cannot be said."""
+        """The token's content; raises InvalidToken, or IssuerUnavailable when that cannot be said."""
+        if self._introspection is not None and "." not in bearer and len(bearer) <= MAX_TOKEN_CHARACTERS:
+            return await self._introspection.verify(bearer)
         digest = hashlib.sha256(bearer.encode()).digest()
         cached = self._recall(digest)
         if cached is not None:

@@ -1,5 +1,6 @@
 """A little authorization server over real HTTP: metadata, a JWKS, and tokens signed by the key it made."""
 
+import base64
 import contextlib
 import json
 import secrets
@@ -8,6 +9,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, quote_plus
 
 from joserfc import jwt
 from joserfc.jwk import ECKey
@@ -28,6 +30,12 @@ class Issuer:
         self.headers: dict[str, str] = {}
         self.delay = 0.0  # seconds before an answer
         self.drip = 0.0  # seconds between two bytes of it
+        self.told: dict[str, dict[str, Any]] = {}  # what introspection says of a bearer, beyond `active: false`
+        self.credentials = ("tools", "a secret: with % and +")
+        self.introspected: list[str] = []  # every bearer that was asked about
+        self.most_at_once = 0
+        self._at_once = 0
+        self._counting = threading.Lock()
         self.twins: list[Issuer] = []
         self.path = path
         self._server: ThreadingHTTPServer | None = None
@@ -63,12 +71,29 @@ class Issuer:
 
     def answer(self, path: str) -> bytes | None:
         if path == f"/.well-known/oauth-authorization-server{self.path}":
-            metadata = {"issuer": self.url, "jwks_uri": f"{self.url}/jwks.json", **self.metadata}
+            endpoints = {"jwks_uri": f"{self.url}/jwks.json", "introspection_endpoint": f"{self.url}/introspect"}
+            metadata = {"issuer": self.url, **endpoints, **self.metadata}
             return json.dumps(metadata).encode()
         if path == f"{self.path}/jwks.json":
             public = [key.as_dict(private=False) for key in self.keys]
             return self.jwks if self.jwks is not None else json.dumps({"keys": public}).encode()
         return None
+
+    def introspect(self, authorization: str, form: str) -> tuple[int, bytes]:
+        """RFC 7662, to whoever has the credentials (RFC 6749, section 2.3.1: encoded, then Basic)."""
+        expected = base64.b64encode(":".join(quote_plus(part) for part in self.credentials).encode()).decode()
+        if authorization != f"Basic {expected}":
+            return 401, b'{"error": "invalid_client"}'
+        token = parse_qs(form)["token"][0]
+        with self._counting:
+            self.introspected.append(token)
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+        time.sleep(self.delay)
+        with self._counting:
+            self._at_once -= 1
+        told = self.told.get(token)
+        return self.status, json.dumps({"active": False} if told is None else {"active": True, **told}).encode()
 
     def claims(self, resource: str, now: float | None = None, **changes: Any) -> dict[str, Any]:
         """The claims of a good token; a change to None leaves the member out."""
@@ -112,6 +137,15 @@ class _Handler(BaseHTTPRequestHandler):
             for at in range(0, len(body or b""), size):
                 time.sleep(self.issuer.drip)
                 self.wfile.write((body or b"")[at : at + size])
+
+    def do_POST(self) -> None:
+        form = self.rfile.read(int(self.headers["content-length"])).decode()
+        status, body = self.issuer.introspect(self.headers.get("authorization", ""), form)
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(body)
 
     def log_request(self, *args: Any) -> None:
         """Quiet."""

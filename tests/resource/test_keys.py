@@ -266,7 +266,7 @@ def test_keys_for_other_uses_beside_ours_do_no_harm(issuer: Issuer) -> None:
 @pytest.mark.parametrize(("delay", "drip"), [(3.0, 0.0), (0.0, 0.1)])
 def test_a_slow_issuer_is_given_up(issuer: Issuer, monkeypatch: pytest.MonkeyPatch, delay: float, drip: float) -> None:
     """The whole fetch has a time-out, so a token hangs neither on silence nor on an answer byte by byte."""
-    monkeypatch.setattr("gatepost_resource.jwks.FETCH_SECONDS", 0.4)
+    monkeypatch.setattr("gatepost_resource.jwks.ANSWER_SECONDS", 0.4)
     issuer.delay, issuer.drip = delay, drip
     with serving(issuer, ready=False) as resource:
         started = time.monotonic()

@@ -1,0 +1,80 @@
+"""Talks to the authorization server: its metadata (RFC 8414), and answers within bounds of time and size."""
+
+import json
+from typing import Any
+
+import httpx2
+
+from gatepost_resource.urls import hostname, is_loopback, origin, well_known
+
+ANSWER_SECONDS = 5.0
+MAX_DOCUMENT_BYTES = 64 * 1024
+
+
+class BadDocument(ValueError):
+    """The issuer answered with something that cannot be trusted or used; the text says what."""
+
+
+class Issuer:
+    """The authorization server at OAUTH_ISSUER. What it cannot answer raises BadDocument or the network's error."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._metadata: dict[str, Any] | None = None
+        self._client = httpx2.AsyncClient(
+            timeout=ANSWER_SECONDS,
+            follow_redirects=False,  # the issuer is who it says it is, at the address that was configured
+            trust_env=not is_loopback(hostname(url)),
+            headers={"accept": "application/json", "accept-encoding": "identity"},
+        )
+
+    async def endpoint(self, member: str) -> str:
+        """The address that its metadata names as ``member``."""
+        if self._metadata is None:
+            self._metadata = await self._discover()
+        found = self._metadata.get(member)
+        if not isinstance(found, str) or origin(found) != origin(self.url):
+            self._metadata = None
+            raise BadDocument(f"the {member} of {self.url} is missing, or not at the issuer's own origin")
+        return found
+
+    def forget(self) -> None:
+        """Asks the metadata again at the next call: an endpoint may have moved."""
+        self._metadata = None
+
+    async def get(self, url: str) -> dict[str, Any]:
+        """The JSON object at ``url``."""
+        return await self._object("GET", url)
+
+    async def post(self, url: str, form: dict[str, str], basic: tuple[str, str]) -> dict[str, Any]:
+        """The JSON object with which ``url`` answers a form; ``basic``: encoded id and secret."""
+        return await self._object("POST", url, data=form, auth=basic)
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        await self._client.aclose()
+
+    async def _discover(self) -> dict[str, Any]:
+        url = well_known(self.url, "oauth-authorization-server")
+        metadata = await self.get(url)
+        if metadata.get("issuer") != self.url:
+            # RFC 8414, section 3.3: otherwise one issuer could speak for another (mix-up).
+            raise BadDocument(f"the issuer in {url} is not OAUTH_ISSUER, byte for byte")
+        return metadata
+
+    async def _object(self, method: str, url: str, **options: Any) -> dict[str, Any]:
+        body = b""
+        async with self._client.stream(method, url, **options) as response:
+            if response.status_code != httpx2.codes.OK or "content-encoding" in response.headers:
+                raise BadDocument(f"{url} answered {response.status_code}, not a plain 200")
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > MAX_DOCUMENT_BYTES:
+                    raise BadDocument(f"{url} is larger than {MAX_DOCUMENT_BYTES} bytes")
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError):
+            raise BadDocument(f"{url} is not JSON") from None
+        if not isinstance(document, dict):
+            raise BadDocument(f"{url} is not a JSON object")
+        return document
