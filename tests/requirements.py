@@ -213,6 +213,7 @@ _RESOURCE = (
     Clause(
         "R4", "SHOULD", "A call beyond the token's scope is HTTP 403 with every scope it needs.", "RFC 6750 3.1; " + MCP
     ),
+    Clause("R4.link", "OURS", "request_access leads to a page that widens the grant.", "MCP 2026-07-28, authorization"),
     Clause(
         "R5", "MUST", "A tool that is not shown cannot be called, and its name shows nowhere.", "MCP 2026-07-28, tools"
     ),

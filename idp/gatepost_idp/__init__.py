@@ -4,7 +4,8 @@ The floors, from the street down; imports run only downwards:
 
 - ``__main__``   the command line; ``commands`` has a file a group; ``demo`` runs the whole product on one machine
 - ``app``        the only place where the parts meet
-- ``authorize``  leads the journey from GET /authorize to the finish page; ``grants`` answers POST /token
+- ``authorize``  leads the journey from GET /authorize to the finish page; ``grants`` answers POST /token;
+  ``account`` has the pages on which people change what they agreed to
 - ``signin``, ``consent``, ``clients``, ``discovery``   one capability each; they do not know one another
 - ``tokens``, ``keys``, ``sessions``, ``visitors``, ``mail``, ``pages``, ``errors``, ``limits``   what they share
 - ``store``      every query, by name

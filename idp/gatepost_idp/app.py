@@ -14,6 +14,9 @@ from starlette.types import ASGIApp
 
 from gatepost_idp import catalogue as catalogues
 from gatepost_idp import limits
+from gatepost_idp.account import doors as account_doors
+from gatepost_idp.account.access import Access
+from gatepost_idp.account.doors import AccountPages
 from gatepost_idp.authorize import doors as authorize_doors
 from gatepost_idp.authorize.doors import AuthorizePages
 from gatepost_idp.authorize.journey import Journey
@@ -164,6 +167,9 @@ def _hang_doors(app: FastAPI, parts: Parts) -> None:
     app.include_router(authorize_doors.router(authorize))
     sign_in_pages = SignInPages(sign_in, parts.pages, parts.visitors, settings, parts.catalogue)
     app.include_router(sign_in_doors.router(sign_in_pages, limiter.limit(limits.BRAKES["sign-in"])))
+    access = Access(parts.database, parts.catalogue, clock)
+    account = AccountPages(access, parts.database, parts.pages, parts.visitors, settings, clock)
+    app.include_router(account_doors.router(account, limiter.limit(limits.BRAKES["sign-in"])))
     _hang_plain_doors(app, parts)
 
 
@@ -178,14 +184,6 @@ def _hang_plain_doors(app: FastAPI, parts: Parts) -> None:
     @app.api_route("/", methods=_READ, include_in_schema=False)
     async def home() -> Response:
         return parts.pages.response("home.html", mcp_url=parts.settings.mcp_resource_url)
-
-    @app.api_route("/account/access", methods=_READ, include_in_schema=False)
-    async def access() -> Response:
-        resource = parts.catalogue.default
-        minutes = parts.settings.access_token_minutes
-        return parts.pages.response(
-            "account/access.html", resource=resource.name, scopes=resource.scope, minutes=minutes
-        )
 
     @app.api_route("/healthz", methods=_READ, include_in_schema=False)
     async def healthz() -> Response:

@@ -15,17 +15,23 @@ from gatepost_idp.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks, as pages and mails show it: ``host`` is the fact, ``name`` only what the client calls itself."""
+    """Who asks, as pages and mails show it: ``host`` is the fact, ``name`` only what the client calls itself.
+
+    ``own``: nobody but this server, for its own pages.
+    """
 
     name: str
     host: str
     local: bool
     resource: str
     verified: bool = False
+    own: bool = False
 
 
 def asker(client_name: str, redirect_uri: str, resource_name: str) -> Asker:
     """Who asks with this redirect address. The name is cut to 40 characters and stripped of tricks in Unicode."""
+    if redirect_uri.startswith("/"):
+        return Asker(name="", host="this site", local=False, resource="your account", own=True)
     return Asker(
         name=redirects.plain_name(client_name),
         host=redirects.host_shown(redirect_uri) + (" on this computer" if redirects.is_loopback(redirect_uri) else ""),

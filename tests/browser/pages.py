@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tests.browser.windows import HTTPS_CALLBACK, Window
-from tests.support.oauth import registered
+from tests.support.oauth import answer_of, registered
 from tests.support.serving import Idp
 from tests.support.smtp import code_of, link_of
 
@@ -68,6 +68,7 @@ def walk_aside(idp: Idp, window: Window, other: Window) -> Iterator[tuple[str, W
     yield "used, elsewhere", other
     window.presses("Continue to client.test")
     window.page.wait_for_url(f"{HTTPS_CALLBACK}*")
+    client.redeem(answer_of(window.page.url)["code"])
     window.page.goto(consent)
     yield "finished", window
     window.page.goto(link_of(letter))

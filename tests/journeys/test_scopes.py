@@ -84,6 +84,28 @@ async def test_a_call_without_the_entitlement_names_request_access(
         assert len(person.asked) == 1
 
 
+@pytest.mark.clause("R4.link")
+@pytest.mark.parametrize("mode", MODES)
+async def test_the_link_of_request_access_widens_the_grant_at_the_next_refresh(
+    deployment: Deployment, postbox: Postbox, mode: Mode
+) -> None:
+    """The person ticks a box on the page that the tool names; the client refreshes, and asks nobody again."""
+    with Tracked(f"link-{mode}@example.com", postbox) as person:
+        person.ticks = ["demo:read"]
+        async with connection(deployment.mcp, person, Storage(), mode) as connected:
+            assert await connected.tools() == WITHOUT_ECHO
+            offered = (await connected.call("request_access")).structured_content
+            assert offered is not None
+            await in_thread(person.open, offered["url"])
+            await in_thread(lambda: person.submit(person.form("grant"), scope=["demo:read", "demo:echo"]))
+            connected.outlive_access_token()
+            connected.answers.clear()
+            assert await connected.tools() == BASIC
+            assert ("/token", 200) in connected.answers
+            assert not (await connected.call("demo_echo", text="hello")).is_error
+        assert len(person.asked) == 1
+
+
 @pytest.mark.parametrize("mode", MODES)
 async def test_two_people_see_different_tools_at_one_url(deployment: Deployment, postbox: Postbox, mode: Mode) -> None:
     """Side by side, at the same URL, call by call."""

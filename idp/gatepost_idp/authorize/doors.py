@@ -83,6 +83,8 @@ class AuthorizePages:
             return self.pages.response("authorize/finished.html", asker=self._asker(stage))
         if stage.step == "sign_in" or stage.session is None:
             return RedirectResponse(f"{root}/sign-in/{request_id}", 303)
+        if stage.step == "own_page":
+            return RedirectResponse(f"{root}{stage.request.redirect_uri}", 303)
         if stage.step == "one_tap" and not review:
             return self.visitors.keep(self._one_tap_page(visitor, stage), visitor)
         return self.visitors.keep(self._consent_page(visitor, stage), visitor)

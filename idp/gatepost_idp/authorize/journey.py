@@ -18,7 +18,7 @@ from gatepost_idp.store.clients import Client
 from gatepost_idp.store.consents import Agreement
 from gatepost_idp.store.requests import Request
 
-Step = Literal["sign_in", "ask", "one_tap", "silent"]
+Step = Literal["sign_in", "ask", "one_tap", "silent", "own_page"]
 
 
 def next_step(request: Request, session: Session | None, memory: Memory, now: datetime) -> Step | Refused:
@@ -26,6 +26,8 @@ def next_step(request: Request, session: Session | None, memory: Memory, now: da
     quiet = "none" in request.prompt
     if session is None or _wants_sign_in(request, session, now):
         return Refused("login_required", "Nobody is signed in.", "prompt=none") if quiet else "sign_in"
+    if request.is_own:
+        return "own_page"
     if "consent" in request.prompt:
         return "ask"
     if "select_account" in request.prompt:
@@ -178,7 +180,7 @@ class Journey:
 
     def _deny(self, tx: Transaction, visit: Visit, now: datetime) -> Stage | None:
         stage = self._open(tx, visit, now)
-        if stage is None or stage.step == "finished":
+        if stage is None or stage.step == "finished" or stage.request.is_own:
             return stage
         if not requests.finish(tx, visit.request_id, now):
             return replace(stage, step="finished")

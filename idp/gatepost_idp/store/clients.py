@@ -47,6 +47,21 @@ class Client:
         return "refresh_token" in self.grant_types
 
 
+OWN = Client(
+    id="",
+    row="",
+    origin="manual",
+    name="",
+    redirect_uris=(),
+    auth_method="none",
+    grant_types=(),
+    id_token_algorithm="",
+    secret_hash=None,
+    resource="",
+    disabled=False,
+)
+"""Stands for this server's own pages, which people sign in to as they do for a client; no request can name it."""
+
 _FIND = Query(
     columns(
         models.Client.origin,
@@ -62,7 +77,9 @@ _EXISTS = Query(columns(func.count()).select_from(models.Client).where(col(model
 
 
 def find(tx: Transaction, client_id: str, row: str) -> Client | None:
-    """The client that ``client_id`` names, stored in ``row``."""
+    """The client that ``client_id`` names, stored in ``row``; both empty: our own pages."""
+    if row == OWN.row:
+        return OWN
     found = tx.one(_FIND, row=row)
     if found is None:
         return None

@@ -142,7 +142,7 @@ def postpone(tx: Transaction, letter_id: str, at: datetime, answer: str) -> None
 _OCCASION = Query(
     columns(models.Client.name, models.AuthorizationRequest.redirect_uri, models.AuthorizationRequest.resource,
            models.AuthorizationRequest.expires_at)
-    .join(models.Client, col(models.Client.id) == col(models.AuthorizationRequest.client_row))
+    .outerjoin(models.Client, col(models.Client.id) == col(models.AuthorizationRequest.client_row))
     .where(col(models.AuthorizationRequest.id) == bindparam("request_id"))
 )  # fmt: skip  # one query
 
@@ -164,7 +164,7 @@ def occasion(tx: Transaction, attempt_id: str) -> Occasion | None:
     row = tx.one(_OCCASION, request_id=attempt.request_id) if attempt else None
     if attempt is None or row is None:
         return None
-    return Occasion(attempt, row[0], row[1], row[2], instant(row[3]))
+    return Occasion(attempt, row[0] or "", row[1], row[2], instant(row[3]))
 
 
 def suppress(tx: Transaction, recipient: str, answer: str, now: datetime) -> None:

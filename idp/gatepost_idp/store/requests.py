@@ -34,6 +34,11 @@ class Request:
     created_at: datetime
     finished: bool = False
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it leads to a page of this server, at the path ``redirect_uri``, and to no client."""
+        return self.client_id == ""
+
 
 _INSERT = insert_query(AuthorizationRequest)
 _COLUMNS = (

@@ -1,0 +1,1 @@
+"""What people see and change of their own, signed in by mail: what each of their connected apps may do."""

@@ -1,0 +1,77 @@
+"""What each connected app may do: the person sees it, and widens or narrows it without disconnecting."""
+
+from dataclasses import dataclass
+
+from gatepost_idp.catalogue import Catalogue, Scope
+from gatepost_idp.database import Database, Transaction
+from gatepost_idp.protocol import Clock
+from gatepost_idp.store import accounts, audit, connections
+from gatepost_idp.store.accounts import Session
+from gatepost_idp.store.connections import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A scope as the page offers it."""
+
+    scope: Scope
+    allowed: bool
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A connection with every scope of its resource."""
+
+    connection: Connection
+    resource_name: str
+    choices: tuple[Choice, ...]
+
+
+class Access:
+    """Reads and changes the scopes of a person's own connections."""
+
+    def __init__(self, database: Database, catalogue: Catalogue, clock: Clock) -> None:
+        self._database = database
+        self._catalogue = catalogue
+        self._clock = clock
+
+    async def apps(self, person: Session) -> list[App]:
+        """Every app that is connected, with its choices."""
+        return await self._database.read(lambda tx: self._apps(tx, person))
+
+    async def choose(self, person: Session, grant_id: str, ticked: list[str], trace_id: str) -> App | None:
+        """Lets an app have what is ticked and nothing else of its resource; None where it is not this person's."""
+        return await self._database.write(lambda tx: self._choose(tx, person, grant_id, ticked, trace_id))
+
+    def _apps(self, tx: Transaction, person: Session) -> list[App]:
+        living = connections.living(tx, person.account_id, self._clock())
+        held = {c.resource: accounts.held_scopes(tx, person.account_id, c.resource) for c in living}
+        return [self._app(connection, held[connection.resource]) for connection in living]
+
+    def _app(self, connection: Connection, held: frozenset[str]) -> App:
+        resource = self._catalogue.find(connection.resource)
+        scopes = resource.scope if resource else ()
+        choices = tuple(Choice(scope, scope.name in connection.scope, scope.name in held) for scope in scopes)
+        return App(connection, resource.name if resource else connection.resource, choices)
+
+    def _choose(self, tx: Transaction, person: Session, grant_id: str, ticked: list[str], trace_id: str) -> App | None:
+        app = next((app for app in self._apps(tx, person) if app.connection.grant_id == grant_id), None)
+        if app is None:
+            return None
+        offered = tuple(choice.scope.name for choice in app.choices)
+        # What has no tick box (openid and its like) stays as it was agreed to.
+        kept = tuple(name for name in app.connection.scope if name not in offered)
+        chosen = tuple(name for name in offered if name in ticked) + kept
+        connections.set_scope(tx, person.account_id, app.connection, chosen)
+        audit.record(
+            tx,
+            "grant.scope_changed",
+            self._clock(),
+            account_id=person.account_id,
+            client_id=app.connection.client_id,
+            grant_id=grant_id,
+            trace_id=trace_id,
+            detail=" ".join(chosen),
+        )
+        return app
