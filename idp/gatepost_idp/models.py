@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, LargeBinary, MetaData, UniqueConstraint, text
+from sqlalchemy import BigInteger, Index, LargeBinary, MetaData, UniqueConstraint, false, text
 from sqlmodel import Field, SQLModel
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 """The migration that these tables match; ``idp`` refuses to serve any other."""
 
 SQLModel.metadata.naming_convention = MetaData(
@@ -20,6 +20,11 @@ SQLModel.metadata.naming_convention = MetaData(
 
 def _instant(**options: Any) -> Any:
     return Field(sa_type=BigInteger, **options)
+
+
+def _added(**options: Any) -> Any:
+    """A text that rows of before the column was there have empty."""
+    return Field(default="", sa_column_kwargs={"server_default": text("''")}, **options)
 
 
 def _bytes(**options: Any) -> Any:
@@ -69,7 +74,7 @@ class Client(SQLModel, table=True):
     name: str = ""
     registration: str
     secret_hash: bytes | None = _bytes(default=None, nullable=True)
-    resource: str = Field(default="", sa_column_kwargs={"server_default": text("''")})
+    resource: str = _added()
     created_at: int = _instant()
     disabled_at: int | None = _instant(default=None, nullable=True)
 
@@ -135,10 +140,13 @@ class SignInAttempt(SQLModel, table=True):
 
 
 class Outbox(SQLModel, table=True):
-    """A mail to be sent: rendered only at sending, from the attempt's seed."""
+    """A mail to be sent: rendered only at sending, from the attempt's seed, or from the grant that it tells of."""
 
     id: str = Field(primary_key=True)
-    attempt_id: str = Field(foreign_key="sign_in_attempt.id", index=True, ondelete="CASCADE")
+    attempt_id: str | None = Field(
+        default=None, foreign_key="sign_in_attempt.id", index=True, nullable=True, ondelete="CASCADE"
+    )
+    grant_id: str = _added()
     recipient: str
     message_id: str
     state: str
@@ -203,6 +211,9 @@ class AuthorizationCode(SQLModel, table=True):
     nonce: str | None = None
     auth_time: int = _instant()
     trace_id: str
+    browser: str = _added()
+    network: str = _added()
+    announced: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     expires_at: int = _instant(index=True)
     spent_at: int | None = _instant(default=None, nullable=True)
     wrong_verifiers: int = 0
@@ -218,6 +229,9 @@ class AuthorizationGrant(SQLModel, table=True):
     client_row: str
     resource: str
     scope: str
+    redirect_uri: str = _added()
+    browser: str = _added()
+    network: str = _added()
     auth_time: int = _instant()
     trace_id: str
     created_at: int = _instant()
@@ -244,6 +258,22 @@ Index(
     sqlite_where=RefreshToken.__table__.c.salt.is_not(None),  # type: ignore[attr-defined]  # as above
     postgresql_where=RefreshToken.__table__.c.salt.is_not(None),  # type: ignore[attr-defined]  # as above
 )
+
+
+class PersonalToken(SQLModel, table=True):
+    """A token that a person made for a client that cannot do OAuth; shown once, kept as a hash."""
+
+    __tablename__ = "personal_token"
+    token_hash: bytes = _bytes(primary_key=True)
+    id: str = Field(unique=True)
+    account_id: str = Field(foreign_key="account.id", index=True, ondelete="CASCADE")
+    name: str
+    resource: str
+    scope: str
+    created_at: int = _instant()
+    used_at: int | None = _instant(default=None, nullable=True)
+    expires_at: int = _instant(index=True)
+    ended_at: int | None = _instant(default=None, nullable=True)
 
 
 class SigningKey(SQLModel, table=True):

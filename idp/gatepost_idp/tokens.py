@@ -1,5 +1,6 @@
 """Access tokens (RFC 9068), id tokens (OIDC Core), codes and refresh tokens: made here and nowhere else."""
 
+import hmac
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -114,6 +115,25 @@ def sign_in_code(secret_keys: SecretKeys, attempt: Attempt) -> str:
     """The eight digits of the same mail; nothing at rest alone can tell them."""
     number = int.from_bytes(_attempt_mac(secret_keys, "sign-in code", attempt)[:8], "big") % 10**8
     return f"{number:08d}"
+
+
+def cut_off_token(secret_keys: SecretKeys, grant_id: str) -> str:
+    """What the link carries that ends a connection without signing in: it names the grant, and serves nothing else."""
+    return f"{grant_id}.{secret_keys.newest}.{_cut_off_mac(secret_keys, grant_id, secret_keys.newest)}"
+
+
+def grant_of_cut_off(secret_keys: SecretKeys, token: str) -> str | None:
+    """The id of the grant that a link ends; None where it is not ours, or SECRET_KEY lost the key that signed it."""
+    grant_id, _, rest = token.partition(".")
+    key_id, _, mac = rest.partition(".")
+    if not secret_keys.knows(key_id):
+        return None
+    expected = _cut_off_mac(secret_keys, grant_id, key_id)
+    return grant_id if hmac.compare_digest(expected.encode(), mac.encode("utf-8", "replace")) else None
+
+
+def _cut_off_mac(secret_keys: SecretKeys, grant_id: str, key_id: str) -> str:
+    return crypto.base64url(crypto.keyed_digest(secret_keys.derived("cut-off link", key_id), grant_id.encode()))
 
 
 def _attempt_mac(secret_keys: SecretKeys, purpose: str, attempt: Attempt) -> bytes:

@@ -76,6 +76,10 @@ def walk_aside(idp: Idp, window: Window, other: Window) -> Iterator[tuple[str, W
     window.page.goto(registered(idp, client_name="Claude", redirect_uris=[HTTPS_CALLBACK]).authorize_url())
     window.sees("change what it may do")
     yield "one tap", window
+    yield from _elsewhere(idp, window)
+
+
+def _elsewhere(idp: Idp, window: Window) -> Iterator[tuple[str, Window]]:
     for path in ("/sign-in/link?t=nothing", "/account/access", "/nowhere", "/consent/gone"):
         window.page.goto(f"{idp.issuer}{path}")
         yield path, window

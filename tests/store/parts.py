@@ -129,6 +129,9 @@ async def a_code(database: Database, account_id: str, **changes: Any) -> str:
         nonce=None,
         auth_time=NOW,
         trace_id="trace",
+        browser="Firefox on Linux",
+        network="192.0.2.1",
+        announced=False,
         expires_at=NOW + tokens.CODE_LIFE,
     )
     await database.write(lambda tx: grants.add_code(tx, dataclasses.replace(new, **changes)))

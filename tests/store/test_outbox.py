@@ -49,7 +49,7 @@ async def test_a_mail_is_anybodys_again_when_the_lease_is_over(database: Databas
     """The process that claimed it was killed: another sends it, a minute later."""
     await queue(database, 1)
     [letter] = await claimed(database)
-    assert letter == Letter("letter 0", ATTEMPT.id, "alice@example.com", "<letter 0@x>", 0)
+    assert letter == Letter("letter 0", ATTEMPT.id, "", "alice@example.com", "<letter 0@x>", 0)
     assert await claimed(database, NOW + LEASE - timedelta(milliseconds=1)) == []
     [again] = await claimed(database, NOW + LEASE)
     assert (again.id, again.message_id, again.tries) == (letter.id, letter.message_id, 1)

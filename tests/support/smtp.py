@@ -3,6 +3,7 @@
 import contextlib
 import re
 import threading
+import time
 from collections.abc import Iterator
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -13,13 +14,19 @@ from aiosmtpd.smtp import Envelope
 
 from tests.support.ports import free_port
 
+NOTICE = "A new app is connected"
+
 
 class Postbox:
-    """Every mail that arrived, in order. ``refusal``: what the server says to DATA instead of 250, while set."""
+    """Every mail that arrived, in order. ``refusal``: what the server says to DATA instead of 250, while set.
+
+    ``notices``: the mails about new connections, kept apart, so that a test can count those that sign people in.
+    """
 
     def __init__(self) -> None:
         self.port = free_port()
         self.mails: list[EmailMessage] = []
+        self.notices: list[EmailMessage] = []
         self.refusal: str | None = None
         self._arrived = threading.Condition()
 
@@ -28,7 +35,7 @@ class Postbox:
             return self.refusal
         message = message_from_bytes(bytes(envelope.original_content or b""), policy=policy.default)
         with self._arrived:
-            self.mails.append(message)
+            (self.notices if str(message["Subject"]).startswith(NOTICE) else self.mails).append(message)
             self._arrived.notify_all()
         return "250 kept"
 
@@ -42,6 +49,15 @@ class Postbox:
             came = self._arrived.wait_for(lambda: len(self.to(address)) >= count, seconds)
         assert came, f"no mail number {count} to {address} within {seconds} s"
         return self.to(address)[count - 1]
+
+
+def notice_to(postbox: Postbox, address: str, seconds: float = 10) -> EmailMessage:
+    """The mail about a new connection; raises AssertionError where it does not come."""
+    deadline = time.monotonic() + seconds
+    while not (found := [mail for mail in postbox.notices if str(mail["To"]) == address]):
+        assert time.monotonic() < deadline, f"no notice to {address} within {seconds} s"
+        time.sleep(0.02)
+    return found[-1]
 
 
 def text_of(mail: EmailMessage) -> str:

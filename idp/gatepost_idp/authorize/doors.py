@@ -11,7 +11,7 @@ from starlette.responses import Response
 from gatepost_idp import crypto, parameters
 from gatepost_idp.authorize import checks
 from gatepost_idp.authorize.checks import NoReturn
-from gatepost_idp.authorize.journey import Journey, Stage, Visit
+from gatepost_idp.authorize.journey import Journey, Place, Stage, Visit
 from gatepost_idp.catalogue import Catalogue
 from gatepost_idp.clients.registry import Registry
 from gatepost_idp.errors import PageProblem
@@ -61,7 +61,8 @@ class AuthorizePages:
             return _back(self.journey.refusal(redirect_uri, asked.get("state"), checked))
         visitor = self.visitors.of(request)
         browser = visitor.browser or crypto.random_id(24)
-        stage = await self.journey.begin(checked, client, browser, visitor.session_hash)
+        visit = Visit(checked.id, crypto.token_hash(browser), visitor.session_hash, _place(visitor))
+        stage = await self.journey.begin(checked, client, visit)
         if stage.answer is not None:
             return _back(stage.answer)
         if isinstance(stage.step, Refused):
@@ -209,7 +210,11 @@ def _other_doors(doors: APIRouter, own: AuthorizePages) -> None:
 
 
 def _visit(request_id: str, visitor: Visitor) -> Visit:
-    return Visit(request_id, visitor.browser_hash, visitor.session_hash)
+    return Visit(request_id, visitor.browser_hash, visitor.session_hash, _place(visitor))
+
+
+def _place(visitor: Visitor) -> Place:
+    return Place(visitor.label, visitor.network)
 
 
 def _query(request: Request) -> str:

@@ -12,7 +12,7 @@ from gatepost_idp.consent.rules import Memory
 from gatepost_idp.database import Database, Transaction
 from gatepost_idp.protocol import Clock, Refused, scope_text
 from gatepost_idp.settings import Settings
-from gatepost_idp.store import accounts, audit, clients, consents, grants, requests
+from gatepost_idp.store import accounts, audit, clients, connections, consents, grants, requests
 from gatepost_idp.store.accounts import Session
 from gatepost_idp.store.clients import Client
 from gatepost_idp.store.consents import Agreement
@@ -47,12 +47,21 @@ def _wants_sign_in(request: Request, session: Session, now: datetime) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Which browser it is and where, as the person will read it: on the account page, and in a mail."""
+
+    browser: str
+    network: str
+
+
+@dataclass(frozen=True, slots=True)
 class Visit:
-    """A browser that comes back to a request: digests of its two cookies."""
+    """A browser that comes back to a request: digests of its two cookies, and where it is."""
 
     request_id: str
     browser_hash: bytes
     session_hash: bytes | None
+    place: Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +74,7 @@ class Stage:
     step: Step | Refused | Literal["finished"]
     agreement: Agreement | None
     held: frozenset[str]
+    place: Place
     answer: str | None = None
     """The redirect with the code, where the step was ``silent``."""
 
@@ -78,10 +88,10 @@ class Journey:
         self._catalogue = catalogue
         self._clock = clock
 
-    async def begin(self, request: Request, client: Client, browser: str, session_hash: bytes | None) -> Stage:
+    async def begin(self, request: Request, client: Client, visit: Visit) -> Stage:
         """A fresh request: answered in silence where that may be, else kept for its browser."""
         now = self._clock()
-        return await self._database.write(lambda tx: self._begin(tx, request, client, browser, session_hash, now))
+        return await self._database.write(lambda tx: self._begin(tx, request, client, visit, now))
 
     async def resume(self, visit: Visit) -> Stage | None:
         """A request after the sign-in; None where this browser has none such."""
@@ -118,14 +128,12 @@ class Journey:
         """The redirect that tells a client its error, ``iss`` included (RFC 9207)."""
         return self._answer(redirect_uri, {"error": refused.error, "error_description": refused.description}, state)
 
-    def _begin(
-        self, tx: Transaction, request: Request, client: Client, browser: str, session_hash: bytes | None, now: datetime
-    ) -> Stage:
-        stage = self._stage(tx, request, client, session_hash, now)
+    def _begin(self, tx: Transaction, request: Request, client: Client, visit: Visit, now: datetime) -> Stage:
+        stage = self._stage(tx, request, client, visit, now)
         if stage.step == "silent":
             return self._issue(tx, stage, now)
         if not isinstance(stage.step, Refused):
-            requests.add(tx, request, crypto.token_hash(browser), request.created_at + requests.LIFE)
+            requests.add(tx, request, visit.browser_hash, request.created_at + requests.LIFE)
         return stage
 
     def _resume(self, tx: Transaction, visit: Visit, now: datetime) -> Stage | None:
@@ -142,7 +150,8 @@ class Journey:
         approved = rules.approved(request, [*ticked, *self._without_tick_box(request)])
         until = now + timedelta(days=self._settings.consent_days if keep else 0)
         agreed = Agreement(request.client_id, request.scope, approved, until)
-        return self._settle(tx, stage, stage.session, agreed, now)
+        is_new = not connections.has_been(tx, stage.session.account_id, request.client_row)
+        return self._settle(tx, stage, stage.session, agreed, now, announced=is_new)
 
     def _agree_again(self, tx: Transaction, visit: Visit, now: datetime) -> Stage | None:
         stage = self._open(tx, visit, now)
@@ -152,7 +161,16 @@ class Journey:
         agreed = replace(stage.agreement, client_id=stage.request.client_id)
         return self._settle(tx, stage, stage.session, agreed, now)
 
-    def _settle(self, tx: Transaction, stage: Stage, person: Session, agreed: Agreement, now: datetime) -> Stage:
+    def _settle(
+        self,
+        tx: Transaction,
+        stage: Stage,
+        person: Session,
+        agreed: Agreement,
+        now: datetime,
+        *,
+        announced: bool = False,
+    ) -> Stage:
         """Takes the request's one answer, remembers what was agreed, and answers with a code."""
         request = stage.request
         if not requests.finish(tx, request.id, now):
@@ -168,7 +186,7 @@ class Journey:
             trace_id=request.trace_id,
             detail=" ".join(agreed.approved),
         )
-        return self._with_code(tx, stage, person, rules.approved(request, agreed.approved), now)
+        return self._with_code(tx, stage, person, rules.approved(request, agreed.approved), now, announced=announced)
 
     def _open(self, tx: Transaction, visit: Visit, now: datetime) -> Stage | None:
         """The request of this browser, with all that decides what comes next."""
@@ -176,7 +194,7 @@ class Journey:
         client = clients.find(tx, request.client_id, request.client_row) if request else None
         if request is None or client is None or client.disabled:
             return None
-        return self._stage(tx, request, client, visit.session_hash, now)
+        return self._stage(tx, request, client, visit, now)
 
     def _deny(self, tx: Transaction, visit: Visit, now: datetime) -> Stage | None:
         stage = self._open(tx, visit, now)
@@ -189,12 +207,11 @@ class Journey:
         audit.record(tx, "consent.denied", now, client_id=request.client_id, trace_id=request.trace_id)
         return replace(stage, step=refused, answer=self.refusal(request.redirect_uri, request.state, refused))
 
-    def _stage(
-        self, tx: Transaction, request: Request, client: Client, session_hash: bytes | None, now: datetime
-    ) -> Stage:
+    def _stage(self, tx: Transaction, request: Request, client: Client, visit: Visit, now: datetime) -> Stage:
         """Reads what ``next_step`` decides by."""
+        session_hash = visit.session_hash
         if request.finished:
-            return Stage(request, client, None, "finished", None, frozenset())
+            return Stage(request, client, None, "finished", None, frozenset(), visit.place)
         session = accounts.session(tx, session_hash, now) if session_hash else None
         memory, held = Memory("ask"), frozenset[str]()
         if session is not None and session_hash is not None:
@@ -204,7 +221,7 @@ class Journey:
             memory = rules.recall(request, client, agreements)
             held = accounts.held_scopes(tx, session.account_id, request.resource)
         step = next_step(request, session, memory, now)
-        return Stage(request, client, session, step, memory.agreement, held)
+        return Stage(request, client, session, step, memory.agreement, held, visit.place)
 
     def _issue(self, tx: Transaction, stage: Stage, now: datetime) -> Stage:
         """Answers in silence with what was agreed before."""
@@ -213,7 +230,14 @@ class Journey:
         return self._with_code(tx, stage, stage.session, rules.approved(stage.request, stage.agreement.approved), now)
 
     def _with_code(
-        self, tx: Transaction, stage: Stage, person: Session, approved: tuple[str, ...], now: datetime
+        self,
+        tx: Transaction,
+        stage: Stage,
+        person: Session,
+        approved: tuple[str, ...],
+        now: datetime,
+        *,
+        announced: bool = False,
     ) -> Stage:
         """The stage with its answer: a fresh code, stored as a hash, good for one minute."""
         request = stage.request
@@ -233,6 +257,9 @@ class Journey:
                 nonce=request.nonce,
                 auth_time=person.auth_time,
                 trace_id=request.trace_id,
+                browser=stage.place.browser,
+                network=stage.place.network,
+                announced=announced,
                 expires_at=now + tokens.CODE_LIFE,
             ),
         )

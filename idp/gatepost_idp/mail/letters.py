@@ -1,4 +1,4 @@
-"""Renders the sign-in mail from its folder in ``emails/``; the same attempt always gives the same mail."""
+"""Renders each mail from its folder in ``emails/``; the same attempt always gives the same mail."""
 
 from datetime import datetime
 from email.charset import QP, Charset
@@ -16,7 +16,7 @@ from gatepost_idp import assets, crypto, tokens
 from gatepost_idp.catalogue import Catalogue
 from gatepost_idp.pages import asker
 from gatepost_idp.settings import Settings
-from gatepost_idp.store.outbox import Occasion
+from gatepost_idp.store.outbox import News, Occasion
 
 _QUOTED_UTF8 = Charset("utf-8")
 _QUOTED_UTF8.body_encoding = QP
@@ -34,17 +34,41 @@ class Letters:
 
     def message_id(self) -> str:
         """A fresh Message-ID on our own domain (RFC 5322 section 3.6.4); a repeat of a mail keeps the first one's."""
+        return self._message_id(crypto.random_id())
+
+    def _message_id(self, unique: str) -> str:
         domain = self._settings.mail_from.rpartition("@")[2] or urlsplit(self._settings.oauth_issuer).hostname
-        return f"<{crypto.random_id()}@{domain}>"
+        return f"<{unique}@{domain}>"
 
     def sign_in(self, occasion: Occasion, recipient: str, message_id: str, now: datetime) -> Message:
         """Link and code, who asks for what, from where; the text part first."""
-        context = self._context(occasion)
-        html = MIMEText(self._html.get_template("sign_in/body.html").render(context), "html", _QUOTED_UTF8)  # type: ignore[arg-type]  # takes a Charset, as its documentation says
-        text = self._text_part("sign_in", context)
-        return self._headed(
-            "sign_in", context, MIMEMultipart("alternative", None, [text, html]), recipient, message_id, now
-        )
+        return self._in_two_forms("sign_in", self._context(occasion), recipient, message_id, now)
+
+    def connected(self, news: News, letter_id: str, now: datetime) -> Message:
+        """That an app was connected: who, where, when, with which scopes; and a link that cuts it off."""
+        settings, resource = self._settings, self._catalogue.find(news.resource)
+        token = tokens.cut_off_token(settings.secret_keys, news.grant_id)
+        context: dict[str, object] = {
+            "service_name": settings.service_name,
+            "support_email": settings.support_email,
+            "issuer_host": urlsplit(settings.oauth_issuer).netloc,
+            "asker": asker(news.client_name, news.redirect_uri, resource.name if resource else news.resource),
+            "scopes": [scope.title for scope in (resource.scope if resource else ()) if scope.name in news.scope],
+            "email": news.email,
+            "browser": news.browser,
+            "network": news.network,
+            "connected_at": f"{news.created_at:%d %B %Y, %H:%M} UTC",
+            "link": f"{settings.oauth_issuer}/account/cut-off?t={token}",
+            "account": f"{settings.oauth_issuer}/account",
+        }
+        return self._in_two_forms("connected", context, news.email, self._message_id(letter_id), now)
+
+    def _in_two_forms(
+        self, folder: str, context: dict[str, object], recipient: str, message_id: str, now: datetime
+    ) -> Message:
+        html = MIMEText(self._html.get_template(f"{folder}/body.html").render(context), "html", _QUOTED_UTF8)  # type: ignore[arg-type]  # takes a Charset, as its documentation says
+        both = MIMEMultipart("alternative", None, [self._text_part(folder, context), html])
+        return self._headed(folder, context, both, recipient, message_id, now)
 
     def test(self, recipient: str, now: datetime) -> Message:
         """The mail of ``gatepost mail test``."""

@@ -15,7 +15,7 @@ from gatepost_idp.protocol import Clock
 from gatepost_idp.settings import Settings
 from gatepost_idp.store import attempts
 from gatepost_idp.store import outbox as store
-from gatepost_idp.store.outbox import Letter, Occasion
+from gatepost_idp.store.outbox import Letter, News, Occasion
 
 log = structlog.get_logger("gatepost.mail")
 
@@ -95,31 +95,33 @@ class Outbox:
             await asyncio.gather(*late, return_exceptions=True)
 
     async def _send(self, letter: Letter) -> None:
-        occasion = await self._database.read(lambda tx: store.occasion(tx, letter.attempt_id))
+        occasion = await self._database.read(lambda tx: _occasion(tx, letter))
         now = self._clock()
-        if occasion is None or occasion.attempt.state(now) != "pending":
-            await self._database.write(lambda tx: store.close(tx, letter.id, "dropped", "the attempt ended"))
+        if occasion is None or (isinstance(occasion, Occasion) and occasion.attempt.state(now) != "pending"):
+            await self._database.write(lambda tx: store.close(tx, letter.id, "dropped", "what it is about ended"))
             return
         await self._note(letter, occasion, await self._delivery(letter, occasion, now))
 
-    async def _delivery(self, letter: Letter, occasion: Occasion, now: datetime) -> Delivery:
+    async def _delivery(self, letter: Letter, occasion: Occasion | News, now: datetime) -> Delivery:
         """Sends the mail. One to nobody fares like any other: the server is asked, and may put mail off just now."""
         if letter.recipient == store.NOBODY:
             found = await probe(self._settings, self._tls)
             return self._put_off if self._put_off and found.outcome == "accepted" else found
-        message = self._letters.sign_in(occasion, letter.recipient, letter.message_id, now)
+        if isinstance(occasion, News):
+            message = self._letters.connected(occasion, letter.id, now)
+        else:
+            message = self._letters.sign_in(occasion, letter.recipient, letter.message_id, now)
         delivery = await deliver(self._settings, self._tls, message, letter.recipient)
         self._put_off = delivery if delivery.outcome == "later" else None
         return delivery
 
-    async def _note(self, letter: Letter, occasion: Occasion, delivery: Delivery) -> None:
+    async def _note(self, letter: Letter, occasion: Occasion | News, delivery: Delivery) -> None:
         now = self._clock()
         if delivery.outcome == "accepted":
             self.problem, self._proven = "", True
-            # The minutes run from here: a mail that was delayed still brings a link that works.
-            until = min(now + timedelta(minutes=self._settings.sign_in_minutes), occasion.request_expires_at)
-            await self._database.write(lambda tx: _accepted(tx, letter, delivery, now, until))
-            log.info("mail_sent", attempt=letter.attempt_id, tries=letter.tries + 1)
+            life = timedelta(minutes=self._settings.sign_in_minutes)
+            await self._database.write(lambda tx: _accepted(tx, letter, occasion, delivery, now, life))
+            log.info("mail_sent", attempt=letter.attempt_id, grant=letter.grant_id, tries=letter.tries + 1)
             return
         log.warning("mail_not_sent", attempt=letter.attempt_id, outcome=delivery.outcome, answer=delivery.answer)
         if delivery.outcome == "refused":
@@ -134,9 +136,18 @@ class Outbox:
         await self._database.write(lambda tx: store.postpone(tx, letter.id, at, delivery.answer))
 
 
-def _accepted(tx: Transaction, letter: Letter, delivery: Delivery, now: datetime, until: datetime) -> None:
+def _occasion(tx: Transaction, letter: Letter) -> Occasion | News | None:
+    return store.news(tx, letter.grant_id) if letter.attempt_id is None else store.occasion(tx, letter.attempt_id)
+
+
+def _accepted(
+    tx: Transaction, letter: Letter, occasion: Occasion | News, delivery: Delivery, now: datetime, life: timedelta
+) -> None:
     store.close(tx, letter.id, "sent", delivery.answer)
-    attempts.mark_accepted(tx, letter.attempt_id, now, until)
+    if isinstance(occasion, Occasion):
+        # The minutes run from here: a mail that was delayed still brings a link that works.
+        until = min(now + life, occasion.request_expires_at)
+        attempts.mark_accepted(tx, occasion.attempt.id, now, until)
 
 
 def _refused(tx: Transaction, letter: Letter, delivery: Delivery, now: datetime) -> None:

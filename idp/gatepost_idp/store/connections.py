@@ -4,11 +4,21 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import bindparam
 from sqlmodel import col, select, update
 
-from gatepost_idp.database import Transaction
+from gatepost_idp.database import Query, Transaction, columns
 from gatepost_idp.models import AuthorizationGrant, Client, Consent
 from gatepost_idp.protocol import instant, milliseconds, scope_set, scope_text
+
+_ANY = Query(
+    columns(AuthorizationGrant.id)
+    .where(
+        col(AuthorizationGrant.account_id) == bindparam("account_id"),
+        col(AuthorizationGrant.client_row) == bindparam("client_row"),
+    )
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,11 @@ def _connection(grant: AuthorizationGrant, client: Client) -> Connection:
         created_at=instant(grant.created_at),
         used_at=instant(grant.used_at),
     )
+
+
+def has_been(tx: Transaction, account_id: str, client_row: str) -> bool:
+    """Whether a person ever connected a client of that kind, as far as is remembered."""
+    return tx.one(_ANY, account_id=account_id, client_row=client_row) is not None
 
 
 def set_scope(tx: Transaction, account_id: str, connection: Connection, scope: tuple[str, ...]) -> None:

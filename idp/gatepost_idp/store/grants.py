@@ -11,7 +11,7 @@ from sqlmodel import col, update
 from gatepost_idp.database import Query, Row, Transaction, columns, insert_query
 from gatepost_idp.models import Account, AuthorizationCode, AuthorizationGrant, RefreshToken
 from gatepost_idp.protocol import Refused, milliseconds, scope_set
-from gatepost_idp.store import accounts, audit
+from gatepost_idp.store import accounts, audit, outbox
 
 WRONG_VERIFIERS = 5
 CONNECTION_LIFE = timedelta(days=365)
@@ -19,7 +19,7 @@ CONNECTION_LIFE = timedelta(days=365)
 
 @dataclass(frozen=True, slots=True)
 class NewCode:
-    """What a code stands for (OAuth 2.1 section 4.1.2)."""
+    """What a code stands for (OAuth 2.1 section 4.1.2). ``announced``: its person gets a mail about the connection."""
 
     code_hash: bytes
     grant_id: str
@@ -33,6 +33,9 @@ class NewCode:
     nonce: str | None
     auth_time: datetime
     trace_id: str
+    browser: str
+    network: str
+    announced: bool
     expires_at: datetime
 
 
@@ -95,6 +98,9 @@ _CODE = Query(
         AuthorizationCode.nonce,
         AuthorizationCode.auth_time,
         AuthorizationCode.trace_id,
+        AuthorizationCode.browser,
+        AuthorizationCode.network,
+        AuthorizationCode.announced,
         AuthorizationCode.expires_at,
         AuthorizationCode.spent_at,
         Account.disabled_at,
@@ -189,6 +195,9 @@ def add_code(tx: Transaction, new: NewCode) -> None:
         nonce=new.nonce,
         auth_time=milliseconds(new.auth_time),
         trace_id=new.trace_id,
+        browser=new.browser,
+        network=new.network,
+        announced=new.announced,
         expires_at=milliseconds(new.expires_at),
         spent_at=None,
         wrong_verifiers=0,
@@ -206,7 +215,8 @@ def redeem_code(tx: Transaction, asked: Redemption, now: datetime) -> Granted | 
     if row is None:
         return Refused("invalid_grant", _CODE_REFUSED, "unknown code")
     grant_id, account_id, email, client_id, _row, redirect_uri, challenge = row[:7]
-    resource, scope, nonce, auth_time, trace_id, expires_at, spent_at, disabled_at = row[7:]
+    resource, scope, nonce, auth_time, trace_id, _browser, _network, announced = row[7:15]
+    expires_at, spent_at, disabled_at = row[15:]
     if client_id != asked.client_id:
         return Refused("invalid_grant", _CODE_REFUSED, "code of another client")
     if asked.redirect_uri not in (None, redirect_uri):
@@ -227,13 +237,15 @@ def redeem_code(tx: Transaction, asked: Redemption, now: datetime) -> Granted | 
     audit.record(
         tx, "grant.started", now, account_id=account_id, client_id=client_id, grant_id=grant_id, trace_id=trace_id
     )
+    if announced:
+        outbox.announce(tx, grant_id, email, now)
     held = accounts.held_scopes(tx, account_id, resource)
     return Granted(grant_id, account_id, email, resource, scope_set(scope), held, auth_time, nonce, asked.refresh_token)
 
 
 def _start_grant(tx: Transaction, code: Row, now_ms: int, ends_at: int) -> None:
     """Stores the grant that a code stands for, under the id that the code was given."""
-    grant_id, account_id, _email, client_id, client_row, _redirect_uri, _challenge, resource, scope = code[:9]
+    grant_id, account_id, _email, client_id, client_row, redirect_uri, _challenge, resource, scope = code[:9]
     tx.run(
         _INSERT_GRANT,
         id=grant_id,
@@ -242,8 +254,11 @@ def _start_grant(tx: Transaction, code: Row, now_ms: int, ends_at: int) -> None:
         client_row=client_row,
         resource=resource,
         scope=scope,
+        redirect_uri=redirect_uri,
         auth_time=code[10],
         trace_id=code[11],
+        browser=code[12],
+        network=code[13],
         created_at=now_ms,
         used_at=now_ms,
         ends_at=ends_at,

@@ -8,10 +8,11 @@ from sqlalchemy import bindparam
 from sqlmodel import col, delete, select, update
 
 from gatepost_idp import models
+from gatepost_idp.crypto import random_id
 from gatepost_idp.database import Query, Transaction, columns, insert_query
 from gatepost_idp.models import MailSuppression, Outbox
-from gatepost_idp.protocol import instant, milliseconds
-from gatepost_idp.store import attempts
+from gatepost_idp.protocol import instant, milliseconds, scope_set
+from gatepost_idp.store import attempts, clients
 from gatepost_idp.store.attempts import Attempt
 
 Progress = Literal["queued", "sent", "delayed", "failed"]
@@ -23,18 +24,20 @@ SUPPRESSED_FOR = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A mail that this process may send until its lease ends."""
+    """A mail that this process may send until its lease ends: about a sign-in, or about a connection."""
 
     id: str
-    attempt_id: str
+    attempt_id: str | None
+    grant_id: str
     recipient: str
     message_id: str
     tries: int
 
 
+_LETTER = (Outbox.id, Outbox.attempt_id, Outbox.grant_id, Outbox.recipient, Outbox.message_id, Outbox.tries)
 _INSERT = insert_query(Outbox)
 _DUE = Query(
-    columns(Outbox.id, Outbox.attempt_id, Outbox.recipient, Outbox.message_id, Outbox.tries)
+    columns(*_LETTER)
     .where(
         col(Outbox.state) == "queued",
         col(Outbox.next_at) <= bindparam("now"),
@@ -72,13 +75,31 @@ _SUPPRESSED = Query(
 
 
 def add(tx: Transaction, letter_id: str, attempt_id: str, recipient: str, message_id: str, now: datetime) -> None:
-    """Queues a mail in the transaction of what it is about; to a suppressed address it has failed already."""
+    """Queues a sign-in mail in the transaction that wants it; to a suppressed address it has failed already."""
+    _add(tx, letter_id, attempt_id, "", recipient, message_id, now)
+
+
+def announce(tx: Transaction, grant_id: str, recipient: str, now: datetime) -> None:
+    """Queues the mail that tells a person of a new connection; its Message-ID follows from its id."""
+    _add(tx, random_id(12), None, grant_id, recipient, "", now)
+
+
+def _add(
+    tx: Transaction,
+    letter_id: str,
+    attempt_id: str | None,
+    grant_id: str,
+    recipient: str,
+    message_id: str,
+    now: datetime,
+) -> None:
     now_ms = milliseconds(now)
     is_suppressed = tx.one(_SUPPRESSED, key=recipient.lower(), now=now_ms) is not None
     tx.run(
         _INSERT,
         id=letter_id,
         attempt_id=attempt_id,
+        grant_id=grant_id,
         recipient=recipient,
         message_id=message_id,
         state="failed" if is_suppressed else "queued",
@@ -99,7 +120,7 @@ def claim(tx: Transaction, now: datetime, at_most: int = 20) -> list[Letter]:
 
 
 _NEWEST = Query(
-    columns(Outbox.id, Outbox.attempt_id, Outbox.recipient, Outbox.message_id, Outbox.tries)
+    columns(*_LETTER)
     .where(col(Outbox.attempt_id) == bindparam("attempt_id"))
     .order_by(col(Outbox.created_at).desc())
     .limit(1)
@@ -141,7 +162,7 @@ def postpone(tx: Transaction, letter_id: str, at: datetime, answer: str) -> None
 
 _OCCASION = Query(
     columns(models.Client.name, models.AuthorizationRequest.redirect_uri, models.AuthorizationRequest.resource,
-           models.AuthorizationRequest.expires_at)
+           models.AuthorizationRequest.expires_at, models.AuthorizationRequest.client_row)
     .outerjoin(models.Client, col(models.Client.id) == col(models.AuthorizationRequest.client_row))
     .where(col(models.AuthorizationRequest.id) == bindparam("request_id"))
 )  # fmt: skip  # one query
@@ -158,11 +179,48 @@ class Occasion:
     request_expires_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a mail about a new connection tells."""
+
+    grant_id: str
+    email: str
+    client_name: str
+    redirect_uri: str
+    resource: str
+    scope: tuple[str, ...]
+    browser: str
+    network: str
+    created_at: datetime
+
+
+_NEWS = Query(
+    columns(models.AuthorizationGrant.id, models.Account.email, models.Client.name,
+            models.AuthorizationGrant.redirect_uri, models.AuthorizationGrant.resource,
+            models.AuthorizationGrant.scope, models.AuthorizationGrant.browser, models.AuthorizationGrant.network,
+            models.AuthorizationGrant.created_at)
+    .join(models.Account, col(models.Account.id) == col(models.AuthorizationGrant.account_id))
+    .outerjoin(models.Client, col(models.Client.id) == col(models.AuthorizationGrant.client_row))
+    .where(
+        col(models.AuthorizationGrant.id) == bindparam("grant_id"),
+        col(models.AuthorizationGrant.ended_at).is_(None),
+    )
+)  # fmt: skip  # one query
+
+
+def news(tx: Transaction, grant_id: str) -> News | None:
+    """What there is to tell of a grant; None where it has ended."""
+    row = tx.one(_NEWS, grant_id=grant_id)
+    if row is None:
+        return None
+    return News(row[0], row[1], row[2] or "", row[3], row[4], scope_set(row[5]), row[6], row[7], instant(row[8]))
+
+
 def occasion(tx: Transaction, attempt_id: str) -> Occasion | None:
     """The attempt behind a mail and who asks; None where either was purged."""
     attempt = attempts.find(tx, attempt_id)
     row = tx.one(_OCCASION, request_id=attempt.request_id) if attempt else None
-    if attempt is None or row is None:
+    if attempt is None or row is None or (row[0] is None and row[4] != clients.OWN.row):
         return None
     return Occasion(attempt, row[0] or "", row[1], row[2], instant(row[3]))
 

@@ -137,7 +137,7 @@ def test_log_hygiene(tmp_path: Path) -> None:
         secrets |= _sign_in(person, f"{deployment.issuer}/authorize?{urlencode(asked)}")
         secrets |= _use(deployment, client, secrets["authorization code"], verifier)
         written = {"idp": deployment.idp.logged(), "resource": deployment.resource.logged()}
-    assert len(re.findall("mail_sent", written["idp"])) == 1
+    assert len(re.findall("mail_sent", written["idp"])) >= 1
     assert "mail_not_sent" in written["idp"]
     assert "page_refused" in written["idp"]
     assert "tools/list" not in written["idp"]
