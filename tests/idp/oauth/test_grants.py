@@ -407,6 +407,16 @@ def test_revoking_an_unknown_token_is_no_error(client: TestClient, token: str) -
     assert revoke(client, token) == 200
 
 
+@pytest.mark.clause("A11.access-token")
+def test_revoking_an_access_token_is_refused(alice: Person, client: TestClient) -> None:
+    """unsupported_token_type: it goes on until it expires, and 200 would say otherwise. Its refresh token lives."""
+    tokens = client.connect(alice)
+    form = {"client_id": client.id, "token": tokens["access_token"]}
+    for hint in ({}, {"token_type_hint": "access_token"}, {"token_type_hint": "refresh_token"}):
+        refused(client.idp.post("/revoke", form | hint), "unsupported_token_type")
+    assert not ended(client, tokens["refresh_token"])
+
+
 @pytest.mark.clause("A11.revoke")
 def test_revoking_twice_is_no_error(alice: Person, client: TestClient) -> None:
     """200 both times."""
