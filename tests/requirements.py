@@ -42,6 +42,7 @@ _AUTHORIZATION = (
     Clause("A1.s256-advertised", "MUST", "Metadata lists S256 and nothing else.", f"RFC 8414 2; {MCP}"),
     Clause("A1.verifier", "MUST", "A code is redeemed only with the verifier of its challenge.", "RFC 7636 4.6"),
     Clause("A1.client-authentication", "MUST", "A client that has a secret proves it.", "RFC 6749 3.2.1"),
+    Clause("A1.no-secret", "OURS", "What a client without a secret sends as one proves nothing.", "RFC 6749 2.3"),
     Clause("A1.response-type", "MUST", "`code` is the one response type.", f"{OAUTH} 4.1.1"),
     Clause("A1.person", "MUST", "Nobody gets a code before they signed in.", "RFC 6749 3.1"),
     Clause("A1.guessing", "MUST", "Who guesses secrets or mailed codes is stopped.", "RFC 6749 2.3.1, 10.10"),
@@ -270,6 +271,7 @@ _RESOURCE = (
 
 _ERRORS = (
     Clause("E1", "MUST", "Errors of /token, /register, /revoke are RFC 6749 JSON, with no-store.", "RFC 6749 5.2"),
+    Clause("E1.body-alone", "MUST", "Parameters in the query of a POST are not read.", "RFC 6749 2.3.1"),
     Clause("E2", "OURS", "400 or 401, never 422, never a framework's `detail`.", "RFC 6749 5.2"),
     Clause("E3", "OURS", "A slash at the end of /token is answered, not redirected.", "RFC 9110 15.4"),
     Clause("E4", "MUST", "A repeated parameter is invalid_request.", "RFC 6749 3.1, 3.2"),

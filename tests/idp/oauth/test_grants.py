@@ -289,6 +289,18 @@ def test_a_refresh_token_of_another_client_is_refused(server: Server, alice: Per
     assert not ended(client, following)
 
 
+@pytest.mark.clause("A8.refresh-bound", "A1.client-authentication")
+@pytest.mark.parametrize("secret", [None, "", "wrong"], ids=repr)
+def test_a_refresh_without_its_clients_secret_is_refused(server: Server, alice: Person, secret: str | None) -> None:
+    """401, and nothing is spent: a refresh token of a client with a secret is worth nothing alone."""
+    client = registered(server, token_endpoint_auth_method="client_secret_post")
+    first = client.connect(alice)["refresh_token"]
+    refused(client.refresh(first, client_secret=secret), "invalid_client", 401)
+    second = tokens_of(client.refresh(first))["refresh_token"]
+    refused(client.refresh(first, client_secret=secret), "invalid_client", 401)
+    assert not ended(client, second)
+
+
 @pytest.mark.clause("A8.refresh-bound")
 def test_a_thief_with_another_id_cannot_end_a_family_after_the_grace(grant: tuple[TestClient, Person]) -> None:
     """A spent token in a foreign client's hands is refused before it counts as a repeat."""

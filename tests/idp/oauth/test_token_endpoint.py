@@ -201,12 +201,15 @@ def test_a_public_client_may_carry_another_authorization(alice: Person, client: 
     assert "www-authenticate" not in answer.headers
 
 
-@pytest.mark.clause("A1")
-def test_a_public_client_may_send_an_empty_secret(alice: Person, client: TestClient) -> None:
+@pytest.mark.clause("A1.no-secret")
+@pytest.mark.parametrize("secret", ["", "undefined"])
+def test_a_public_client_may_send_a_secret_that_it_was_not_given(
+    alice: Person, client: TestClient, secret: str
+) -> None:
     """In the form or by Basic: libraries do, and it proves nothing either way."""
-    form = redemption(client, client.code(alice)) | {"client_id": client.id, "client_secret": ""}
+    form = redemption(client, client.code(alice)) | {"client_id": client.id, "client_secret": secret}
     tokens_of(client.idp.post("/token", form))
-    tokens_of(client.idp.post("/token", redemption(client, client.code(alice)), headers=basic(client.id, "")))
+    tokens_of(client.idp.post("/token", redemption(client, client.code(alice)), headers=basic(client.id, secret)))
 
 
 MISSING: dict[str, tuple[dict[str, str | None], str]] = {
@@ -320,7 +323,7 @@ def test_two_megabytes_are_refused_as_json(server: Server, path: str) -> None:
     refused(answer, answer.json()["error"], answer.status_code)
 
 
-@pytest.mark.clause("E1")
+@pytest.mark.clause("E1.body-alone")
 def test_parameters_in_the_query_are_not_read(alice: Person, client: TestClient) -> None:
     """They end up in logs (OAuth 2.1 section 3.2.2); an empty form stays empty."""
     query = urlencode(redemption(client, client.code(alice)) | {"client_id": client.id})
