@@ -140,7 +140,7 @@ _AUTHORIZATION = (
     Clause("A9.recomputed", "OURS", "A scope that a person lost is gone at the next refresh.", "RFC 9700 2.3"),
     Clause("A9.no-cookie", "MUST", "No token is ever put into a cookie.", "RFC 6750 5.3"),
     Clause(
-        "A9.not-logged", "MUST", "No log of the authorization server holds a token, code or secret.", "RFC 6749 10.3"
+        "A9.not-logged", "MUST", "No log of the authorization server holds a token, code or cookie.", "RFC 6749 10.3"
     ),
     Clause("A10", "MUST", "The consent page says who asks.", MCP),
     Clause("A10.host", "MUST", "It shows the host that the answer goes to.", MCP),
