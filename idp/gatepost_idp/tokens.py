@@ -61,11 +61,6 @@ def access_token(
     return jwt.encode({"typ": "at+jwt", "alg": key.algorithm, "kid": key.kid}, claims, key.private, [key.algorithm])
 
 
-def is_access_token(token: str) -> bool:
-    """Whether ``token`` has the shape of a JWT (RFC 7515 section 7.1), as no opaque token of ours has."""
-    return token.count(".") == 2
-
-
 def id_token(
     keys: Keys, issuer: str, granted: Granted, scopes: Scopes, client: Client, now: datetime, life: timedelta
 ) -> str:

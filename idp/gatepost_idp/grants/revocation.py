@@ -7,7 +7,9 @@ from gatepost_idp import crypto, tokens
 from gatepost_idp.database import Database
 from gatepost_idp.errors import OAuthRefusal
 from gatepost_idp.grants.client_authentication import ClientAuthentication, read_form
+from gatepost_idp.keys import Keys
 from gatepost_idp.protocol import Clock, Refused
+from gatepost_idp.settings import Settings
 from gatepost_idp.store import grants as store
 
 _ENDS_BY_ITSELF = Refused(
@@ -18,8 +20,17 @@ _ENDS_BY_ITSELF = Refused(
 class RevocationEndpoint:
     """Access tokens end by themselves, within minutes; to answer 200 for one would be a promise that nobody keeps."""
 
-    def __init__(self, database: Database, authentication: ClientAuthentication, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        keys: Keys,
+        authentication: ClientAuthentication,
+        clock: Clock,
+    ) -> None:
         self._database = database
+        self._issuer = settings.oauth_issuer
+        self._keys = keys
         self._authentication = authentication
         self._clock = clock
 
@@ -30,8 +41,10 @@ class RevocationEndpoint:
         token = parameters.get("token")
         if token is None:
             raise OAuthRefusal(Refused("invalid_request", "The token is missing.", "no token"))
-        if tokens.is_access_token(token):
+        now = self._clock()
+        claims = tokens.read_access_token(self._keys, self._issuer, token, now)
+        if claims is not None and claims["client_id"] == client.id:
             raise OAuthRefusal(_ENDS_BY_ITSELF)
-        token_hash, now = crypto.token_hash(token), self._clock()
+        token_hash = crypto.token_hash(token)
         await self._database.write(lambda tx: store.revoke(tx, token_hash, client.id, now))
         return Response(status_code=200, headers={"cache-control": "no-store"})

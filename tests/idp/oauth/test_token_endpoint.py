@@ -115,7 +115,7 @@ def test_the_secret_of_another_client_is_wrong(server: Server, confidential: Tes
 
 
 @pytest.mark.clause("A1.guessing")
-@pytest.mark.parametrize("path", ["/token", "/revoke"])
+@pytest.mark.parametrize("path", ["/token", "/revoke", "/introspect"])
 def test_who_guesses_secrets_is_braked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     """A network has so many tries in a minute, whichever client and way; then 429, for the right secret as well."""
     monkeypatch.setitem(limits.BRAKES, "token", "6/minute")
