@@ -9,11 +9,11 @@ UV_COMPILE = .venv-lock/bin/uv pip compile --quiet --no-config --universal --pyt
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) pyproject.toml --all-extras
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format lock wheel screenshots clean
+.PHONY: help setup demo test requirements lint format lock wheel screenshots clean
 .DELETE_ON_ERROR:
 
 help:  ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: .venv/.installed  ## Make .venv with everything of requirements-dev.lock, and gatepost itself from this checkout
 
@@ -22,6 +22,9 @@ demo: setup  ## Run both servers and a mailbox on this machine, and print what t
 
 test: setup  ## Run the whole suite
 	@$(BIN)/python -m pytest
+
+requirements: setup  ## Write docs/requirements.md anew: what the standards ask, and which tests hold it
+	@$(BIN)/python -m tests.standards.page
 
 lint: setup  ## ruff, mypy strict, and which way imports run
 	$(BIN)/ruff check .

@@ -42,10 +42,16 @@ _AUTHORIZATION = (
     Clause("A1.s256-advertised", "MUST", "Metadata lists S256 and nothing else.", f"RFC 8414 2; {MCP}"),
     Clause("A1.verifier", "MUST", "A code is redeemed only with the verifier of its challenge.", "RFC 7636 4.6"),
     Clause("A1.client-authentication", "MUST", "A client that has a secret proves it.", "RFC 6749 3.2.1"),
+    Clause("A1.no-secret", "OURS", "What a client without a secret sends as one proves nothing.", "RFC 6749 2.3"),
     Clause("A1.response-type", "MUST", "`code` is the one response type.", f"{OAUTH} 4.1.1"),
+    Clause("A1.person", "MUST", "Nobody gets a code before they signed in.", "RFC 6749 3.1"),
+    Clause("A1.guessing", "MUST", "Who guesses secrets or mailed codes is stopped.", "RFC 6749 2.3.1, 10.10"),
+    Clause("A1.see-other", "MUST", "A form is answered by 303 or a page, never by 307.", "RFC 9700 4.12"),
     Clause("A2", "MUST", "Metadata that a client finds without being told where.", f"RFC 8414 3; {MCP}"),
     Clause("A2.rfc8414", "MUST", "The document holds up to an independent reader of RFC 8414.", "RFC 8414 2"),
     Clause("A2.oidc", "MUST", "The OpenID configuration has its required members.", "OIDC Discovery 1.0, 3"),
+    Clause("A2.no-empty", "MUST", "No member of the document is an empty array.", "RFC 8414 3.2"),
+    Clause("A2.https", "MUST", "A public issuer or resource is https; plain http is loopback's.", "RFC 8414 2"),
     Clause("A2.issuer-bytes", "MUST", "`issuer` is the configured one, byte for byte.", "RFC 8414 3.3; RFC 9207 2.4"),
     Clause("A2.forms", "MUST", "Root, path-inserted and appended addresses answer alike.", f"RFC 8414 3, 5; {MCP}"),
     Clause("A2.head", "OURS", "HEAD is answered as GET without the body: Gemini CLI probes so.", "RFC 9110 9.3.2"),
@@ -74,6 +80,7 @@ _AUTHORIZATION = (
     Clause("A5.public", "MAY", "Without an auth method asked for it is public, and is told so.", "RFC 7591 2, 3.2.1"),
     Clause("A5.methods", "MAY", "none, client_secret_basic and client_secret_post.", "RFC 7591 2"),
     Clause("A5.ignored", "MUST", "Members and grant types that we do not know are left out.", "RFC 7591 2"),
+    Clause("A5.consistent", "SHOULD", "Grant and response types fit together, whatever was asked.", "RFC 7591 2.1"),
     Clause(
         "A5.some-redirects", "OURS", "One bad redirect does not sink the good ones (Cursor sends both).", "RFC 7591 2"
     ),
@@ -104,6 +111,7 @@ _AUTHORIZATION = (
     Clause("A7.unknown", "MUST", "An unknown resource: invalid_target; the log says which are allowed.", "RFC 8707 2"),
     Clause("A7.default", "OURS", "No resource named: the default one, and the person is always asked.", "RFC 8707 2"),
     Clause("A7.repeats", "MUST", "Equal resources count once, different ones are invalid_target.", "RFC 8707 2"),
+    Clause("A7.case", "SHOULD", "Scheme and host of a resource are read in any letter case.", MCP),
     Clause("A8", "MUST", "Codes and refresh tokens are used once, and their theft shows.", f"{OAUTH} 4.1.3, 4.3"),
     Clause("A8.bound", "MUST", "A code is bound to its client and redirect address.", "RFC 6749 4.1.3"),
     Clause("A8.short", "MUST", "A code lives a minute.", "RFC 6749 4.1.2"),
@@ -123,12 +131,17 @@ _AUTHORIZATION = (
     Clause("A8.lives-while-used", "OURS", "An unused connection ends; each refresh renews it.", "RFC 9700 4.14.2"),
     Clause("A8.restart", "OURS", "What was ended stays ended after a restart.", "CVE-2026-9802"),
     Clause("A8.hashed", "OURS", "Codes and refresh tokens are kept as hashes.", "RFC 6819 5.1.4.1.3"),
+    Clause("A8.random", "MUST", "Codes, refresh tokens and secrets have 256 random bits.", "RFC 6749 10.10"),
     Clause("A9", "SHOULD", "Access tokens are short-lived JWTs.", "RFC 9068; RFC 9700 2.2"),
     Clause("A9.claims", "MUST", "iss, exp, aud, sub, client_id, iat, jti are there, and scope.", "RFC 9068 2.2"),
     Clause("A9.header", "MUST", "typ is at+jwt; alg and kid lead to a key in the JWKS.", "RFC 9068 2.1"),
     Clause("A9.scope", "SHOULD", "The token response always has `scope`.", "RFC 6749 5.1"),
     Clause("A9.no-store", "MUST", "Token responses are not stored by caches.", "RFC 6749 5.1"),
     Clause("A9.recomputed", "OURS", "A scope that a person lost is gone at the next refresh.", "RFC 9700 2.3"),
+    Clause("A9.no-cookie", "MUST", "No token is ever put into a cookie.", "RFC 6750 5.3"),
+    Clause(
+        "A9.not-logged", "MUST", "No log of the authorization server holds a token, code or cookie.", "RFC 6749 10.3"
+    ),
     Clause("A10", "MUST", "The consent page says who asks.", MCP),
     Clause("A10.host", "MUST", "It shows the host that the answer goes to.", MCP),
     Clause("A10.loopback", "MUST", "It warns where that is a program on this computer.", f"{MCP}; RFC 8252 8.6"),
@@ -143,6 +156,9 @@ _AUTHORIZATION = (
     Clause("A11", "OURS", "A client can end its own grant.", "RFC 7009"),
     Clause("A11.revoke", "MUST", "Revoking a refresh token ends its family; 200 in any case.", "RFC 7009 2.1, 2.2"),
     Clause("A11.own", "MUST", "A client revokes nothing of another.", "RFC 7009 2.1"),
+    Clause(
+        "A11.access-token", "MUST", "Revoking an access token: unsupported_token_type, not a promise.", "RFC 7009 2.2.1"
+    ),
     Clause(
         "A11.introspect",
         "OURS",
@@ -175,6 +191,7 @@ _AUTHORIZATION = (
         "RFC 6749 3.3",
     ),
     Clause("A13.state", "MUST", "`state` comes back as it was sent.", "RFC 6749 4.1.2"),
+    Clause("A13.sizes", "SHOULD", "What is handed out has the size that is documented.", "RFC 6749 2.2, 4.1.2, 5.1"),
     Clause("A14", "OURS", "Clients that are web pages can reach what is meant for programs.", "Fetch, CORS protocol"),
     Clause(
         "A14.open", "OURS", "One `*`, no credentials: metadata, JWKS, token, register, revoke.", "Fetch, CORS protocol"
@@ -195,15 +212,34 @@ _RESOURCE = (
     Clause(
         "R1", "MUST", "Metadata of the resource, in both forms, naming the URL that people type.", "RFC 9728 3; " + MCP
     ),
+    Clause("R1.https", "MUST", "A public resource and its issuer are https.", "RFC 9728 1.2"),
+    Clause("R1.nowhere-else", "MUST", "No other path has the document.", "RFC 9728 3.3"),
+    Clause("R1.no-empty", "MUST", "What the document has nothing to say about is left out.", "RFC 9728 3.2"),
     Clause(
         "R2", "MUST", "401 says where the metadata is and which scopes to ask for.", "RFC 9728 5.1; RFC 6750 3; " + MCP
     ),
+    Clause("R2.form", "MUST", "One Bearer challenge; each parameter once, in its characters.", "RFC 6750 3"),
+    Clause("R2.where", "MUST", "The challenge says where the metadata is.", "RFC 9728 5.1"),
+    Clause("R2.scope", "SHOULD", "It names the scopes to ask for.", MCP),
+    Clause("R2.no-error", "SHOULD", "Without a token it names no error.", "RFC 6750 3.1"),
+    Clause("R2.invalid-token", "MUST", "A token that is no good: 401 invalid_token.", "RFC 6750 3.1; RFC 9068 4"),
     Clause(
         "R3",
         "MUST",
         "A token is checked in every part, and read from its header alone.",
         "RFC 9068 4; RFC 8725 3; " + MCP,
     ),
+    Clause("R3.header", "MUST", "The Authorization header is read, its scheme in any case.", "RFC 6750 2.1"),
+    Clause("R3.header-alone", "MUST", "A token in a query, a body or a cookie counts for nothing.", f"{OAUTH} 5.1"),
+    Clause("R3.one-way", "SHOULD", "Several Authorization headers: 400 invalid_request.", "RFC 6750 3.1"),
+    Clause("R3.signature", "MUST", "The signature is by a key that the issuer publishes now.", "RFC 9068 4"),
+    Clause("R3.algorithm", "MUST", "The token's own alg chooses nothing; none is refused.", "RFC 9068 4; RFC 8725 3.1"),
+    Clause("R3.type", "MUST", "typ is at+jwt.", "RFC 9068 4"),
+    Clause("R3.issuer", "MUST", "iss is OAUTH_ISSUER, byte for byte.", "RFC 9068 4"),
+    Clause("R3.audience", "MUST", "aud holds this resource, byte for byte.", f"RFC 9068 4; {MCP}"),
+    Clause("R3.time", "MUST", "exp is not past, but for a minute between clocks.", "RFC 9068 4"),
+    Clause("R3.no-passthrough", "MUST", "No tool sees the token, so none can hand it on.", MCP),
+    Clause("R3.not-logged", "MUST", "No log of the resource server holds a token.", "RFC 9700 4.9.3"),
     Clause(
         "R3.opaque",
         "OURS",
@@ -229,10 +265,13 @@ _RESOURCE = (
         "Keys change without a refused token; storms of unknown kids stay bounded.",
         "RFC 7517 5; RFC 9068 4",
     ),
+    Clause("R7.documents", "MUST", "Metadata of another issuer, or broken, gives no key.", "RFC 8414 3.3"),
+    Clause("R7.certificate", "MUST", "An issuer's certificate is checked.", "RFC 8414 6.2"),
 )
 
 _ERRORS = (
     Clause("E1", "MUST", "Errors of /token, /register, /revoke are RFC 6749 JSON, with no-store.", "RFC 6749 5.2"),
+    Clause("E1.body-alone", "MUST", "Parameters in the query of a POST are not read.", "RFC 6749 2.3.1"),
     Clause("E2", "OURS", "400 or 401, never 422, never a framework's `detail`.", "RFC 6749 5.2"),
     Clause("E3", "OURS", "A slash at the end of /token is answered, not redirected.", "RFC 9110 15.4"),
     Clause("E4", "MUST", "A repeated parameter is invalid_request.", "RFC 6749 3.1, 3.2"),

@@ -1,44 +1,18 @@
-"""Requirements and tests hold one another: no unknown clause in a test, no clause of ours without a test."""
+"""Requirements and tests hold one another: statement to clause to test, and back, with nothing left over."""
 
-import ast
-from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
+import re
 
+from tests.claims import collected
 from tests.requirements import CLAUSES
+from tests.standards import FOLDER, ORDER, documents
+from tests.standards.page import PAGE, page
 
-TESTS = Path(__file__).parent
 KNOWN = {clause.id: clause for clause in CLAUSES}
-
-
-def claims(tree: ast.AST) -> Iterator[str]:
-    """The ids in each ``pytest.mark.clause(…)`` below ``tree``."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("mark.clause"):
-            yield from (str(ast.literal_eval(argument)) for argument in node.args)
-
-
-def each_test(module: ast.Module) -> Iterator[tuple[str, set[str]]]:
-    """Each test function of a file with the clauses that its own decorators and the file's ``pytestmark`` name."""
-    shared = {
-        claimed
-        for node in module.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark"
-        for claimed in claims(node.value)
-    }
-    for node in ast.walk(module):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
-            yield node.name, shared.union(*(claims(decorator) for decorator in node.decorator_list))
-
-
-@cache
-def collected(below: str = "") -> dict[str, set[str]]:
-    """What every test below a folder claims: read from the source, so that it holds for a run of this file alone."""
-    return {
-        f"{path.relative_to(TESTS)}::{name}": claimed
-        for path in sorted((TESTS / below).rglob("test_*.py"))
-        for name, claimed in each_test(ast.parse(path.read_text(encoding="utf-8")))
-    }
+STATEMENTS = [statement for document in documents() for statement in document.statements]
+# What a clause's source has to name for a statement to be owed: the documents that were gone through, whole.
+_GONE_THROUGH = re.compile(
+    r"RFC (6749|6750|7009|7591|7636|7662|8252|8414|8707|9068|9207|9700|9728)|OAuth 2\.1|MCP 2026.*auth"
+)
 
 
 def held() -> set[str]:
@@ -74,3 +48,46 @@ def test_the_list_is_in_order() -> None:
     assert len(KNOWN) == len(CLAUSES)
     assert all(clause.head in KNOWN for clause in CLAUSES)
     assert all(clause.text.endswith(".") and clause.source for clause in CLAUSES)
+
+
+def test_every_statement_is_held_or_says_why_not() -> None:
+    """By clauses that exist, by a departure, or by what it rests on outside of this code."""
+    assert not [one.id for one in STATEMENTS if not (one.held or one.departs or one.rests_on)]
+    unknown = {one.id: set(one.held) - KNOWN.keys() for one in STATEMENTS if set(one.held) - KNOWN.keys()}
+    assert not unknown
+
+
+def test_what_is_held_in_part_says_so() -> None:
+    """A clause beside a departure would else leave open which of the two is true."""
+    assert not [one.id for one in STATEMENTS if one.held and one.departs and not one.departs.startswith("In part")]
+
+
+def test_every_clause_is_asked_for() -> None:
+    """By a statement that names it, its head or a part of it; or it is this product's own, or another document's."""
+    named = {clause for statement in STATEMENTS for clause in statement.held}
+    asked = named | {KNOWN[clause].head for clause in named}
+    owed = [clause for clause in CLAUSES if clause.level in ("MUST", "SHOULD") and _GONE_THROUGH.search(clause.source)]
+    assert not [clause.id for clause in owed if clause.id not in asked]
+
+
+def test_the_statements_are_in_order() -> None:
+    """Every file is read; each statement is a sentence; those of a document stand in the order of its sections."""
+    assert {path.stem for path in FOLDER.glob("*.toml")} == set(ORDER)
+    for statement in STATEMENTS:
+        for text in (statement.text, statement.departs, statement.rests_on):
+            assert text == "" or (text.endswith(".") and "\n" not in text and "|" not in text), statement.id
+    for document in documents():
+        numbers = [_number(one.id.removeprefix(f"{document.id}-")) for one in document.statements]
+        assert numbers == sorted(numbers) or not all(numbers), document.id
+
+
+def test_the_page_is_as_the_sources_have_it() -> None:
+    """`make requirements` writes it anew."""
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `make requirements`, or python -m tests.standards.page"
+
+
+def _number(key: str) -> list[tuple[int, str]]:
+    """The parts of ``4.1.2.a`` as what sorts; nothing for a section that has a name instead."""
+    if not key[0].isdigit():
+        return []
+    return [(int(part), "") if part.isdigit() else (0, part) for part in key.split(".")]

@@ -146,7 +146,7 @@ def _hang_doors(app: FastAPI, parts: Parts) -> None:
     grants = {"authorization_code": authorization_code, "refresh_token": refresh_token}
     token = TokenEndpoint(parts.database, settings, parts.keys, authentication, grants, clock)
     register = RegisterEndpoint(parts.registry, clock)
-    revoke = RevocationEndpoint(parts.database, authentication, clock)
+    revoke = RevocationEndpoint(parts.database, settings, parts.keys, authentication, clock)
     introspect = IntrospectionEndpoint(parts.database, settings, parts.keys, authentication, clock)
     userinfo = UserinfoEndpoint(parts.database, settings, parts.keys, clock)
     journey = Journey(parts.database, settings, parts.catalogue, clock)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gatepost_idp.protocol import names_the_same_resource
 from gatepost_idp.settings import Settings, SettingsError
 
 _PACKAGED = Path(__file__).with_name("catalogue.toml")
@@ -54,9 +55,8 @@ class Catalogue(BaseModel):
         return self.resource[0]
 
     def find(self, url: str) -> Resource | None:
-        """The resource whose URL is ``url``, byte for byte save a slash at the end, which some clients add."""
-        wanted = url.removesuffix("/")
-        return next((resource for resource in self.resource if resource.url.removesuffix("/") == wanted), None)
+        """The resource that the indicator ``url`` names."""
+        return next((resource for resource in self.resource if names_the_same_resource(resource.url, url)), None)
 
     @property
     def scope_names(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The vocabulary: the RFCs' words as types that every floor above shares."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,6 +46,8 @@ GRANT_TYPES = ("authorization_code", "refresh_token")
 OIDC_SCOPES = ("openid", "profile", "email", "offline_access")
 """Accepted from everybody; none of them opens a tool."""
 
+_SCHEME_AND_HOST = re.compile(r"\A[^:/?#]+://[^/?#]*")
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:
@@ -81,3 +84,16 @@ def scope_set(scope: str) -> tuple[str, ...]:
 def scope_text(names: Iterable[str]) -> str:
     """``names`` as a ``scope`` value."""
     return " ".join(names)
+
+
+def names_the_same_resource(one: str, other: str) -> bool:
+    """Whether two resource indicators name one resource (RFC 8707 section 2).
+
+    They are compared byte for byte, save the letter case of scheme and host (MCP 2026-07-28, Canonical Server URI)
+    and a slash at the end, which some clients add.
+    """
+    return _plain_resource(one) == _plain_resource(other)
+
+
+def _plain_resource(indicator: str) -> str:
+    return _SCHEME_AND_HOST.sub(lambda found: found[0].lower(), indicator, count=1).removesuffix("/")

@@ -31,6 +31,7 @@ class ProtectedResourceMetadata:
             "bearer_methods_supported": ["header"],
             "resource_name": catalogue.name,
         }
+        document = {name: value for name, value in document.items() if value}  # section 3.2: no empty array
         self._body = json.dumps(document, separators=(",", ":")).encode()
 
     async def answer(self, request: Request) -> Response:

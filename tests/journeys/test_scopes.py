@@ -127,7 +127,7 @@ async def test_two_people_see_different_tools_at_one_url(deployment: Deployment,
             assert [said and said["email"] for said in emails] == [visitor.email, operator.email]
 
 
-@pytest.mark.clause("R3", "A7")
+@pytest.mark.clause("R3", "A7", "R3.audience")
 async def test_a_token_for_another_resource_is_refused(tmp_path: Path, postbox: Postbox) -> None:
     """One issuer, two resources: what was issued for the second opens nothing at the first."""
     catalogue = tmp_path / "catalogue.toml"

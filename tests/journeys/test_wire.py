@@ -48,6 +48,7 @@ def test_a_first_connection_takes_these_requests_and_no_more(run: Wire) -> None:
     ]
 
 
+@pytest.mark.clause("A1.see-other")
 def test_the_person_meets_three_forms(run: Wire) -> None:
     """Address, code, consent; each form leads on by 303, and the last page is a 200 that goes on by itself."""
     steps = [(exchange.address, exchange.response.status_code) for exchange in _of(run, "browser")]
@@ -63,7 +64,7 @@ def test_the_person_meets_three_forms(run: Wire) -> None:
     ]
 
 
-@pytest.mark.clause("R2")
+@pytest.mark.clause("R2", "R2.where", "R2.scope", "R2.no-error")
 def test_the_challenge_names_the_metadata_and_the_scopes_to_ask_for(run: Wire, deployment: Deployment) -> None:
     """RFC 9728 section 5.1; no error, since no token came."""
     base = deployment.mcp.removesuffix("/mcp")
@@ -156,6 +157,7 @@ def test_calls_are_answered_before_and_after_the_refresh(run: Wire) -> None:
     assert who["scopes"] == SCOPES.split()
 
 
+@pytest.mark.clause("A9.no-cookie")
 def test_no_answer_sets_a_cookie_but_those_of_the_pages(run: Wire) -> None:
     """Cookies are the browser's; a client and the resource server never see one."""
     assert [e.address for e in _of(run, "client") if "set-cookie" in e.response.headers] == []

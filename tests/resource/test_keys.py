@@ -1,10 +1,12 @@
 """R7: the issuer's keys: rotation, storms of unknown ones, an issuer that is away, slow, or not who it says."""
 
 import json
+import ssl
 import time
 from typing import Any
 
 import pytest
+import trustme
 from joserfc.jwk import ECKey
 
 from gatepost_resource import verifier
@@ -72,7 +74,7 @@ def test_a_storm_does_not_hold_up_good_tokens(issuer: Issuer) -> None:
         assert [answer.status_code for answer in at_once(2, ask)] == [401, 200]
 
 
-@pytest.mark.clause("R7")
+@pytest.mark.clause("R7", "R3.signature")
 def test_a_key_taken_back_takes_its_tokens_with_it(issuer: Issuer) -> None:
     """Once the JWKS has lost a key, a token that had passed by it and was remembered is refused too."""
     with serving(issuer, refresh_seconds=0.1) as resource:
@@ -85,7 +87,7 @@ def test_a_key_taken_back_takes_its_tokens_with_it(issuer: Issuer) -> None:
         assert resource.post(LIST, stays).status_code == 200
 
 
-@pytest.mark.clause("R7")
+@pytest.mark.clause("R7", "R3.signature")
 def test_another_key_under_the_same_kid_is_another_key(issuer: Issuer) -> None:
     """A kid is a name, not a proof: its remembered tokens end with the old key."""
     with serving(issuer, refresh_seconds=0.1) as resource:
@@ -231,7 +233,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.clause("R3", "R7")
+@pytest.mark.clause("R3", "R7", "R7.documents")
 @pytest.mark.parametrize("spoil", WRONG, ids=lambda spoil: spoil.__name__)
 def test_documents_that_cannot_be_trusted_give_no_keys(issuer: Issuer, spoil: Any) -> None:
     """Wrong, foreign, huge or broken: 503, never a key from it, and never a redirect followed."""
@@ -242,7 +244,7 @@ def test_documents_that_cannot_be_trusted_give_no_keys(issuer: Issuer, spoil: An
         assert all(twin.asked == [] for twin in issuer.twins)
 
 
-@pytest.mark.clause("R7")
+@pytest.mark.clause("R7", "R7.documents")
 @pytest.mark.parametrize("spoil", WRONG, ids=lambda spoil: spoil.__name__)
 def test_documents_that_spoil_later_leave_the_keys_that_are_known(issuer: Issuer, spoil: Any) -> None:
     """A bad answer changes nothing: what was fetched before goes on."""
@@ -251,6 +253,38 @@ def test_documents_that_spoil_later_leave_the_keys_that_are_known(issuer: Issuer
         before = len(issuer.asked)
         wait_for(lambda: len(issuer.asked) > before + 2)
         assert resource.post(LIST, resource.token()).status_code == 200
+
+
+class SecureIssuer(Issuer):
+    """An issuer behind TLS, with a certificate for ``localhost``."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        super().__init__()
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.port}"
+
+    def start(self) -> None:
+        super().start()
+        assert self._server is not None
+        self._server.socket = self._context.wrap_socket(self._server.socket, server_side=True)
+
+
+@pytest.mark.clause("R7.certificate")
+def test_an_issuer_whose_certificate_nobody_vouches_for_gives_no_keys() -> None:
+    """RFC 8414 section 6.2: whoever stands between us and the issuer must not name the keys."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    issuer = SecureIssuer(context)
+    try:
+        with serving(issuer, ready=False) as resource:
+            assert resource.post(LIST, resource.token()).status_code == 503
+            assert resource.request("GET", "/readyz").status_code == 503
+        assert issuer.asked == []
+    finally:
+        issuer.stop()
 
 
 def test_keys_for_other_uses_beside_ours_do_no_harm(issuer: Issuer) -> None:

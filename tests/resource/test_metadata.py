@@ -1,8 +1,10 @@
 """R1: RFC 9728 metadata, in both of its places, byte for byte."""
 
+from pathlib import Path
+
 import pytest
 
-from tests.resource.issuer import issuing
+from tests.resource.issuer import Issuer, issuing
 from tests.resource.running import LIST, Running, challenge, serving
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
@@ -71,6 +73,17 @@ def test_the_resource_may_have_any_path(path: str, inserted: str) -> None:
             assert resource.request("POST", path, json=LIST, headers=headers).status_code == 200
 
 
+@pytest.mark.clause("R1.no-empty", "R2.form")
+def test_a_resource_without_scopes_names_none(tmp_path: Path, issuer: Issuer) -> None:
+    """RFC 9728 section 3.2 and RFC 6749 section 3.3: neither an empty array nor an empty scope."""
+    path = tmp_path / "catalogue.toml"
+    path.write_text('[[resource]]\nname = "Nothing to ask for"\n')
+    with serving(issuer, catalogue=path) as resource:
+        assert "scopes_supported" not in resource.request("GET", WELL_KNOWN).json()
+        assert challenge(resource.post(LIST)).keys() == {"resource_metadata"}
+
+
+@pytest.mark.clause("R1.nowhere-else")
 def test_an_unknown_path_is_not_found(resource: Running) -> None:
     """Metadata of a path that is not this resource does not exist, lest a client take it for another's."""
     for path in (f"{WELL_KNOWN}/other", "/nothing", "/.well-known/oauth-authorization-server"):

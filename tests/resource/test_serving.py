@@ -138,6 +138,7 @@ def test_several_workers_share_the_port(place: dict[str, str], issuer: Issuer, t
         assert server.stop() == 0
 
 
+@pytest.mark.clause("R3.not-logged")
 def test_the_log_tells_what_matters_and_no_secret(place: dict[str, str], issuer: Issuer, tmp_path: Path) -> None:
     """One JSON object a line: the start, each request, each refusal with its setting; no query, cookie or token."""
     base = f"http://127.0.0.1:{place['RESOURCE_PORT']}"

@@ -105,6 +105,7 @@ WRONG = [
     ("OAUTH_ISSUER", "http://auth.example.com", "must be https"),
     ("OAUTH_ISSUER", "ftp://auth.example.com", "http or https"),
     ("OAUTH_ISSUER", "http://", "http or https"),
+    ("MCP_RESOURCE_URL", "http://mcp.example.com/mcp", "must be https"),
     ("MCP_RESOURCE_URL", "http://localhost:9001/mcp?x=1", "query"),
     ("MCP_RESOURCE_URL", "http://localhost:9001/mcp#x", "fragment"),
     ("MCP_RESOURCE_URL", "http://localhost:9001/mcp?", "query"),
@@ -132,6 +133,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.clause("R1.https")
 @pytest.mark.parametrize(("name", "value", "words"), WRONG)
 def test_a_wrong_value_is_explained_in_one_line(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str

@@ -206,6 +206,7 @@ def test_help_names_only_what_the_caller_may_use(resource: Running, era: str) ->
     assert "demo_get_server_info" not in text
 
 
+@pytest.mark.clause("R3.no-passthrough")
 @pytest.mark.parametrize("era", ERAS)
 def test_a_tool_never_sees_the_bearer(resource: Running, era: str) -> None:
     """No answer carries the token, whatever the tool."""

@@ -95,13 +95,14 @@ def _metadata(body: bytes) -> ClientMetadata:
 
 def _registration(metadata: ClientMetadata, accepted: list[str]) -> Registration:
     """The effective metadata. No method asked, or one that we lack, means a public client."""
-    grant_types = tuple(name for name in GRANT_TYPES if name in metadata.grant_types)
+    # Every client here asks by a code, whatever it says: without that grant nothing leads to the other one.
+    refreshes = "refresh_token" in metadata.grant_types or "authorization_code" not in metadata.grant_types
     algorithm = metadata.id_token_signed_response_alg
     return Registration(
         client_name=redirects.plain_name(metadata.client_name, 100),
         redirect_uris=tuple(sorted({redirects.canonical(uri) for uri in accepted})),
         token_endpoint_auth_method=AUTH_METHODS.get(metadata.token_endpoint_auth_method or "none", "none"),
-        grant_types=grant_types or GRANT_TYPES,
+        grant_types=GRANT_TYPES if refreshes else ("authorization_code",),
         client_uri=_https(metadata.client_uri),
         logo_uri=_https(metadata.logo_uri),
         id_token_signed_response_alg=algorithm if algorithm in ID_TOKEN_ALGORITHMS else ID_TOKEN_ALGORITHMS[0],

@@ -3,29 +3,48 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gatepost_idp import crypto
+from gatepost_idp import crypto, tokens
 from gatepost_idp.database import Database
 from gatepost_idp.errors import OAuthRefusal
 from gatepost_idp.grants.client_authentication import ClientAuthentication, read_form
+from gatepost_idp.keys import Keys
 from gatepost_idp.protocol import Clock, Refused
+from gatepost_idp.settings import Settings
 from gatepost_idp.store import grants as store
+
+_ENDS_BY_ITSELF = Refused(
+    "unsupported_token_type", "Access tokens end by themselves. Revoke the refresh token.", "an access token"
+)
 
 
 class RevocationEndpoint:
-    """Access tokens are short-lived and end by themselves; revoking one answers 200 like an unknown token."""
+    """Access tokens end by themselves, within minutes; to answer 200 for one would be a promise that nobody keeps."""
 
-    def __init__(self, database: Database, authentication: ClientAuthentication, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        keys: Keys,
+        authentication: ClientAuthentication,
+        clock: Clock,
+    ) -> None:
         self._database = database
+        self._issuer = settings.oauth_issuer
+        self._keys = keys
         self._authentication = authentication
         self._clock = clock
 
     async def post(self, request: Request) -> Response:
-        """200 whether the token was known or not (RFC 7009 section 2.2)."""
+        """200 whether the token was known or not; unsupported_token_type for an access token (RFC 7009 section 2.2)."""
         parameters = await read_form(request)
         client = await self._authentication.client(request, parameters)
         token = parameters.get("token")
         if token is None:
             raise OAuthRefusal(Refused("invalid_request", "The token is missing.", "no token"))
-        token_hash, now = crypto.token_hash(token), self._clock()
+        now = self._clock()
+        claims = tokens.read_access_token(self._keys, self._issuer, token, now)
+        if claims is not None and claims["client_id"] == client.id:
+            raise OAuthRefusal(_ENDS_BY_ITSELF)
+        token_hash = crypto.token_hash(token)
         await self._database.write(lambda tx: store.revoke(tx, token_hash, client.id, now))
         return Response(status_code=200, headers={"cache-control": "no-store"})

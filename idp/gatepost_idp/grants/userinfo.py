@@ -43,7 +43,7 @@ def _bearer(request: Request) -> str:
     """The token of the Authorization header; a query is never looked at (RFC 6750 section 5.3)."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise OAuthRefusal(Refused("invalid_token", "Send an access token as Bearer.", "no token"), challenge="Bearer")
+        raise OAuthRefusal(Refused("invalid_token", "Send an access token as Bearer.", "no token"), challenge=_BARE)
     return token.strip()
 
 
@@ -52,4 +52,5 @@ def _invalid() -> OAuthRefusal:
     return OAuthRefusal(refused, challenge='Bearer error="invalid_token"')
 
 
+_BARE = 'Bearer realm="gatepost"'  # no error where no token came, but never a scheme alone (RFC 6750 section 3)
 _NO_OPENID = Refused("insufficient_scope", "The access token lacks the scope openid.", "no openid")

@@ -10,7 +10,7 @@ from sqlmodel import col, update
 
 from gatepost_idp.database import Query, Row, Transaction, columns, insert_query
 from gatepost_idp.models import Account, AuthorizationCode, AuthorizationGrant, RefreshToken
-from gatepost_idp.protocol import Refused, milliseconds, scope_set
+from gatepost_idp.protocol import Refused, milliseconds, names_the_same_resource, scope_set
 from gatepost_idp.store import accounts, audit, outbox
 
 WRONG_VERIFIERS = 5
@@ -268,8 +268,8 @@ def _start_grant(tx: Transaction, code: Row, now_ms: int, ends_at: int) -> None:
 
 
 def _is_other_resource(asked: str | None, resource: str) -> bool:
-    """Whether another resource is named than was authorized; a slash at the end makes none, as at /authorize."""
-    return asked is not None and asked.removesuffix("/") != resource.removesuffix("/")
+    """Whether another resource is named than was authorized, read as at /authorize."""
+    return asked is not None and not names_the_same_resource(asked, resource)
 
 
 def _wrong_verifier(tx: Transaction, code_hash: bytes, now_ms: int) -> Refused:

@@ -55,15 +55,15 @@ def test_several_resources_have_scopes_of_their_own(tmp_path: Path) -> None:
 
 @pytest.mark.clause("A7")
 def test_a_resource_is_found_by_its_url(tmp_path: Path) -> None:
-    """Byte for byte, save the slash that some clients add."""
+    """Byte for byte, save a slash at the end and the letter case of scheme and host."""
     found = loaded(tmp_path, TWO)
-    for url in ("https://other.test/mcp", "https://other.test/mcp/"):
+    for url in ("https://other.test/mcp", "https://other.test/mcp/", "HTTPS://Other.TEST/mcp"):
         resource = found.find(url)
         assert resource is not None
         assert resource.name == "Other"
     for url in (
         "https://other.test",
-        "https://OTHER.test/mcp",
+        "x?HTTPS://OTHER.test/mcp",
         "https://other.test/mcp//",
         "https://other.test/MCP",
         "",

@@ -145,6 +145,7 @@ def test_two_lists_of_parts_have_one_digest_only_when_they_are_equal(one: list[b
     assert (crypto.keyed_digest(b"k", *one) == crypto.keyed_digest(b"k", *other)) == (one == other)
 
 
+@pytest.mark.clause("A8.random")
 def test_tokens_are_random_and_say_their_kind() -> None:
     """256 bits behind a prefix."""
     tokens = {crypto.opaque_token("gp_rt_") for _ in range(100)}

@@ -209,6 +209,7 @@ WRONG: list[tuple[str, str, str]] = [
 ]
 
 
+@pytest.mark.clause("A2.https")
 @pytest.mark.parametrize(("name", "value", "words"), WRONG)
 def test_a_wrong_value_is_explained_in_one_line(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str

@@ -91,7 +91,7 @@ REFUSED: dict[str, tuple[dict[str, str | None], str]] = {
     "response-mode-form-post": ({"response_mode": "form_post"}, "invalid_request"),
     "unknown-resource": ({"resource": "https://other.example/mcp"}, "invalid_target"),
     "resource-prefix": ({"resource": "http://localhost:9001/mcp/x"}, "invalid_target"),
-    "resource-case": ({"resource": "http://LOCALHOST:9001/mcp"}, "invalid_target"),
+    "resource-case": ({"resource": "http://localhost:9001/MCP"}, "invalid_target"),
     "resource-fragment": ({"resource": "http://localhost:9001/mcp#x"}, "invalid_target"),
     "resource-query": ({"resource": "http://localhost:9001/mcp?x"}, "invalid_target"),
     "resource-not-a-url": ({"resource": "mcp"}, "invalid_target"),
@@ -218,6 +218,19 @@ def test_a_slash_at_the_end_makes_no_other_resource(alice: Person, client: TestC
     tokens = tokens_of(client.redeem(code, resource=slashed))
     assert opened(server, tokens["access_token"]).claims["aud"] == server.settings.mcp_resource_url
     tokens_of(client.refresh(tokens["refresh_token"], resource=slashed))
+
+
+@pytest.mark.clause("A7.case")
+def test_scheme_and_host_of_the_resource_are_read_in_any_case(alice: Person, client: TestClient) -> None:
+    """MCP asks for it; the audience stays as the operator wrote it."""
+    server = client.idp
+    assert isinstance(server, Server)
+    own = server.settings.mcp_resource_url
+    shouted = own.replace("http://localhost", "HTTP://LocalHost")
+    assert shouted != own
+    tokens = tokens_of(client.redeem(client.code(alice, resource=shouted), resource=shouted))
+    assert opened(server, tokens["access_token"]).claims["aud"] == own
+    tokens_of(client.refresh(tokens["refresh_token"], resource=shouted))
 
 
 @pytest.mark.clause("A13.request-object")

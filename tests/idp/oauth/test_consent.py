@@ -19,7 +19,7 @@ from tests.idp.oauth.wire import (
     went_silently,
 )
 from tests.support.oauth import TestClient, answer_of, registered
-from tests.support.person import Person
+from tests.support.person import Form, Person
 
 People = Callable[[str], Person]
 Newcomer = Callable[[], Person]
@@ -432,6 +432,22 @@ def test_a_no_before_the_sign_in_is_told_to_the_client(server: Server, newcomer:
     person.open(client.authorize_url())
     person.submit(person.form_to("/deny"))
     assert answer_of(person.answer())["error"] == "access_denied"
+
+
+@pytest.mark.clause("A1.person", "C5")
+def test_nobody_agrees_before_they_signed_in(newcomer: Newcomer, client: TestClient) -> None:
+    """The consent page leads to the sign-in, and its form, sent by hand with a token that is right, does too."""
+    person = newcomer()
+    person.open(client.authorize_url())
+    request_id = str(person.page.url).rpartition("/")[2] if person.page else ""
+    (csrf,) = [value for name, value in person.form("email").fields if name == "csrf"]
+    person.open(f"{client.idp.issuer}/consent/{request_id}")
+    assert "email" in {name for form in person.forms() for name in form.names()}
+    for ending in ("", "/again"):
+        form = Form(f"{client.idp.issuer}/consent/{request_id}{ending}", [("csrf", csrf)])
+        person.submit(form, decision="allow", scope="demo:read", remember="yes")
+        assert "email" in {name for form in person.forms() for name in form.names()}
+        assert "code=" not in person.text
 
 
 @pytest.mark.clause("C5")

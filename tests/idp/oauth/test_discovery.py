@@ -118,6 +118,15 @@ def test_the_openid_configuration_has_its_required_members(server: Server) -> No
     assert "openid" in metadata["scopes_supported"]
 
 
+@pytest.mark.clause("A2.no-empty")
+@pytest.mark.parametrize("path", [OAUTH, OPENID])
+def test_no_member_of_the_metadata_is_empty(tmp_path: Path, path: str) -> None:
+    """RFC 8414 section 3.2: an empty array is left out, even where the catalogue has no scope at all."""
+    (tmp_path / "catalogue.toml").write_text('[[resource]]\nname = "Nothing to ask for"\n')
+    with running(tmp_path, catalogue=str(tmp_path / "catalogue.toml")) as server:
+        assert [name for name, value in server.get(path).json().items() if value in ([], "", {}, None)] == []
+
+
 @pytest.mark.clause("A2.rfc8414")
 def test_authlib_finds_nothing_wrong_with_the_metadata(public: Server) -> None:
     """A stranger's reading of RFC 8414 and RFC 9207, on an https issuer with a path."""

@@ -289,6 +289,18 @@ def test_a_refresh_token_of_another_client_is_refused(server: Server, alice: Per
     assert not ended(client, following)
 
 
+@pytest.mark.clause("A8.refresh-bound", "A1.client-authentication")
+@pytest.mark.parametrize("secret", [None, "", "wrong"], ids=repr)
+def test_a_refresh_without_its_clients_secret_is_refused(server: Server, alice: Person, secret: str | None) -> None:
+    """401, and nothing is spent: a refresh token of a client with a secret is worth nothing alone."""
+    client = registered(server, token_endpoint_auth_method="client_secret_post")
+    first = client.connect(alice)["refresh_token"]
+    refused(client.refresh(first, client_secret=secret), "invalid_client", 401)
+    second = tokens_of(client.refresh(first))["refresh_token"]
+    refused(client.refresh(first, client_secret=secret), "invalid_client", 401)
+    assert not ended(client, second)
+
+
 @pytest.mark.clause("A8.refresh-bound")
 def test_a_thief_with_another_id_cannot_end_a_family_after_the_grace(grant: tuple[TestClient, Person]) -> None:
     """A spent token in a foreign client's hands is refused before it counts as a repeat."""
@@ -407,6 +419,29 @@ def test_revoking_an_unknown_token_is_no_error(client: TestClient, token: str) -
     assert revoke(client, token) == 200
 
 
+@pytest.mark.clause("A11.access-token")
+def test_revoking_an_access_token_is_refused(alice: Person, client: TestClient) -> None:
+    """unsupported_token_type: it goes on until it expires, and 200 would say otherwise. Its refresh token lives."""
+    tokens = client.connect(alice)
+    form = {"client_id": client.id, "token": tokens["access_token"]}
+    for hint in ({}, {"token_type_hint": "access_token"}, {"token_type_hint": "refresh_token"}):
+        refused(client.idp.post("/revoke", form | hint), "unsupported_token_type")
+    assert not ended(client, tokens["refresh_token"])
+
+
+@pytest.mark.clause("A11.access-token", "A11.own")
+def test_revoking_an_access_token_that_is_none_of_its_own_is_no_error(
+    idp: Server, people: Callable[..., Person]
+) -> None:
+    """200 for another client's, for a forged one and for one that expired: nothing has to end."""
+    client, alice = registered(idp), people("alice@example.com")
+    token = client.connect(alice)["access_token"]
+    assert revoke(registered(idp), token) == 200
+    assert revoke(client, token[:-5] + "AAAAA") == 200
+    idp.clock.forward(minutes=idp.settings.access_token_minutes)
+    assert revoke(client, token) == 200
+
+
 @pytest.mark.clause("A11.revoke")
 def test_revoking_twice_is_no_error(alice: Person, client: TestClient) -> None:
     """200 both times."""
@@ -457,8 +492,8 @@ def test_an_access_token_says_who_may_do_what_where(server: Server, alice: Perso
     """Read with joserfc against the published keys (RFC 9068 section 2)."""
     before = int(time.time())
     token = opened(server, client.connect(alice)["access_token"])
-    published = server.get("/jwks.json").json()["keys"]
-    assert token.header == {"typ": "at+jwt", "alg": "ES256", "kid": published[0]["kid"]}
+    (published,) = [key for key in server.get("/jwks.json").json()["keys"] if key["alg"] == "ES256"]
+    assert token.header == {"typ": "at+jwt", "alg": "ES256", "kid": published["kid"]}
     claims = token.claims
     assert claims["iss"] == server.settings.oauth_issuer
     assert claims["aud"] == server.settings.mcp_resource_url

@@ -54,6 +54,15 @@ def test_a_living_token_is_active(server: Server, alice: Person, client: TestCli
     assert found["aud"] == server.settings.mcp_resource_url
 
 
+@pytest.mark.parametrize("hint", ["refresh_token", "unheard-of"])
+def test_a_hint_that_is_wrong_changes_nothing(
+    server: Server, alice: Person, client: TestClient, own: tuple[str, str], hint: str
+) -> None:
+    """It may speed up a search, never end one (RFC 7662 section 2.1)."""
+    token = client.connect(alice)["access_token"]
+    assert introspect(server, token, own, token_type_hint=hint)["active"] is True
+
+
 def test_secret_in_the_form_is_taken_too(server: Server, alice: Person, client: TestClient, own: Any) -> None:
     """Resource servers authenticate as clients do: Basic or post."""
     token = client.connect(alice)["access_token"]

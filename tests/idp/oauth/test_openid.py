@@ -94,7 +94,7 @@ def test_userinfo_refuses_what_is_no_access_token_of_ours(server: Server, alice:
     for headers in ({}, {"authorization": "Basic YTpi"}, {"authorization": "Bearer"}):
         nothing = server.request("GET", "/userinfo", headers=headers)
         assert nothing.status_code == 401
-        assert nothing.headers["www-authenticate"] == "Bearer"
+        assert nothing.headers["www-authenticate"] == 'Bearer realm="gatepost"'
     asked_in_query = server.get(f"/userinfo?access_token={tokens['access_token']}")
     assert asked_in_query.status_code == 401
 

@@ -132,11 +132,13 @@ def test_unknown_members_are_ignored(server: Server) -> None:
         "client_secret": "chosen-by-me",
         "registration_access_token": "chosen-by-me",
         "default_max_age": "often",
+        "software_statement": "eyJhbGciOiJub25lIn0.eyJyZWRpcmVjdF91cmlzIjpbImh0dHBzOi8vZXZpbC50ZXN0LyJdfQ.",
     }
     answer = register(server, **more)
     assert answer.status_code == 201
     assert "chosen-by-me" not in answer.text
-    assert "jwks_uri" not in answer.json()
+    assert not {"jwks_uri", "software_statement"} & answer.json().keys()
+    assert answer.json()["redirect_uris"] == [HTTPS]
 
 
 @pytest.mark.clause("A5.ignored")
@@ -146,12 +148,23 @@ def test_unknown_members_are_ignored(server: Server) -> None:
         (["authorization_code", "urn:ietf:params:oauth:grant-type:jwt-bearer"], ["authorization_code"]),
         (["refresh_token", "authorization_code"], ["authorization_code", "refresh_token"]),
         (["client_credentials"], ["authorization_code", "refresh_token"]),
+        (["refresh_token"], ["authorization_code", "refresh_token"]),
         ([], ["authorization_code", "refresh_token"]),
     ],
 )
 def test_grant_types_that_we_lack_are_left_out(server: Server, asked: list[str], given: list[str]) -> None:
     """Claude's metadata lists a jwt-bearer grant; the answer says which hold."""
     assert server.register(grant_types=asked)["grant_types"] == given
+
+
+@pytest.mark.clause("A5.consistent")
+@pytest.mark.parametrize("responses", [["code"], ["token"], ["code id_token", "none"], [], None, "code", 7], ids=repr)
+@pytest.mark.parametrize("grants", [["authorization_code"], ["implicit"], ["refresh_token"], []], ids=repr)
+def test_grant_and_response_types_always_fit_together(server: Server, grants: list[str], responses: Any) -> None:
+    """A code, and the grant that redeems it: whatever was asked, nobody is registered for what cannot work."""
+    information = register(server, grant_types=grants, response_types=responses).json()
+    assert information["response_types"] == ["code"]
+    assert "authorization_code" in information["grant_types"]
 
 
 @pytest.mark.clause("A5.ignored")

@@ -2,13 +2,15 @@
 
 import base64
 import socket
+from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import httpx2
 import pytest
 from structlog.testing import capture_logs
 
-from tests.idp.oauth.wire import FORM, Server, as_json, authorize, basic, refused, tokens_of
+from gatepost_idp import limits
+from tests.idp.oauth.wire import FORM, Server, as_json, authorize, basic, refused, running, tokens_of
 from tests.support.oauth import TestClient, registered
 from tests.support.person import Person
 
@@ -112,6 +114,37 @@ def test_the_secret_of_another_client_is_wrong(server: Server, confidential: Tes
     refused(confidential.token_request(grant_type="authorization_code", **other.secret), "invalid_client", 401)
 
 
+@pytest.mark.clause("A1.guessing")
+@pytest.mark.parametrize("path", ["/token", "/revoke", "/introspect"])
+def test_who_guesses_secrets_is_braked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """A network has so many tries in a minute, whichever client and way; then 429, for the right secret as well."""
+    monkeypatch.setitem(limits.BRAKES, "token", "6/minute")
+    with running(tmp_path) as idp:
+        client = registered(idp, token_endpoint_auth_method="client_secret_basic")
+        form = redemption(client) | {"token": "x"}
+        for number in range(6):
+            headers = basic(client.id, f"guess-{number}") if number % 2 else {}
+            guess = {} if number % 2 else {"client_id": client.id, "client_secret": f"guess-{number}"}
+            refused(idp.post(path, form | guess, headers=headers), "invalid_client", 401)
+        answer = idp.post(path, form, headers=basic(client.id, client.secret["client_secret"]))
+        refused(answer, "temporarily_unavailable", 429)
+        assert int(answer.headers["retry-after"]) > 0
+
+
+@pytest.mark.clause("A13.sizes")
+@pytest.mark.parametrize("method", ["none", *METHODS])
+def test_what_is_handed_out_has_the_size_that_is_documented(server: Server, alice: Person, method: str) -> None:
+    """docs/requirements.md says them, so that a client's column is wide enough."""
+    client = registered(server, token_endpoint_auth_method=method, client_name="n" * 100)
+    code = client.code(alice, scope="openid email demo:read demo:echo demo:ops")
+    tokens = tokens_of(client.redeem(code))
+    again = tokens_of(client.refresh(tokens["refresh_token"]))
+    assert len(client.id) <= 80
+    assert {len(text) for text in (code, tokens["refresh_token"], again["refresh_token"])} == {49}
+    assert all(len(secret) == 49 for secret in client.secret.values())
+    assert len(tokens["access_token"]) <= 2048
+
+
 @pytest.mark.clause("A1.client-authentication", "E1")
 def test_two_ways_to_authenticate_at_once_are_refused(confidential: TestClient) -> None:
     """RFC 6749 section 2.3, though both be right."""
@@ -168,12 +201,15 @@ def test_a_public_client_may_carry_another_authorization(alice: Person, client: 
     assert "www-authenticate" not in answer.headers
 
 
-@pytest.mark.clause("A1")
-def test_a_public_client_may_send_an_empty_secret(alice: Person, client: TestClient) -> None:
+@pytest.mark.clause("A1.no-secret")
+@pytest.mark.parametrize("secret", ["", "undefined"])
+def test_a_public_client_may_send_a_secret_that_it_was_not_given(
+    alice: Person, client: TestClient, secret: str
+) -> None:
     """In the form or by Basic: libraries do, and it proves nothing either way."""
-    form = redemption(client, client.code(alice)) | {"client_id": client.id, "client_secret": ""}
+    form = redemption(client, client.code(alice)) | {"client_id": client.id, "client_secret": secret}
     tokens_of(client.idp.post("/token", form))
-    tokens_of(client.idp.post("/token", redemption(client, client.code(alice)), headers=basic(client.id, "")))
+    tokens_of(client.idp.post("/token", redemption(client, client.code(alice)), headers=basic(client.id, secret)))
 
 
 MISSING: dict[str, tuple[dict[str, str | None], str]] = {
@@ -287,7 +323,7 @@ def test_two_megabytes_are_refused_as_json(server: Server, path: str) -> None:
     refused(answer, answer.json()["error"], answer.status_code)
 
 
-@pytest.mark.clause("E1")
+@pytest.mark.clause("E1.body-alone")
 def test_parameters_in_the_query_are_not_read(alice: Person, client: TestClient) -> None:
     """They end up in logs (OAuth 2.1 section 3.2.2); an empty form stays empty."""
     query = urlencode(redemption(client, client.code(alice)) | {"client_id": client.id})

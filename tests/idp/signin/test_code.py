@@ -57,6 +57,7 @@ def test_the_code_field_asks_for_what_phones_fill_in(idp: Idp, people: People) -
         assert attribute in page
 
 
+@pytest.mark.clause("A1.guessing")
 def test_wrong_code_5(idp: Idp, people: People) -> None:
     """Each wrong code says how many tries are left; the fifth locks the attempt, right code and link included."""
     pending = asks(idp, people())
@@ -133,6 +134,7 @@ def test_a_used_code_is_used(idp: Idp, people: People) -> None:
     assert ("decision", "allow") in pending.person.form("decision").buttons
 
 
+@pytest.mark.clause("A1.guessing")
 def test_wrong_code_daily(tmp_path: Path) -> None:
     """Twenty wrong codes in a day, over several attempts, switch codes off for that mailbox until the next day: the
     right one is refused too, in words, while the link in the browser that asked still works."""

@@ -61,6 +61,7 @@ def _refused_and_nothing_done(pending: Pending, case: str, csrf: str | None, hea
     assert pending.state()["state"] == "pending"
 
 
+@pytest.mark.clause("C5")
 def test_login_csrf_from_another_site(idp: Idp, people: People) -> None:
     """A form sent from elsewhere is refused with 403 at every door, right CSRF token or not, and does nothing."""
     pending = asks(idp, people())
@@ -70,6 +71,7 @@ def test_login_csrf_from_another_site(idp: Idp, people: People) -> None:
         _refused_and_nothing_done(pending, case, csrf, headers)
 
 
+@pytest.mark.clause("C5")
 def test_login_csrf_without_the_token_of_this_browser(idp: Idp, people: People) -> None:
     """Without the token of this very browser, a form of the right origin, or of none, is refused too."""
     pending = asks(idp, people())

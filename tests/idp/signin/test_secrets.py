@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx2
+import pytest
 
 from tests.idp.signin.walk import asks
 from tests.support.oauth import CALLBACK, answer_of, challenge_of, registered
@@ -18,6 +19,7 @@ from tests.support.smtp import code_of, link_of, receiving
 People = Callable[..., Person]
 
 
+@pytest.mark.clause("A8.hashed")
 def test_database_dump_signs_nobody_in(idp: Idp, people: People) -> None:
     """Every byte of the database's files, while an attempt is open and after a whole journey: no link, code, cookie,
     authorization code, refresh token or access token stands there. (The address does: mail has to go somewhere.)"""
@@ -113,6 +115,7 @@ def _use(deployment: Deployment, client_id: str, code: str, verifier: str) -> di
     }
 
 
+@pytest.mark.clause("A9.not-logged", "R3.not-logged")
 def test_log_hygiene(tmp_path: Path) -> None:
     """Both servers at LOG_LEVEL=debug, through a journey with every mishap: the logs hold no link, code, cookie,
     token or whole address, and still say enough to follow it."""

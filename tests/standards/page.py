@@ -1,0 +1,134 @@
+"""Writes docs/requirements.md, what a security reviewer opens first: ``python -m tests.standards.page``."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.claims import collected
+from tests.requirements import CLAUSES, Clause
+from tests.standards import Document, Statement, documents
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "requirements.md"
+_REFERS = ("See ", "In part, see ")  # told where it refers to
+_NAMES = {clause.id for clause in CLAUSES} | {one.id for document in documents() for one in document.statements}
+_NAME = re.compile(r"(?:RFC|OAUTH|MCP|[A-Z]\d)[\w.-]*\w")
+_NOT_YET = {clause.id for clause in CLAUSES if clause.not_yet}
+_INTRODUCTION = """\
+# What the standards ask, and what holds it
+
+Every MUST and SHOULD of the documents below that binds an authorization server or a resource server, in our own
+words. Each is **held** by clauses of [tests/requirements.py](../tests/requirements.py), and each clause by
+[the tests that name it](#clauses-and-their-tests); or we **depart** from it and say why; or it **rests** on something
+outside of this code. The tests check both ways that nothing is left over.
+
+What is not built yet says so. This page is made of [tests/standards/](../tests/standards/) and of the tests' marks;
+`make requirements` writes it anew.
+"""
+
+
+def main() -> None:
+    """Writes the page."""
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+def page() -> str:
+    """The page, the same for the same sources."""
+    return "\n".join([_INTRODUCTION, *_summary(), *_departures(), *_every_document(), *_clauses()])
+
+
+def _summary() -> Iterator[str]:
+    yield "| document | statements | departures | not yet | |"
+    yield "| --- | --- | --- | --- | --- |"
+    for document in documents():
+        departures = sum(1 for one in document.statements if one.departs)
+        waiting = sum(1 for one in document.statements if not _NOT_YET.isdisjoint(one.held))
+        yield (
+            f"| [{document.title}](#{_anchor(document.id)}) | {len(document.statements)} | {departures or '–'} |"
+            f" {waiting or '–'} | {document.about} |"
+        )
+    yield ""
+
+
+def _departures() -> Iterator[str]:
+    yield "## Departures"
+    yield ""
+    departures = [one for document in documents() for one in document.statements if one.departs]
+    for statement in sorted(departures, key=lambda one: one.level):  # each MUST first
+        if not statement.departs.startswith(_REFERS):
+            kind = "In part:" if statement.departs.startswith("In part: ") else "Not so:"
+            reason = _linked(statement.departs.removeprefix("In part: "))
+            yield f"- {_link(statement.id)} {statement.level}: {statement.text} **{kind}** {reason}"
+    yield ""
+
+
+def _every_document() -> Iterator[str]:
+    for document in documents():
+        yield f'<a id="{_anchor(document.id)}"></a>'
+        yield ""
+        yield f"## [{document.title}]({document.url})"
+        yield ""
+        yield f"{document.about}."
+        yield ""
+        yield from _table(document)
+        if document.aside:
+            yield "Not ours:"
+            yield ""
+            yield from (f"- {sections}: {_linked(why)}" for sections, why in document.aside)
+            yield ""
+
+
+def _table(document: Document) -> Iterator[str]:
+    yield "| section | | asked | held by |"
+    yield "| --- | --- | --- | --- |"
+    for statement in document.statements:
+        section = f"[{statement.id.removeprefix(document.id + '-')}]({document.address(statement.section)})"
+        place = f'<a id="{_anchor(statement.id)}"></a>{section}'
+        yield f"| {place} | {statement.level} | {statement.text} | {_held(statement)} |"
+    yield ""
+
+
+def _held(statement: Statement) -> str:
+    links = ", ".join(_link(clause) + (" (not yet)" if clause in _NOT_YET else "") for clause in statement.held)
+    departs = f"**Departs.** {_linked(statement.departs)}" if statement.departs else ""
+    rests = f"*Rests on:* {_linked(statement.rests_on)}" if statement.rests_on else ""
+    return "<br>".join(part for part in (links, departs, rests) if part)
+
+
+def _clauses() -> Iterator[str]:
+    yield "## Clauses and their tests"
+    yield ""
+    yield "OURS is what no standard asks for and this product promises. A head, such as A1, is held by its parts too."
+    yield ""
+    for clause in CLAUSES:
+        note = f" **Not yet:** {clause.not_yet}." if clause.not_yet else ""
+        yield (
+            f'- <a id="{_anchor(clause.id)}"></a>**{clause.id}** {clause.level}: {clause.text}'
+            f" <sub>{clause.source}</sub>{note}"
+        )
+        yield from (f"  - {_test(test)}" for test in _tests_of(clause))
+
+
+def _tests_of(clause: Clause) -> list[str]:
+    return [test for test, claimed in collected().items() if clause.id in claimed]
+
+
+def _test(test: str) -> str:
+    path, _, name = test.partition("::")
+    return f"[`{name}`](../tests/{path})"
+
+
+def _link(identifier: str) -> str:
+    return f"[{identifier}](#{_anchor(identifier)})"
+
+
+def _linked(text: str) -> str:
+    """``text`` with the clauses and statements that it names as links."""
+    return _NAME.sub(lambda found: _link(found[0]) if found[0] in _NAMES else found[0], text)
+
+
+def _anchor(identifier: str) -> str:
+    return identifier.lower()
+
+
+if __name__ == "__main__":
+    main()
