@@ -12,11 +12,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from gatepost_idp import account, limits
 from gatepost_idp import catalogue as catalogues
-from gatepost_idp import limits
-from gatepost_idp.account import doors as account_doors
 from gatepost_idp.account.access import Access
-from gatepost_idp.account.doors import AccountPages
+from gatepost_idp.account.cut_off import CutOff
+from gatepost_idp.account.doors import AccountPages, Steps
+from gatepost_idp.account.overview import Overview
+from gatepost_idp.account.personal_tokens import PersonalTokens
 from gatepost_idp.authorize import doors as authorize_doors
 from gatepost_idp.authorize.doors import AuthorizePages
 from gatepost_idp.authorize.journey import Journey
@@ -167,10 +169,19 @@ def _hang_doors(app: FastAPI, parts: Parts) -> None:
     app.include_router(authorize_doors.router(authorize))
     sign_in_pages = SignInPages(sign_in, parts.pages, parts.visitors, settings, parts.catalogue)
     app.include_router(sign_in_doors.router(sign_in_pages, limiter.limit(limits.BRAKES["sign-in"])))
-    access = Access(parts.database, parts.catalogue, clock)
-    account = AccountPages(access, parts.database, parts.pages, parts.visitors, settings, clock)
-    app.include_router(account_doors.router(account, limiter.limit(limits.BRAKES["sign-in"])))
+    app.include_router(account.router(_account_pages(parts), limiter.limit(limits.BRAKES["sign-in"])))
     _hang_plain_doors(app, parts)
+
+
+def _account_pages(parts: Parts) -> AccountPages:
+    database, catalogue, clock = parts.database, parts.catalogue, parts.clock
+    steps = Steps(
+        overview=Overview(database, clock),
+        access=Access(database, catalogue, clock),
+        tokens=PersonalTokens(database, catalogue, clock),
+        cut_off=CutOff(database, parts.settings.secret_keys, clock),
+    )
+    return AccountPages(steps, database, parts.pages, parts.visitors, parts.settings, catalogue, clock)
 
 
 def _get_alone(path: str, door: Callable[[Request], Awaitable[Response]]) -> Route:

@@ -18,6 +18,7 @@ from gatepost_idp.store.grants import Granted
 
 CODE_PREFIX = "gp_ac_"
 REFRESH_PREFIX = "gp_rt_"
+PERSONAL_PREFIX = "gp_pt_"
 CODE_LIFE = timedelta(seconds=60)
 
 

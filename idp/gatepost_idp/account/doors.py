@@ -1,7 +1,8 @@
-"""The pages below /account: whoever is not signed in signs in first and comes back."""
+"""The doors below /account: whoever is not signed in signs in first and comes back."""
 
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, Any
 
@@ -12,6 +13,10 @@ from starlette.responses import Response
 
 from gatepost_idp import redirects
 from gatepost_idp.account.access import Access, App
+from gatepost_idp.account.cut_off import CutOff
+from gatepost_idp.account.overview import Overview
+from gatepost_idp.account.personal_tokens import PersonalTokens
+from gatepost_idp.catalogue import Catalogue
 from gatepost_idp.database import Database
 from gatepost_idp.pages import Pages
 from gatepost_idp.protocol import Clock
@@ -24,23 +29,64 @@ from gatepost_idp.visitors import Visitor, Visitors
 Door = Callable[..., Any]
 Field = Annotated[str, Form()]
 ACCESS = "/account/access"
+FRESH = timedelta(hours=1)
+"""How old a sign-in may be before a key is made or an account is deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What the doors call."""
+
+    overview: Overview
+    access: Access
+    tokens: PersonalTokens
+    cut_off: CutOff
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """A browser, and who is signed in in it."""
+
+    visitor: Visitor
+    person: Session
 
 
 class AccountPages:
     """What the doors need to answer."""
 
     def __init__(
-        self, access: Access, database: Database, pages: Pages, visitors: Visitors, settings: Settings, clock: Clock
+        self,
+        steps: Steps,
+        database: Database,
+        pages: Pages,
+        visitors: Visitors,
+        settings: Settings,
+        catalogue: Catalogue,
+        clock: Clock,
     ) -> None:
-        self.access = access
-        self.pages = pages
+        self.steps = steps
         self.visitors = visitors
         self.settings = settings
+        self.catalogue = catalogue
+        self._pages = pages
         self._database = database
         self._clock = clock
 
-    async def person(self, visitor: Visitor) -> Session | None:
-        """Who is signed in in this browser."""
+    async def enter(self, request: Request, path: str, *, fresh: bool = False) -> Guest | Response:
+        """Whoever is signed in, else the way to the sign-in, which ends at ``path``; ``fresh``: within the hour."""
+        return await self._guest(request, self.visitors.welcome(request), path, fresh)
+
+    async def enter_by_form(self, request: Request, csrf: str, path: str, *, fresh: bool = False) -> Guest | Response:
+        """The same for a POST; raises PageProblem where the form is not ours."""
+        return await self._guest(request, self.visitors.of_own_form(request, csrf), path, fresh)
+
+    async def _guest(self, request: Request, visitor: Visitor, path: str, fresh: bool) -> Guest | Response:
+        person = await self._person(visitor)
+        if person is None or (fresh and self._clock() - person.auth_time > FRESH):
+            return await self.sign_in(request, visitor, path)
+        return Guest(visitor, person)
+
+    async def _person(self, visitor: Visitor) -> Session | None:
         session_hash, now = visitor.session_hash, self._clock()
         if session_hash is None:
             return None
@@ -55,22 +101,7 @@ class AccountPages:
         request_id = await self._database.write(
             partial(own_pages.begin, path=path, browser=browser, trace_id=trace_id, now=now)
         )
-        response = RedirectResponse(f"{self.settings.root}/sign-in/{request_id}", 303, {"cache-control": "no-store"})
-        return self.visitors.keep(response, visitor)
-
-    def access_page(self, visitor: Visitor, person: Session, apps: list[App], saved: str) -> Response:
-        """Every app with its tick boxes; ``saved``: the grant that was just changed."""
-        page = self.pages.response(
-            "account/access.html",
-            csrf=self.visitors.csrf(visitor),
-            action=f"{self.settings.root}{ACCESS}",
-            switch_action=f"{self.settings.root}{ACCESS}/switch",
-            email=person.email,
-            apps=[shown(app) for app in apps],
-            saved=saved,
-            minutes=self.settings.access_token_minutes,
-        )
-        return self.visitors.keep(page, visitor)
+        return self.visitors.keep(self.see(f"/sign-in/{request_id}"), visitor)
 
     async def sign_out(self, visitor: Visitor) -> None:
         """Ends the session of this browser."""
@@ -78,47 +109,74 @@ class AccountPages:
             session_hash, now = visitor.session_hash, self._clock()
             await self._database.write(partial(accounts.end_session, token_hash=session_hash, now=now))
 
+    def see(self, path: str) -> RedirectResponse:
+        """On to another page of ours."""
+        return RedirectResponse(self.url(path), 303, {"cache-control": "no-store"})
 
-def shown(app: App) -> dict[str, Any]:
-    """An app as the page shows it."""
+    def url(self, path: str) -> str:
+        """An address of ours, below the issuer's path."""
+        return f"{self.settings.root}{path}"
+
+    def page(self, guest: Guest, template: str, status: int = 200, **context: Any) -> Response:
+        """A page for somebody who is signed in."""
+        csrf, email = self.visitors.csrf(guest.visitor), guest.person.email
+        page = self._pages.response(template, status, csrf=csrf, email=email, **context)
+        return self.visitors.keep(page, guest.visitor)
+
+    def open_page(self, visitor: Visitor, template: str, status: int = 200, **context: Any) -> Response:
+        """A page for anybody."""
+        page = self._pages.response(template, status, csrf=self.visitors.csrf(visitor), **context)
+        return self.visitors.keep(page, visitor)
+
+
+def access_page(own: AccountPages, guest: Guest, apps: list[App], saved: str) -> Response:
+    """Every app with its tick boxes; ``saved``: the grant that was just changed."""
+    return own.page(
+        guest,
+        "account/access.html",
+        action=own.url(ACCESS),
+        switch_action=own.url(f"{ACCESS}/switch"),
+        account_url=own.url("/account"),
+        apps=[_shown(app) for app in apps],
+        saved=saved,
+        minutes=own.settings.access_token_minutes,
+    )
+
+
+def _shown(app: App) -> dict[str, Any]:
     connection = app.connection
-    hosts = dict.fromkeys(redirects.host_shown(uri) for uri in connection.redirect_uris)
     return {
         "grant": connection.grant_id,
         "name": redirects.plain_name(connection.client_name),
-        "host": " or ".join(list(hosts)[:2]),
+        "host": redirects.host_shown(connection.redirect_uri),
         "resource": app.resource_name,
-        "since": _date(connection.created_at),
-        "used": _date(connection.used_at),
+        "since": date(connection.created_at),
+        "used": date(connection.used_at),
         "held": [choice for choice in app.choices if choice.held],
         "not_held": [choice for choice in app.choices if not choice.held],
     }
 
 
-def router(own: AccountPages, brake: Callable[[Door], Door]) -> APIRouter:
-    """The pages below /account; ``brake`` stands where a stranger can make a request be stored."""
-    doors = APIRouter(prefix="/account", include_in_schema=False)
+def access_doors(own: AccountPages, doors: APIRouter, brake: Callable[[Door], Door]) -> None:
+    """What each app may do."""
 
     @doors.get("/access")
     @brake
     async def show_access(request: Request, saved: str = "") -> Response:
-        visitor = own.visitors.welcome(request)
-        person = await own.person(visitor)
-        if person is None:
-            return await own.sign_in(request, visitor, ACCESS)
-        return own.access_page(visitor, person, await own.access.apps(person), saved)
+        guest = await own.enter(request, ACCESS)
+        if isinstance(guest, Response):
+            return guest
+        return access_page(own, guest, await own.steps.access.apps(guest.person), saved)
 
     @doors.post("/access")
     async def change_access(
         request: Request, csrf: Field = "", grant: Field = "", scope: Annotated[list[str] | None, Form()] = None
     ) -> Response:
-        visitor = own.visitors.of_own_form(request, csrf)
-        person = await own.person(visitor)
-        if person is None:
-            return await own.sign_in(request, visitor, ACCESS)
-        changed = await own.access.choose(person, grant, scope or [], request.scope["trace_id"])
-        saved = f"?saved={changed.connection.grant_id}" if changed else ""
-        return RedirectResponse(f"{own.settings.root}{ACCESS}{saved}", 303)
+        guest = await own.enter_by_form(request, csrf, ACCESS)
+        if isinstance(guest, Response):
+            return guest
+        changed = await own.steps.access.choose(guest.person, grant, scope or [], request.scope["trace_id"])
+        return own.see(f"{ACCESS}?saved={changed.connection.grant_id}" if changed else ACCESS)
 
     @doors.post("/access/switch")
     async def switch_account(request: Request, csrf: Field = "") -> Response:
@@ -128,8 +186,7 @@ def router(own: AccountPages, brake: Callable[[Door], Door]) -> APIRouter:
         response.headers.append("set-cookie", own.visitors.cookies.ended_session_header())
         return response
 
-    return doors
 
-
-def _date(at: datetime) -> str:
+def date(at: datetime) -> str:
+    """Such as ``5 March 2026``."""
     return f"{at.day} {at:%B %Y}"

@@ -7,14 +7,15 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gatepost_idp import tokens
-from gatepost_idp.database import Database
+from gatepost_idp import crypto, tokens
+from gatepost_idp.database import Database, Transaction
 from gatepost_idp.errors import OAuthRefusal
 from gatepost_idp.grants.client_authentication import ClientAuthentication, read_form
 from gatepost_idp.grants.token_endpoint import NO_STORE
 from gatepost_idp.keys import Keys
-from gatepost_idp.protocol import Clock, Refused
+from gatepost_idp.protocol import Clock, Refused, scope_text
 from gatepost_idp.settings import Settings
+from gatepost_idp.store import accounts, personal_tokens
 from gatepost_idp.store import grants as store
 
 _INACTIVE: dict[str, Any] = {"active": False}
@@ -52,6 +53,8 @@ class IntrospectionEndpoint:
 
     async def _about(self, token: str, resource: str, now: datetime) -> dict[str, Any]:
         """Another resource's token is as unknown as a forged one (RFC 7662 section 4)."""
+        if token.startswith(tokens.PERSONAL_PREFIX):
+            return await self._about_personal(token, resource, now)
         claims = tokens.read_access_token(self._keys, self._issuer, token, now)
         if claims is None or claims["aud"] != resource:
             return _INACTIVE
@@ -61,6 +64,37 @@ class IntrospectionEndpoint:
             return _INACTIVE
         told = {name: claims[name] for name in _TOLD}
         return {"active": True, "token_type": "Bearer", "username": email, "email": email, **told}
+
+    async def _about_personal(self, token: str, resource: str, now: datetime) -> dict[str, Any]:
+        """A personal token says what its person holds now, since it is never refreshed."""
+        token_hash = crypto.token_hash(token)
+
+        def work(tx: Transaction) -> tuple[personal_tokens.Standing, frozenset[str]] | None:
+            found = personal_tokens.standing(tx, token_hash, now)
+            if found is None or found.resource != resource:
+                return None
+            personal_tokens.mark_used(tx, token_hash, now)
+            return found, accounts.held_scopes(tx, found.account_id, resource)
+
+        told = await self._database.write(work)
+        if told is None:
+            return _INACTIVE
+        found, held = told
+        return {
+            "active": True,
+            "token_type": "Bearer",
+            "iss": self._issuer,
+            "sub": found.account_id,
+            "aud": found.resource,
+            "exp": int(found.expires_at.timestamp()),
+            "iat": int(found.created_at.timestamp()),
+            "jti": found.id,
+            "client_id": "personal-token",
+            "client_name": found.name,
+            "scope": scope_text(name for name in found.scope if name in held),
+            "username": found.email,
+            "email": found.email,
+        }
 
 
 _NO_RESOURCE_SERVER = Refused(

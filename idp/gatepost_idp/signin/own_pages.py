@@ -10,7 +10,10 @@ from gatepost_idp.store.requests import Request
 
 
 def begin(tx: Transaction, path: str, browser: str, trace_id: str, now: datetime) -> str:
-    """The id of a request that ends at ``path``, one of our own written in the code, for this browser."""
+    """The id of a request that ends at ``path``, one of our own written in the code, for this browser.
+
+    Whoever comes here was found signed out, or in for too long: so it wants a fresh sign-in.
+    """
     request = Request(
         id=crypto.random_id(),
         trace_id=trace_id,
@@ -23,7 +26,7 @@ def begin(tx: Transaction, path: str, browser: str, trace_id: str, now: datetime
         resource_named=False,
         code_challenge="",
         nonce=None,
-        prompt=(),
+        prompt=("login",),
         max_age=None,
         created_at=now,
     )

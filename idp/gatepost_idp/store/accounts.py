@@ -93,6 +93,46 @@ def end_session(tx: Transaction, token_hash: bytes, now: datetime) -> None:
     tx.session.exec(statement.values(ended_at=milliseconds(now)))
 
 
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """One browser in which a person is signed in; ``id`` names it to its owner and opens nothing."""
+
+    id: str
+    browser: str
+    network: str
+    since: datetime
+    seen: datetime
+
+
+def sessions(tx: Transaction, account_id: str, now: datetime) -> list[SignedIn]:
+    """Where a person is signed in, the one seen last first."""
+    now_ms = milliseconds(now)
+    statement = (
+        select(BrowserSession)
+        .where(
+            col(BrowserSession.account_id) == account_id,
+            col(BrowserSession.ended_at).is_(None),
+            col(BrowserSession.expires_at) > now_ms,
+            col(BrowserSession.seen_at) > now_ms - IDLE_MS,
+        )
+        .order_by(col(BrowserSession.seen_at).desc())
+    )
+    return [
+        SignedIn(row.token_hash.hex(), row.browser, row.network, instant(row.auth_time), instant(row.seen_at))
+        for row in tx.session.exec(statement)
+    ]
+
+
+def end_sessions(tx: Transaction, account_id: str, now: datetime, session_id: str | None = None) -> int:
+    """Signs a person out of every browser, or of the one that ``session_id`` names."""
+    statement = update(BrowserSession).where(
+        col(BrowserSession.account_id) == account_id, col(BrowserSession.ended_at).is_(None)
+    )
+    if session_id is not None:
+        statement = statement.where(col(BrowserSession.token_hash) == bytes.fromhex(session_id))
+    return tx.session.exec(statement.values(ended_at=milliseconds(now))).rowcount
+
+
 def by_key(tx: Transaction, email_key: str) -> Account | None:
     """The account of a mailbox."""
     return tx.session.exec(select(Account).where(col(Account.email_key) == email_key)).first()

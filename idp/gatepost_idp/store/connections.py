@@ -1,16 +1,22 @@
 """What a person sees of the grants they gave: one connection each, and the scopes that it has."""
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam
+from sqlalchemy import bindparam, func
 from sqlmodel import col, select, update
 
 from gatepost_idp.database import Query, Transaction, columns
-from gatepost_idp.models import AuthorizationGrant, Client, Consent
+from gatepost_idp.models import AuthorizationGrant, Client, Consent, RefreshToken
 from gatepost_idp.protocol import instant, milliseconds, scope_set, scope_text
+from gatepost_idp.store import consents
 
+_OWNER = Query(
+    columns(AuthorizationGrant.account_id, AuthorizationGrant.client_id).where(
+        col(AuthorizationGrant.id) == bindparam("grant_id")
+    )
+)
+_ACCESS_TOKEN_MS = 24 * 3_600_000  # longer than any access token of a client that gets no refresh token
 _ANY = Query(
     columns(AuthorizationGrant.id)
     .where(
@@ -27,46 +33,66 @@ class Connection:
 
     grant_id: str
     client_id: str
+    client_row: str
     client_name: str
-    redirect_uris: tuple[str, ...]
+    redirect_uri: str
     resource: str
     scope: tuple[str, ...]
+    browser: str
+    network: str
     created_at: datetime
     used_at: datetime
+    ends_at: datetime
 
 
 def living(tx: Transaction, account_id: str, now: datetime) -> list[Connection]:
     """A person's connections, the one used last first; 100 at the most."""
+    # It lives while it is used: until its newest refresh token ends, a year at the most.
+    until = func.coalesce(func.max(RefreshToken.expires_at), AuthorizationGrant.created_at + _ACCESS_TOKEN_MS)
     statement = (
-        select(AuthorizationGrant, Client)
+        select(AuthorizationGrant, Client, until)
         .join(Client, col(Client.id) == col(AuthorizationGrant.client_row))
+        .outerjoin(RefreshToken, col(RefreshToken.grant_id) == col(AuthorizationGrant.id))
         .where(
             col(AuthorizationGrant.account_id) == account_id,
             col(AuthorizationGrant.ended_at).is_(None),
             col(AuthorizationGrant.ends_at) > milliseconds(now),
         )
+        .group_by(col(AuthorizationGrant.id), col(Client.id))
+        .having(until > milliseconds(now))
         .order_by(col(AuthorizationGrant.used_at).desc(), col(AuthorizationGrant.id))
         .limit(100)
     )
-    return [_connection(grant, client) for grant, client in tx.session.exec(statement)]
+    return [_connection(*row) for row in tx.session.exec(statement)]
 
 
-def _connection(grant: AuthorizationGrant, client: Client) -> Connection:
+def _connection(grant: AuthorizationGrant, client: Client, ends_at: int) -> Connection:
     return Connection(
         grant_id=grant.id,
         client_id=grant.client_id,
+        client_row=grant.client_row,
         client_name=client.name,
-        redirect_uris=tuple(json.loads(client.registration)["redirect_uris"]),
+        redirect_uri=grant.redirect_uri,
         resource=grant.resource,
         scope=scope_set(grant.scope),
+        browser=grant.browser,
+        network=grant.network,
         created_at=instant(grant.created_at),
         used_at=instant(grant.used_at),
+        ends_at=instant(ends_at),
     )
 
 
 def has_been(tx: Transaction, account_id: str, client_row: str) -> bool:
     """Whether a person ever connected a client of that kind, as far as is remembered."""
     return tx.one(_ANY, account_id=account_id, client_row=client_row) is not None
+
+
+def forget_consent(tx: Transaction, grant_id: str) -> None:
+    """Forgets what the consent behind a grant agreed to: its client has to ask again."""
+    row = tx.one(_OWNER, grant_id=grant_id)
+    if row is not None:
+        consents.forget(tx, account_id=row[0], client_id=row[1])
 
 
 def set_scope(tx: Transaction, account_id: str, connection: Connection, scope: tuple[str, ...]) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import bindparam
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import col, delete
+from sqlmodel import col, delete, select
 
 from gatepost_idp.crypto import random_id
 from gatepost_idp.database import Query, Transaction, columns
@@ -53,6 +53,41 @@ def _upsert(dialect: str) -> Query:
     statement = insert(Consent).values({name: bindparam(name) for name in _COLUMNS})
     changed = {name: statement.excluded[name] for name in _COLUMNS if name not in ("id", *_THING)}
     return Query(statement.on_conflict_do_update(index_elements=list(_THING), set_=changed))
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """One remembered consent, as its person sees it."""
+
+    id: str
+    client_id: str
+    client_row: str
+    redirect_host: str
+    resource: str
+    approved: tuple[str, ...]
+    until: datetime
+
+
+def remembered(tx: Transaction, account_id: str, now: datetime) -> list[Remembered]:
+    """All that a person need not be asked again, the newest first; 100 at the most."""
+    statement = (
+        select(Consent)
+        .where(col(Consent.account_id) == account_id, col(Consent.expires_at) > milliseconds(now))
+        .order_by(col(Consent.granted_at).desc())
+        .limit(100)
+    )
+    return [
+        Remembered(
+            row.id, row.client_id, row.client_row, row.redirect_host, row.resource, scope_set(row.scope_approved),
+            instant(row.expires_at),
+        )
+        for row in tx.session.exec(statement)
+    ]  # fmt: skip  # one row
+
+
+def forget(tx: Transaction, account_id: str, client_id: str) -> None:
+    """Forgets what a person agreed to with one client id: it has to ask again."""
+    tx.session.exec(delete(Consent).where(col(Consent.account_id) == account_id, col(Consent.client_id) == client_id))
 
 
 _UPSERT = {name: _upsert(name) for name in ("sqlite", "postgresql")}

@@ -329,10 +329,12 @@ def _add_refresh_token(tx: Transaction, token_hash: bytes, grant_id: str, expire
     )
 
 
-def end(tx: Transaction, grant_id: str, reason: str, now: datetime) -> None:
-    """Ends a grant and with it every refresh token of its family."""
-    if tx.run(_END_GRANT, of=grant_id, now=milliseconds(now), reason=reason):
+def end(tx: Transaction, grant_id: str, reason: str, now: datetime) -> bool:
+    """Ends a grant and with it every refresh token of its family; False where it had ended before."""
+    ended = tx.run(_END_GRANT, of=grant_id, now=milliseconds(now), reason=reason) == 1
+    if ended:
         audit.record(tx, "grant.ended", now, grant_id=grant_id, detail=reason)
+    return ended
 
 
 def revoke(tx: Transaction, token_hash: bytes, client_id: str, now: datetime) -> None:

@@ -1,6 +1,5 @@
 """/account/access: a person signs in for this server's own page and changes what an app of theirs may do."""
 
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
+from tests.idp.account.being_there import BOTH, READ, connected, entered, rows
 from tests.idp.oauth.wire import running
 from tests.support.oauth import TestClient, answer_of, registered
 from tests.support.person import Person
@@ -16,45 +16,15 @@ from tests.support.serving import Idp
 from tests.support.smtp import link_of, text_of
 
 People = Callable[..., Person]
-READ, BOTH = "demo:read", "demo:read demo:echo"
 
 
 def access(person: Person, idp: Idp) -> httpx2.Response:
-    """Opens the page, and signs in by the mailed code where it asks."""
-    mails = len(idp.postbox.to(person.email))
-    answer = person.open(f"{idp.issuer}/account/access")
-    if any("email" in form.names() for form in person.forms()):
-        person.ask_for_mail()
-        person.sign_in_by_code(mails + 1)
-        assert person.page is not None
-        answer = person.page
-    assert answer.status_code == 200
-    assert answer.url.path == "/account/access"
-    return answer
-
-
-def connected(idp: Idp, person: Person, ticked: str = READ) -> tuple[TestClient, dict[str, Any]]:
-    """An app that asked for both scopes and was given ``ticked``."""
-    client = registered(idp, client_name="Some app")
-    person.open(client.authorize_url(scope=BOTH))
-    mails = len(idp.postbox.to(person.email))
-    if any("email" in form.names() for form in person.forms()):
-        person.ask_for_mail()
-        person.sign_in_by_code(mails + 1)
-    person.allow(scope=ticked.split())
-    return client, client.redeem(answer_of(person.answer())["code"]).json()
+    """Opens the page, and signs in where it asks."""
+    return entered(person, idp, "/account/access")
 
 
 def scope_after_refresh(client: TestClient, tokens: dict[str, Any]) -> set[str]:
     return set(client.refresh(tokens["refresh_token"]).json()["scope"].split())
-
-
-def rows(idp: Idp, query: str) -> list[Any]:
-    connection = sqlite3.connect(f"file:{idp.settings.sqlite_path}?mode=ro", uri=True)
-    try:
-        return connection.execute(query).fetchall()
-    finally:
-        connection.close()
 
 
 def test_a_stranger_signs_in_by_mail_and_comes_back(idp: Idp, people: People) -> None:

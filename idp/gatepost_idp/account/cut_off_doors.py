@@ -1,0 +1,44 @@
+"""/account/cut-off: the link of the mail about a new connection; only its button does something."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gatepost_idp.account.doors import AccountPages, Field
+from gatepost_idp.pages import asker
+
+CUT_OFF = "/account/cut-off"
+
+
+def cut_off_doors(own: AccountPages, doors: APIRouter) -> None:
+    """A page that scanners may open as often as they like, and its form."""
+
+    @doors.api_route("/cut-off", methods=["GET", "HEAD"])
+    async def show(request: Request, t: str = "") -> Response:
+        visitor = own.visitors.welcome(request)
+        news = await own.steps.cut_off.opened(t)
+        if news is None:
+            return own.open_page(visitor, "account/cut_off.html", 410, state="nothing")
+        resource = own.catalogue.find(news.resource)
+        return own.open_page(
+            visitor,
+            "account/cut_off.html",
+            state="asked",
+            token=t,
+            action=own.url(CUT_OFF),
+            asker=asker(news.client_name, news.redirect_uri, resource.name if resource else news.resource),
+            scopes=[scope.title for scope in (resource.scope if resource else ()) if scope.name in news.scope],
+            browser=news.browser,
+            network=news.network,
+            connected_at=f"{news.created_at:%d %B %Y, %H:%M} UTC",
+        )
+
+    @doors.post("/cut-off")
+    async def cut(request: Request, csrf: Field = "", token: Field = "") -> Response:
+        # Whoever holds the mail may; the cookie that its page set keeps out what posts without one.
+        visitor = own.visitors.of_own_form(request, csrf)
+        is_cut = await own.steps.cut_off.cut(token, visitor.network, request.scope["trace_id"])
+        state = "cut" if is_cut else "nothing"
+        return own.open_page(
+            visitor, "account/cut_off.html", 200 if is_cut else 410, state=state, account_url=own.url("/account")
+        )

@@ -1,0 +1,99 @@
+"""Personal tokens: made for a client that cannot do OAuth, scoped within what the person holds, shown once."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from gatepost_idp import crypto, redirects, tokens
+from gatepost_idp.catalogue import Catalogue, Resource, Scope
+from gatepost_idp.database import Database, Transaction
+from gatepost_idp.protocol import Clock
+from gatepost_idp.store import accounts, audit
+from gatepost_idp.store import personal_tokens as store
+from gatepost_idp.store.accounts import Session
+
+DAYS = (7, 30, 90, 365)
+MOST = 50
+"""How many living tokens a person may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A resource, and its scopes that the person holds."""
+
+    resource: Resource
+    scopes: tuple[Scope, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A new token: the only time that it is seen."""
+
+    token: str
+    name: str
+    resource: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """Why none was made, in words for the form."""
+
+    words: str
+
+
+class PersonalTokens:
+    """Makes and ends them."""
+
+    def __init__(self, database: Database, catalogue: Catalogue, clock: Clock) -> None:
+        self._database = database
+        self._catalogue = catalogue
+        self._clock = clock
+
+    async def offers(self, person: Session) -> list[Offer]:
+        """What a token may be made for."""
+        return await self._database.read(lambda tx: self._offers(tx, person))
+
+    async def make(
+        self, person: Session, name: str, resource: str, ticked: list[str], days: int, trace_id: str
+    ) -> Made | Wrong:
+        """A token for ``days`` days, with what is ticked and held."""
+        name = redirects.plain_name(name, 60)
+        if not name:
+            return Wrong("Give it a name, so that you know it again.")
+        if days not in DAYS:
+            return Wrong("Choose for how long.")
+        return await self._database.write(lambda tx: self._make(tx, person, name, resource, ticked, days, trace_id))
+
+    async def end(self, person: Session, token_id: str, trace_id: str) -> None:
+        """Ends a token; it is refused within a minute."""
+        now = self._clock()
+
+        def work(tx: Transaction) -> None:
+            if store.end(tx, person.account_id, now, token_id):
+                audit.record(tx, "token.ended", now, account_id=person.account_id, trace_id=trace_id, detail=token_id)
+
+        await self._database.write(work)
+
+    def _offers(self, tx: Transaction, person: Session) -> list[Offer]:
+        held = {r.url: accounts.held_scopes(tx, person.account_id, r.url) for r in self._catalogue.resource}
+        return [
+            Offer(resource, tuple(scope for scope in resource.scope if scope.name in held[resource.url]))
+            for resource in self._catalogue.resource
+        ]
+
+    def _make(
+        self, tx: Transaction, person: Session, name: str, resource: str, ticked: list[str], days: int, trace_id: str
+    ) -> Made | Wrong:
+        now = self._clock()
+        offer = next((one for one in self._offers(tx, person) if one.resource.url == resource), None)
+        if offer is None:
+            return Wrong("Choose what it is for.")
+        if len(store.living(tx, person.account_id, now)) >= MOST:
+            return Wrong(f"You have {MOST} tokens. End one first.")
+        scope = tuple(one.name for one in offer.scopes if one.name in ticked)
+        token, token_id = crypto.opaque_token(tokens.PERSONAL_PREFIX), crypto.random_id(9)
+        until = now + timedelta(days=days)
+        new = store.NewToken(token_id, crypto.token_hash(token), person.account_id, name, resource, scope, until)
+        store.add(tx, new, now)
+        detail = f"{token_id}: {' '.join(scope)}"
+        audit.record(tx, "token.made", now, account_id=person.account_id, trace_id=trace_id, detail=detail)
+        return Made(token, name, resource)

@@ -1,0 +1,66 @@
+"""All that is stored about a person: given out as one object, or deleted with everything that hangs on it."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import SQLModel, col, delete, select, update
+
+from gatepost_idp.database import Transaction
+from gatepost_idp.models import (
+    Account,
+    AuditEvent,
+    AuthorizationGrant,
+    BrowserSession,
+    Consent,
+    Entitlement,
+    Invitation,
+    MailSuppression,
+    Outbox,
+    PersonalToken,
+    SignInAttempt,
+)
+from gatepost_idp.protocol import instant
+
+_TABLES: dict[str, type[SQLModel]] = {
+    "scopes": Entitlement,
+    "connections": AuthorizationGrant,
+    "consents": Consent,
+    "personal_tokens": PersonalToken,
+    "sessions": BrowserSession,
+    "events": AuditEvent,
+}
+_INSTANTS = ("at", "auth_time", "until")
+
+
+def exported(tx: Transaction, account_id: str) -> dict[str, Any]:
+    """Everything but what is a secret's hash; instants in ISO 8601. Empty where there is no such account."""
+    account = tx.session.get(Account, account_id)
+    if account is None:
+        return {}
+    found: dict[str, Any] = {"account": _plain(account)}
+    for name, table in _TABLES.items():
+        rows = tx.session.exec(select(table).where(col(table.account_id) == account_id)).all()  # type: ignore[attr-defined]  # each of them has it
+        found[name] = [_plain(row) for row in rows]
+    return found
+
+
+def _plain(row: SQLModel) -> dict[str, Any]:
+    members = {name: value for name, value in row.model_dump().items() if not isinstance(value, bytes)}
+    return {
+        name: instant(value).isoformat() if value is not None and (name.endswith("_at") or name in _INSTANTS) else value
+        for name, value in members.items()
+    }
+
+
+def delete_account(tx: Transaction, account_id: str, now: datetime) -> bool:
+    """Deletes a person; what hangs on the account goes with it, and the audit log forgets who it was."""
+    account = tx.session.get(Account, account_id)
+    if account is None:
+        return False
+    for table in (SignInAttempt, Invitation, MailSuppression):
+        tx.session.exec(delete(table).where(col(table.email_key) == account.email_key))
+    tx.session.exec(delete(Outbox).where(col(Outbox.recipient) == account.email))
+    own = col(AuditEvent.account_id) == account_id
+    tx.session.exec(update(AuditEvent).where(own).values(account_id="", network=""))
+    tx.session.exec(delete(Account).where(col(Account.id) == account_id))
+    return True
