@@ -32,6 +32,7 @@ from gatepost_resource.mcp_server import ScopedServer, build_server, current_cal
 from gatepost_resource.metadata import ROOT_PATH, ProtectedResourceMetadata, metadata_url
 from gatepost_resource.origins import OriginRule
 from gatepost_resource.page import ConnectPage, PageForBrowsers
+from gatepost_resource.plain_words import PlainWords
 from gatepost_resource.settings import Settings
 from gatepost_resource.stepup import StepUp
 from gatepost_resource.tools import DEMO
@@ -73,6 +74,7 @@ def build_app(
             Route("/", page.answer),
         ],
         middleware=_middleware(settings),
+        exception_handlers=PlainWords(settings.mcp_resource_url).handlers(),
         lifespan=lambda _: _lifespan(server, issuer, keys, refresh_seconds),
     )
     # A redirect would carry the caller's Host, and clients lose their POST to it.

@@ -9,7 +9,15 @@ from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
-from mcp_types import CallToolResult, InputRequiredResult, Tool, ToolAnnotations
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    INVALID_PARAMS,
+    CallToolResult,
+    GetPromptResult,
+    InputRequiredResult,
+    Tool,
+    ToolAnnotations,
+)
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gatepost_resource.access_token import BearerToken
@@ -72,6 +80,14 @@ class ScopedServer(MCPServer[Any]):
                 " again cannot help. Call request_access: it gives the link where access can be asked for."
             )
         return await super().call_tool(name, arguments, context)
+
+    async def get_prompt(
+        self, name: str, arguments: dict[str, Any] | None = None, context: Context[Any, Any] | None = None
+    ) -> GetPromptResult | InputRequiredResult:
+        """Raises MCPError for an unknown prompt, which is the caller's mistake: the SDK logs it as a fault of ours."""
+        if all(prompt.name != name for prompt in await self.list_prompts()):
+            raise MCPError(INVALID_PARAMS, f"Unknown prompt: {name}")
+        return await super().get_prompt(name, arguments, context)
 
 
 def build_server(name: str, toolbox: Toolbox, functions: DemoTools) -> ScopedServer:

@@ -3,6 +3,8 @@
 from typing import Any
 
 import pydantic_core
+from mcp.server.streamable_http import check_accept_headers
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -12,7 +14,7 @@ from gatepost_resource.errors import InsufficientScope
 from gatepost_resource.mcp_server import current_caller
 from gatepost_resource.tools import Toolbox
 
-PARSE_ERROR = -32700  # JSON-RPC 2.0, section 5.1
+PARSE_ERROR, INVALID_REQUEST = -32700, -32600  # JSON-RPC 2.0, section 5.1
 
 
 class StepUp:
@@ -36,11 +38,15 @@ class StepUp:
             # No session and no stream to open or close: both eras then want 405, even of a GET.
             await Response(status_code=405, headers={"Allow": "POST"})(scope, receive, send)
             return
+        unfit = _unfit(Request(scope))
+        if unfit is not None:
+            await unfit(scope, receive, send)
+            return
         first = await receive()
         try:
             message = pydantic_core.from_json(first.get("body", b""), allow_inf_nan=False)
         except ValueError:
-            await JSONResponse(_PARSE_ERROR, status_code=400)(scope, receive, send)
+            await _error(400, PARSE_ERROR, "Parse error")(scope, receive, send)
             return
         self._check(message, current_caller())
         await self._app(scope, _replay(first, receive), send)
@@ -59,7 +65,18 @@ class StepUp:
             raise InsufficientScope(f"{name} needs {missing}", wanted)
 
 
-_PARSE_ERROR = {"jsonrpc": "2.0", "id": None, "error": {"code": PARSE_ERROR, "message": "Parse error"}}
+def _unfit(request: Request) -> Response | None:
+    """A refusal in words of what the SDK refuses in one era without a body, in the other without saying its type."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        return _error(415, INVALID_REQUEST, "Send the message with Content-Type: application/json")
+    if not check_accept_headers(request)[0]:
+        return _error(406, INVALID_REQUEST, "Send Accept: application/json, text/event-stream")
+    return None
+
+
+def _error(status: int, code: int, message: str) -> Response:
+    """A JSON-RPC error for a message that was not read."""
+    return JSONResponse({"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": message}}, status)
 
 
 def _replay(first: Message, receive: Receive) -> Receive:

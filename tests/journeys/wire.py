@@ -67,6 +67,7 @@ class Wire:
         self._metadata: dict[str, Any] = {}
         self._http = httpx2.Client(trust_env=False, timeout=20)
         self._why = ""
+        self.scope = SCOPES
         person.browser.event_hooks = {"response": [self._seen_by_browser]}
 
     def connect(self) -> None:
@@ -101,7 +102,7 @@ class Wire:
             "response_type": "code",
             "client_id": self.client_id,
             "redirect_uri": CALLBACK,
-            "scope": SCOPES,
+            "scope": self.scope,
             "resource": self._resource,
             "state": self.state,
             "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),

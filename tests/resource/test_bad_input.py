@@ -164,3 +164,26 @@ def test_headers_and_body_of_the_2026_era_must_agree(resource: Running) -> None:
     """Mcp-Name and Mcp-Method are what proxies route by: a call that hides behind another name is refused."""
     response = resource.post(calling("demo_get_time"), resource.token(), MODERN, mcp_name="whoami")
     assert response.status_code == 400
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_the_wrong_type_is_refused_in_words_that_say_the_right_one(resource: Running, era: str) -> None:
+    """415 and 406 as JSON-RPC in either era: the SDK alone answers one without a body, the other without its type."""
+    kind = resource.post(LIST, resource.token(), era, content_type="text/plain")
+    accept = resource.post(LIST, resource.token(), era, accept="text/html")
+    assert (kind.status_code, accept.status_code) == (415, 406)
+    for answer, wanted in ((kind, "Content-Type: application/json"), (accept, "Accept: application/json")):
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.json()["id"] is None
+        assert wanted in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_an_unknown_prompt_is_the_callers_mistake(
+    resource: Running, era: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Invalid params, and no fault in the log: whoever holds a token could fill it."""
+    message = {"jsonrpc": "2.0", "id": 1, "method": "prompts/get", "params": {"name": "nothing", "arguments": {}}}
+    answer = resource.post(message, resource.token(), era)
+    assert answer.json()["error"] == {"code": -32602, "message": "Unknown prompt: nothing"}
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

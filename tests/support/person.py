@@ -47,6 +47,13 @@ class _Page(HTMLParser):
             self.forms[-1].fields.append((found["name"], found.get("value", "")))
 
 
+def forms_of(html: str) -> list[Form]:
+    """The forms of a page."""
+    parsed = _Page()
+    parsed.feed(html)
+    return parsed.forms
+
+
 class Person:
     """One person in one browser."""
 

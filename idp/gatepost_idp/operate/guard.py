@@ -85,10 +85,11 @@ class Guard:
 
     def _at_once(self, scope: Scope, is_open: bool) -> Response | None:
         """A foreign Host, or a preflight."""
-        if scope["path"] not in HEALTH and not self._is_ours(_header(scope, b"host")):
+        hosts = _headers(scope, b"host")
+        if scope["path"] not in HEALTH and not (len(hosts) == 1 and self._is_ours(hosts[0])):
             log.warning(
                 "foreign_host",
-                host=_header(scope, b"host")[:100],
+                host=", ".join(hosts)[:100],
                 setting="OAUTH_ISSUER",
                 otherwise="ALLOWED_HOSTS, where a proxy rewrites Host",
             )
@@ -105,8 +106,8 @@ class Guard:
         return bare in self._hosts or bare.strip("[]") in LOOPBACK_NAMES
 
 
-def _header(scope: Scope, name: bytes) -> str:
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+def _headers(scope: Scope, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
 
 
 def _place(path: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.idp.oauth.wire import FORM, Server, authorize, error_of, page_of, running
+from tests.support.line import Line, Request
 from tests.support.oauth import TestClient, answer_of, registered
 from tests.support.person import Person
 
@@ -63,6 +64,18 @@ def test_a_foreign_host_is_refused(server: Server, host: str, path: str) -> None
     assert answer.status_code == 421
     assert host not in answer.text
     assert "evil" not in str(answer.headers)
+
+
+@pytest.mark.clause("P1")
+def test_a_host_that_comes_twice_is_nobodys(server: Server) -> None:
+    """421, though the first of them is ours: a proxy in front may have read the other (RFC 9112 section 3.2)."""
+    line = Line("127.0.0.1", server.settings.idp_port)
+    own = line.authority
+    for hosts in ((own, b"evil.test"), (b"evil.test", own), (own, own)):
+        answer = line.send(Request("GET", b"/", tuple((b"host", host) for host in hosts)))
+        assert answer.status == 421, hosts
+    assert line.send(Request("GET", b"/")).status == 200
+    line.close()
 
 
 @pytest.mark.clause("P1")
