@@ -50,9 +50,7 @@ SCENARIOS: dict[tuple[str, str], dict[str, str]] = {
     },
 }
 
-AUTHORIZATION = {
-    "authorization-server-metadata-cimd": "WARNING: client ID metadata documents are not taken yet",
-}
+AUTHORIZATION: dict[str, str] = {}
 
 
 @pytest.fixture(scope="module")

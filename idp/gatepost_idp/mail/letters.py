@@ -110,7 +110,9 @@ class Letters:
             "minutes": settings.sign_in_minutes,
             "email": attempt.email,
             "reference": attempt.reference,
-            "asker": asker(occasion.client_name, occasion.redirect_uri, resource.name if resource else ""),
+            "asker": asker(
+                occasion.client_id, occasion.client_name, occasion.redirect_uri, resource.name if resource else ""
+            ),
             "browser": attempt.browser,
             "network": attempt.network,
             "asked_at": f"{attempt.created_at:%d %B %Y, %H:%M} UTC",
