@@ -24,7 +24,7 @@ log = structlog.get_logger("gatepost.documents")
 ROW_PREFIX = "gp_md_"
 AT_ONCE, AT_ONCE_FROM_A_HOST = 32, 4
 A_MINUTE, A_MINUTE_FROM_A_HOST = 600, 60
-STALE_FOR = timedelta(days=30)
+STALE_FOR = timedelta(days=7)
 KEPT_UNUSED = timedelta(days=90)
 RETRY_KEPT = timedelta(minutes=5)
 RETRY_REFUSED = timedelta(seconds=10)
