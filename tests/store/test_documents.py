@@ -3,17 +3,22 @@
 import dataclasses
 import json
 from datetime import timedelta
+from functools import partial
 
 from gatepost_idp import models
 from gatepost_idp.clients.metadata import Registration
-from gatepost_idp.database import Database
+from gatepost_idp.database import Database, Work
 from gatepost_idp.store import clients, documents
-from gatepost_idp.store.documents import Copy
+from gatepost_idp.store.documents import Copy, Document
 from tests.store.parts import CALLBACK, NOW, a_code, at_once, person, rows
 
 URL = "https://client.test/client.json"
 REGISTRATION = Registration("Claude", (CALLBACK,), "none", ("authorization_code", "refresh_token")).canonical_json()
 COPY = Copy(URL, "gp_md_1", REGISTRATION, '"one"', NOW, NOW + timedelta(hours=1))
+
+
+def keeping(copy: Copy) -> Work[Document | None]:
+    return lambda tx: documents.keep(tx, copy, NOW)
 
 
 async def test_a_document_comes_back_as_it_was_kept(database: Database) -> None:
@@ -59,8 +64,8 @@ async def test_what_the_operator_said_stays_whatever_the_document_says(database:
     assert (met.client, met.checks_iss, met.disabled) == (None, True, True)
     await database.write(lambda tx: documents.keep(tx, COPY, NOW))
     for row in ("gp_md_1", "gp_md_2"):
-        await database.write(lambda tx, row=row: documents.keep(tx, dataclasses.replace(COPY, row=row), NOW))
-        client = await database.read(lambda tx, row=row: clients.find(tx, URL, row))
+        await database.write(keeping(dataclasses.replace(COPY, row=row)))
+        client = await database.read(partial(clients.find, client_id=URL, row=row))
         assert client is not None
         assert (client.disabled, client.checks_iss, client.unguessable) == (True, True, True)
     other = await database.read(lambda tx: clients.find(tx, "https://other.test/x", "gp_md_1"))
@@ -90,7 +95,7 @@ async def test_what_nobody_uses_is_forgotten(database: Database) -> None:
     named = dataclasses.replace(COPY, url=f"{URL}?named", row="gp_md_named")
     marked = dataclasses.replace(COPY, url=f"{URL}?marked", row="gp_md_marked")
     for copy in (COPY, named, marked):
-        await database.write(lambda tx, copy=copy: documents.keep(tx, copy, NOW))
+        await database.write(keeping(copy))
     await database.write(lambda tx: clients.add(tx, "gp_mc_1", "manual", REGISTRATION, NOW))
     await database.write(lambda tx: documents.mark(tx, marked.url, True))
     await a_code(database, await person(database), client_id=named.url, client_row=named.row)
