@@ -23,7 +23,7 @@ _ANY = Query(
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A grant that stands, with what its client says of itself."""
+    """A grant that stands, with what its client says of itself; ``cap`` is the operator's, where there is one."""
 
     grant_id: str
     client_id: str
@@ -31,6 +31,7 @@ class Connection:
     redirect_uris: tuple[str, ...]
     resource: str
     scope: tuple[str, ...]
+    cap: tuple[str, ...]
     created_at: datetime
     used_at: datetime
 
@@ -52,13 +53,15 @@ def living(tx: Transaction, account_id: str, now: datetime) -> list[Connection]:
 
 
 def _connection(grant: AuthorizationGrant, client: Client) -> Connection:
+    registration = json.loads(client.registration)
     return Connection(
         grant_id=grant.id,
         client_id=grant.client_id,
         client_name=client.name,
-        redirect_uris=tuple(json.loads(client.registration)["redirect_uris"]),
+        redirect_uris=tuple(registration["redirect_uris"]),
         resource=grant.resource,
         scope=scope_set(grant.scope),
+        cap=scope_set(registration.get("scope", "")),
         created_at=instant(grant.created_at),
         used_at=instant(grant.used_at),
     )

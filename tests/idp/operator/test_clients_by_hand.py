@@ -147,6 +147,18 @@ def test_the_operators_scopes_cap_a_client_and_are_its_default(
 
 
 @pytest.mark.clause("C6")
+def test_nobody_widens_a_client_beyond_the_operators_scopes(idp: Server, alice: Person) -> None:
+    """The account page does not offer the others, and a forged form does not get them."""
+    client = made(idp, "--scope", "demo:echo")
+    tokens = client.connect(alice)
+    alice.open(f"{idp.issuer}/account/access")
+    assert "Read the clock and the help" not in alice.text
+    alice.submit(alice.form("grant"), scope=["demo:read", "demo:echo"])
+    assert "Saved." in alice.text
+    assert scope_of(tokens_of(client.refresh(tokens["refresh_token"]))) == {"demo:echo"}
+
+
+@pytest.mark.clause("C6")
 def test_the_scope_of_a_registration_caps_nothing(idp: Server, alice: Person) -> None:
     """Clients register narrow and ask for more later."""
     client = registered(idp, scope="demo:read")
