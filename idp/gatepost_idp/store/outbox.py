@@ -187,6 +187,7 @@ class News:
 
     grant_id: str
     email: str
+    client_id: str
     client_name: str
     redirect_uri: str
     resource: str
@@ -197,8 +198,8 @@ class News:
 
 
 _NEWS = Query(
-    columns(models.AuthorizationGrant.id, models.Account.email, models.Client.name,
-            models.AuthorizationGrant.redirect_uri, models.AuthorizationGrant.resource,
+    columns(models.AuthorizationGrant.id, models.Account.email, models.AuthorizationGrant.client_id,
+            models.Client.name, models.AuthorizationGrant.redirect_uri, models.AuthorizationGrant.resource,
             models.AuthorizationGrant.scope, models.AuthorizationGrant.browser, models.AuthorizationGrant.network,
             models.AuthorizationGrant.created_at)
     .join(models.Account, col(models.Account.id) == col(models.AuthorizationGrant.account_id))
@@ -215,7 +216,9 @@ def news(tx: Transaction, grant_id: str) -> News | None:
     row = tx.one(_NEWS, grant_id=grant_id)
     if row is None:
         return None
-    return News(row[0], row[1], row[2] or "", row[3], row[4], scope_set(row[5]), row[6], row[7], instant(row[8]))
+    return News(
+        row[0], row[1], row[2], row[3] or "", row[4], row[5], scope_set(row[6]), row[7], row[8], instant(row[9])
+    )
 
 
 def occasion(tx: Transaction, attempt_id: str) -> Occasion | None:
