@@ -78,7 +78,7 @@ _AUTHORIZATION = (
     ),
     Clause("A4.advertised", "MUST", "Metadata says that such clients are taken.", f"{CIMD}: Metadata; {MCP}"),
     Clause("A4.said", "OURS", "A person reads which URL is wrong, and what with it; /token: invalid_client.", CIMD),
-    Clause("A4.public", "MUST", "A document shares no secret, and a client of it does with PKCE.", f"{CIMD} 4.1"),
+    Clause("A4.public", "MUST", "A document is its URL's own, shares no secret, and does with PKCE.", f"{CIMD} 4.1"),
     Clause("A4.fetch", "MUST", "200 and JSON, 5 KiB, 5 s, no redirect, nothing else followed.", f"{CIMD} 4, 6.6"),
     Clause("A4.addresses", "MUST", "Special-use addresses are refused, in whatever form they come.", f"{CIMD} 6.5"),
     Clause("A4.cache", "SHOULD", "Fresh as HTTP says, within bounds; stale where a fetch fails.", f"{CIMD} 4.4"),

@@ -100,6 +100,7 @@ def test_a_document_says_who_a_client_is() -> None:
     )
 
 
+@pytest.mark.clause("A4.public")
 @pytest.mark.parametrize(
     "changes",
     [
