@@ -17,6 +17,7 @@ Level = Literal["MUST", "SHOULD", "MAY", "OURS"]
 
 OAUTH = "OAuth 2.1 (draft-ietf-oauth-v2-1)"
 MCP = "MCP 2026-07-28, authorization"
+CIMD = "draft-ietf-oauth-client-id-metadata-document-01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,18 @@ _AUTHORIZATION = (
         "A4",
         "SHOULD",
         "A client may be the URL of its metadata document.",
-        "draft-ietf-oauth-client-id-metadata-document",
-        not_yet="not built yet: fetching documents safely is an issue of its own",
+        CIMD,
     ),
+    Clause("A4.advertised", "MUST", "Metadata says that such clients are taken.", f"{CIMD}: Metadata; {MCP}"),
+    Clause("A4.said", "OURS", "A person reads which URL is wrong, and what with it; /token: invalid_client.", CIMD),
+    Clause("A4.public", "MUST", "A document is its URL's own, shares no secret, and does with PKCE.", f"{CIMD} 4.1"),
+    Clause("A4.fetch", "MUST", "200 and JSON, 5 KiB, 5 s, no redirect, nothing else followed.", f"{CIMD} 4, 6.6"),
+    Clause("A4.addresses", "MUST", "Special-use addresses are refused, in whatever form they come.", f"{CIMD} 6.5"),
+    Clause("A4.cache", "SHOULD", "Fresh as HTTP says, within bounds; stale where a fetch fails.", f"{CIMD} 4.4"),
+    Clause("A4.pinned", "OURS", "Well-known documents have a copy here for when they cannot be had.", CIMD),
+    Clause("A4.bounded", "OURS", "Nobody can make this server hammer a host, or fill up with fetches.", f"{CIMD} 6.5"),
+    Clause("A4.changed", "SHOULD", "Changed metadata is agreed to anew.", f"{CIMD} 6.3"),
+    Clause("A4.disabled", "OURS", "A URL that the operator switched off is refused in all its versions.", CIMD),
     Clause("A5", "MAY", "A client registers itself.", "RFC 7591 3; " + MCP),
     Clause("A5.public", "MAY", "Without an auth method asked for it is public, and is told so.", "RFC 7591 2, 3.2.1"),
     Clause("A5.methods", "MAY", "none, client_secret_basic and client_secret_post.", "RFC 7591 2"),
@@ -149,9 +159,8 @@ _AUTHORIZATION = (
     Clause(
         "A10.vouched",
         "MAY",
-        "A name is verified where the domain of the client's document vouches for it.",
-        "draft-ietf-oauth-client-id-metadata-document",
-        not_yet="not built yet: comes with A4",
+        "A name is marked as verified only with the domain whose document says it.",
+        f"{CIMD} 6.4",
     ),
     Clause("A11", "OURS", "A client can end its own grant.", "RFC 7009"),
     Clause("A11.revoke", "MUST", "Revoking a refresh token ends its family; 200 in any case.", "RFC 7009 2.1, 2.2"),

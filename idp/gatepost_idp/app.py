@@ -22,6 +22,8 @@ from gatepost_idp.account.personal_tokens import PersonalTokens
 from gatepost_idp.authorize import doors as authorize_doors
 from gatepost_idp.authorize.doors import AuthorizePages
 from gatepost_idp.authorize.journey import Journey
+from gatepost_idp.clients.documents import Documents
+from gatepost_idp.clients.fetcher import Fetcher
 from gatepost_idp.clients.register_endpoint import RegisterEndpoint
 from gatepost_idp.clients.registry import Registry
 from gatepost_idp.database import Database
@@ -55,19 +57,21 @@ from gatepost_idp.visitors import Visitors
 
 log = structlog.get_logger("gatepost")
 ERASE_SECONDS = 10.0
+FORGET_SECONDS = 3600.0
 _READ = ["GET", "HEAD"]
 
 
 class Parts:
     """Everything that lives as long as the process."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, fetcher: Fetcher) -> None:
         self.settings = settings
         self.clock = clock
         self.catalogue = catalogues.load(settings)
         self.database = Database(settings.database_url)
         self.keys = Keys(self.database, settings.secret_keys, clock)
-        self.registry = Registry(self.database, self.keys, clock)
+        self.documents = Documents(self.database, fetcher, clock)
+        self.registry = Registry(self.database, self.keys, clock, self.documents)
         self.pages = Pages(settings)
         self.callers = limits.Callers(settings)
         self.visitors = Visitors(Cookies(settings), self.callers)
@@ -82,6 +86,7 @@ class Parts:
             asyncio.create_task(steadily("keys", self.keys.reload, RELOAD_SECONDS)),
             asyncio.create_task(steadily("outbox", self.outbox.work, 0)),
             asyncio.create_task(steadily("salts", self._erase_salts, ERASE_SECONDS)),
+            asyncio.create_task(steadily("documents", self.documents.forget, FORGET_SECONDS)),
             *self._details(),
         ]
 
@@ -98,9 +103,12 @@ class Parts:
         return [asyncio.create_task(served)]
 
 
-def create(settings: Settings, clock: Clock = system_clock) -> ASGIApp:
-    """The application, guard included; its database opens here and closes with its lifespan."""
-    parts = Parts(settings, clock)
+def create(settings: Settings, clock: Clock = system_clock, fetcher: Fetcher | None = None) -> ASGIApp:
+    """The application, guard included; its database opens here and closes with its lifespan.
+
+    Without a ``fetcher``, clients' metadata documents come from public addresses and nowhere else.
+    """
+    parts = Parts(settings, clock, fetcher or Fetcher())
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -115,6 +123,7 @@ def create(settings: Settings, clock: Clock = system_clock) -> ASGIApp:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await parts.outbox.close()
+            await parts.documents.close()
             parts.database.close()
 
     app = FastAPI(

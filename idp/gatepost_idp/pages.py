@@ -4,6 +4,7 @@ import base64
 import hashlib
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -17,18 +18,19 @@ from gatepost_idp.settings import Settings
 class Asker:
     """Who asks, as pages and mails show it: ``host`` is the fact, ``name`` only what the client calls itself.
 
-    ``own``: nobody but this server, for its own pages.
+    ``vouched_by`` is the domain whose metadata document the client is, and the name is that domain's word. ``own``:
+    nobody but this server, for its own pages.
     """
 
     name: str
     host: str
     local: bool
     resource: str
-    verified: bool = False
+    vouched_by: str = ""
     own: bool = False
 
 
-def asker(client_name: str, redirect_uri: str, resource_name: str) -> Asker:
+def asker(client_id: str, client_name: str, redirect_uri: str, resource_name: str) -> Asker:
     """Who asks with this redirect address. The name is cut to 40 characters and stripped of tricks in Unicode."""
     if redirect_uri.startswith("/"):
         return Asker(name="", host="this site", local=False, resource="your account", own=True)
@@ -37,6 +39,7 @@ def asker(client_name: str, redirect_uri: str, resource_name: str) -> Asker:
         host=redirects.host_shown(redirect_uri) + (" on this computer" if redirects.is_loopback(redirect_uri) else ""),
         local=redirects.is_private(redirect_uri),
         resource=resource_name,
+        vouched_by=urlsplit(client_id).netloc.lower() if client_id.startswith("https://") else "",
     )
 
 

@@ -14,6 +14,7 @@ import httpx2
 import uvicorn
 
 from gatepost_idp import app as application
+from gatepost_idp.clients.fetcher import Fetcher
 from gatepost_idp.database import Database
 from gatepost_idp.settings import Settings
 from gatepost_idp.store import schema
@@ -102,10 +103,10 @@ def serving(folder: Path, **changes: Any) -> Iterator[Idp]:
 
 
 @contextlib.contextmanager
-def listening(settings: Settings, clock: Clock, port: int) -> Iterator[None]:
-    """Serves one application in a thread until the block ends."""
+def listening(settings: Settings, clock: Clock, port: int, fetcher: Fetcher | None = None) -> Iterator[None]:
+    """Serves one application in a thread until the block ends; ``fetcher`` finds clients' metadata documents."""
     config = uvicorn.Config(
-        application.create(settings, clock),
+        application.create(settings, clock, fetcher),
         host="127.0.0.1",
         port=port,
         log_config=None,

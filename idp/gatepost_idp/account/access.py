@@ -21,7 +21,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """A connection with every scope of its resource."""
+    """A connection with every scope of its resource that its client may have."""
 
     connection: Connection
     resource_name: str
@@ -51,8 +51,8 @@ class Access:
 
     def _app(self, connection: Connection, held: frozenset[str]) -> App:
         resource = self._catalogue.find(connection.resource)
-        scopes = resource.scope if resource else ()
-        choices = tuple(Choice(scope, scope.name in connection.scope, scope.name in held) for scope in scopes)
+        offered = [s for s in (resource.scope if resource else ()) if not connection.cap or s.name in connection.cap]
+        choices = tuple(Choice(scope, scope.name in connection.scope, scope.name in held) for scope in offered)
         return App(connection, resource.name if resource else connection.resource, choices)
 
     def _choose(self, tx: Transaction, person: Session, grant_id: str, ticked: list[str], trace_id: str) -> App | None:

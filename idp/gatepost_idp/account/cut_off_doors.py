@@ -26,7 +26,9 @@ def cut_off_doors(own: AccountPages, doors: APIRouter) -> None:
             state="asked",
             token=t,
             action=own.url(CUT_OFF),
-            asker=asker(news.client_name, news.redirect_uri, resource.name if resource else news.resource),
+            asker=asker(
+                news.client_id, news.client_name, news.redirect_uri, resource.name if resource else news.resource
+            ),
             scopes=[scope.title for scope in (resource.scope if resource else ()) if scope.name in news.scope],
             browser=news.browser,
             network=news.network,

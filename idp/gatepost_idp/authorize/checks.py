@@ -5,6 +5,7 @@ from datetime import datetime
 
 from gatepost_idp import crypto, pkce, redirects
 from gatepost_idp.catalogue import Catalogue, Resource
+from gatepost_idp.clients.metadata_document import NoDocument
 from gatepost_idp.parameters import Parameters
 from gatepost_idp.protocol import OIDC_SCOPES, Refused, scope_set
 from gatepost_idp.store.clients import Client
@@ -55,6 +56,17 @@ def redirect_of(parameters: Parameters, client: Client | None) -> str | NoReturn
     return asked
 
 
+def no_document(client_id: str, missing: NoDocument) -> NoReturn:
+    """What a person reads where an app names itself by an address, and there is no usable document behind it."""
+    received = (("What is there instead", shown(missing.received)),) if missing.received else ()
+    return NoReturn(
+        "The app that sent you here names itself by an address, and what should stand there cannot be used.",
+        "Try again in a minute. If that does not help, report this to the makers of the app.",
+        (("Address received", shown(client_id)), ("What is wrong with it", missing.words), *received),
+        f"client metadata document: {missing.reason}",
+    )
+
+
 def request_of(
     parameters: Parameters, client: Client, redirect_uri: str, catalogue: Catalogue, trace_id: str, now: datetime
 ) -> Request | Refused:
@@ -77,7 +89,7 @@ def request_of(
         client_row=client.row,
         redirect_uri=redirect_uri,
         state=parameters.get("state"),
-        scope=_scope(parameters.get("scope") or "", resource),
+        scope=_scope(parameters.get("scope") or "", resource, client.scope),
         resource=resource.url,
         resource_named=parameters.resource is not None,
         code_challenge=parameters.values["code_challenge"],
@@ -115,14 +127,17 @@ def _refused(parameters: Parameters) -> Refused | None:
     return None
 
 
-def _scope(asked: str, resource: Resource) -> tuple[str, ...]:
+def _scope(asked: str, resource: Resource, own: tuple[str, ...]) -> tuple[str, ...]:
     """The scopes that exist, and the default set where none of the resource's was named.
 
-    Unknown ones are left out, not refused: clients ask for what other servers had.
+    Unknown ones are left out, not refused: clients ask for what other servers had. ``own`` are those that the operator
+    gave to a client made by hand: they cap what it gets, and are its default set.
     """
     names = scope_set(asked)
-    named = tuple(name for name in names if name in resource.scope_names)
-    return (named or resource.default_scopes) + tuple(name for name in names if name in OIDC_SCOPES)
+    allowed = tuple(name for name in resource.scope_names if not own or name in own)
+    named = tuple(name for name in names if name in allowed)
+    default = allowed if own else resource.default_scopes
+    return (named or default) + tuple(name for name in names if name in OIDC_SCOPES)
 
 
 def _max_age(parameters: Parameters) -> int | None:

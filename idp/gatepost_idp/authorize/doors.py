@@ -13,11 +13,14 @@ from gatepost_idp.authorize import checks
 from gatepost_idp.authorize.checks import NoReturn
 from gatepost_idp.authorize.journey import Journey, Place, Stage, Visit
 from gatepost_idp.catalogue import Catalogue
+from gatepost_idp.clients.metadata_document import NoDocument
 from gatepost_idp.clients.registry import Registry
 from gatepost_idp.errors import PageProblem
 from gatepost_idp.pages import Asker, Pages, asker
+from gatepost_idp.parameters import Parameters
 from gatepost_idp.protocol import Clock, Refused
 from gatepost_idp.settings import Settings
+from gatepost_idp.store.clients import Client
 from gatepost_idp.visitors import Visitor, Visitors
 
 Field = Annotated[str, Form()]
@@ -50,7 +53,7 @@ class AuthorizePages:
         asked = parameters.parse(_query(request))
         if isinstance(asked, Refused):
             raise PageProblem("This request cannot be read", asked.description, reason=asked.reason, action=_GO_BACK)
-        client = await self.registry.find(asked.get("client_id") or "")
+        client = await self._client(asked)
         redirect_uri = checks.redirect_of(asked, client)
         if isinstance(redirect_uri, NoReturn) or client is None:
             raise _problem(redirect_uri)
@@ -72,6 +75,15 @@ class AuthorizePages:
         response = RedirectResponse(f"{self.settings.root}/{place}/{checked.id}", 303, _NO_STORE)
         response.headers.append("set-cookie", self.visitors.cookies.browser_header(browser))
         return response
+
+    async def _client(self, asked: Parameters) -> Client | None:
+        if asked.repeats_who_asks:
+            return None  # refused below; nothing is fetched for it
+        client_id = asked.get("client_id") or ""
+        try:
+            return await self.registry.find(client_id)
+        except NoDocument as missing:
+            raise _problem(checks.no_document(client_id, missing)) from None
 
     async def page(self, visitor: Visitor, stage: Stage | None, request_id: str, review: bool = False) -> Response:
         """The page for a stage of the journey."""
@@ -149,7 +161,8 @@ class AuthorizePages:
 
     def _asker(self, stage: Stage) -> Asker:
         resource = self.catalogue.find(stage.request.resource)
-        return asker(stage.client.name, stage.request.redirect_uri, resource.name if resource else "")
+        name = resource.name if resource else ""
+        return asker(stage.client.id, stage.client.name, stage.request.redirect_uri, name)
 
 
 _GO_BACK = "Go back to your app and connect again."

@@ -1,34 +1,17 @@
 """POST /register (RFC 7591): any client may; what it asks for and cannot have is left out, not refused."""
 
 import json
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gatepost_idp import redirects
-from gatepost_idp.clients.registry import Registration, Registry
+from gatepost_idp.clients.metadata import ClientMetadata, Registration
+from gatepost_idp.clients.registry import Registry
 from gatepost_idp.errors import OAuthRefusal
-from gatepost_idp.keys import ID_TOKEN_ALGORITHMS
-from gatepost_idp.protocol import AUTH_METHODS, GRANT_TYPES, Clock, Refused
+from gatepost_idp.protocol import Clock, Refused
 
 MAX_BYTES = 64 * 1024
-MAX_REDIRECTS = 20
-
-
-class ClientMetadata(BaseModel):
-    """The members that matter here (RFC 7591 section 2); all others are ignored."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-    redirect_uris: list[str] = Field(default_factory=list, max_length=100)
-    client_name: str = Field(default="", max_length=1000)
-    token_endpoint_auth_method: str | None = None
-    grant_types: list[str] = Field(default_factory=lambda: list(GRANT_TYPES), max_length=100)
-    client_uri: Any = None
-    logo_uri: Any = None
-    id_token_signed_response_alg: Any = None
 
 
 class RegisterEndpoint:
@@ -41,10 +24,10 @@ class RegisterEndpoint:
     async def post(self, request: Request) -> Response:
         """201 with the client's information, or raises OAuthRefusal (RFC 7591 section 3.2)."""
         metadata = _metadata(await request.body())
-        accepted = [uri for uri in dict.fromkeys(metadata.redirect_uris) if redirects.split(uri)][:MAX_REDIRECTS]
+        accepted = metadata.accepted_redirects()
         if not accepted:
             raise OAuthRefusal(_NO_REDIRECT)
-        registration = _registration(metadata, accepted)
+        registration = metadata.effective(accepted, metadata.token_endpoint_auth_method or "none")
         information = {
             "client_id_issued_at": int(self._clock().timestamp()),
             "client_name": registration.client_name,
@@ -91,25 +74,3 @@ def _metadata(body: bytes) -> ClientMetadata:
         raise OAuthRefusal(
             Refused("invalid_client_metadata", "The metadata is no JSON object that RFC 7591 knows.", place)
         ) from None
-
-
-def _registration(metadata: ClientMetadata, accepted: list[str]) -> Registration:
-    """The effective metadata. No method asked, or one that we lack, means a public client."""
-    # Every client here asks by a code, whatever it says: without that grant nothing leads to the other one.
-    refreshes = "refresh_token" in metadata.grant_types or "authorization_code" not in metadata.grant_types
-    algorithm = metadata.id_token_signed_response_alg
-    return Registration(
-        client_name=redirects.plain_name(metadata.client_name, 100),
-        redirect_uris=tuple(sorted({redirects.canonical(uri) for uri in accepted})),
-        token_endpoint_auth_method=AUTH_METHODS.get(metadata.token_endpoint_auth_method or "none", "none"),
-        grant_types=GRANT_TYPES if refreshes else ("authorization_code",),
-        client_uri=_https(metadata.client_uri),
-        logo_uri=_https(metadata.logo_uri),
-        id_token_signed_response_alg=algorithm if algorithm in ID_TOKEN_ALGORITHMS else ID_TOKEN_ALGORITHMS[0],
-    )
-
-
-def _https(value: object) -> str:
-    """A link that may be shown; anything else is dropped, so that a bad one breaks no page later."""
-    parts = redirects.split(value) if isinstance(value, str) else None
-    return str(value) if parts is not None and parts.scheme == "https" else ""

@@ -1,14 +1,15 @@
 """Finds the client behind a ``client_id``, from a small cache that is never older than ten seconds."""
 
 import hmac
-import json
-from dataclasses import dataclass
 from time import monotonic
 
 from gatepost_idp import crypto
+from gatepost_idp.clients import metadata_document
+from gatepost_idp.clients.documents import Documents
+from gatepost_idp.clients.metadata import Registration
 from gatepost_idp.database import Database, Transaction
-from gatepost_idp.keys import ID_TOKEN_ALGORITHMS, Keys
-from gatepost_idp.protocol import AuthMethod, Clock
+from gatepost_idp.keys import Keys
+from gatepost_idp.protocol import Clock
 from gatepost_idp.store import clients as store
 from gatepost_idp.store.clients import Client
 
@@ -22,37 +23,25 @@ _CACHE_SECONDS = 10.0
 _CACHE_SIZE = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """A client's effective metadata, canonical: two clients of one kind have the same."""
-
-    client_name: str
-    redirect_uris: tuple[str, ...]
-    token_endpoint_auth_method: AuthMethod
-    grant_types: tuple[str, ...]
-    response_types: tuple[str, ...] = ("code",)
-    client_uri: str = ""
-    logo_uri: str = ""
-    id_token_signed_response_alg: str = ID_TOKEN_ALGORITHMS[0]
-
-    def canonical_json(self) -> str:
-        """The JSON that is stored and digested."""
-        members = {name: getattr(self, name) for name in self.__slots__}
-        return json.dumps(members, sort_keys=True, separators=(",", ":"))
-
-
 class Registry:
     """Every client that there is. A public registration leaves no row of its own: its id proves itself."""
 
-    def __init__(self, database: Database, keys: Keys, clock: Clock) -> None:
+    def __init__(self, database: Database, keys: Keys, clock: Clock, documents: Documents | None = None) -> None:
+        """Without ``documents`` no URL is a client."""
         self._database = database
+        self._documents = documents
         self._keys = keys
         self._clock = clock
         self._cache: dict[str, tuple[float, Client]] = {}
         self._stored_kinds: dict[str, float] = {}
 
     async def find(self, client_id: str) -> Client | None:
-        """The client, disabled or not; None where the id is not ours or its MAC is wrong."""
+        """The client, disabled or not; None where the id is not ours or its MAC is wrong.
+
+        Raises NoDocument where the id is a URL and there is no client behind it.
+        """
+        if self._documents is not None and metadata_document.is_url(client_id):
+            return await self._documents.find(client_id)
         cached = self._cache.get(client_id)
         if cached is not None and monotonic() - cached[0] < _CACHE_SECONDS:
             return cached[1]

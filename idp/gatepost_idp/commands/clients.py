@@ -1,7 +1,7 @@
-"""``gatepost clients …``: those made by hand and those that registered."""
+"""``gatepost clients …``: those made by hand, those that registered, those that are the URL of their metadata."""
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,68 +9,157 @@ from gatepost_idp.commands import console
 from gatepost_idp.commands.console import Json
 
 if TYPE_CHECKING:
-    from gatepost_idp.clients.registry import Registration, Registry
+    from gatepost_idp.clients.metadata import Registration
+    from gatepost_idp.clients.registry import Registry
+    from gatepost_idp.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Clients: those made by hand and those that registered.")
+app = typer.Typer(no_args_is_help=True, help="Clients: made by hand, registered, or the URL of their metadata.")
 
 
 @app.command("add")
 def add(
-    name: str,
+    name: Annotated[str, typer.Argument(help="Its name; or the URL of its metadata, with --checks-iss.")],
     redirect: Annotated[list[str] | None, typer.Option(help="A redirect URI; may be given several times.")] = None,
-    confidential: Annotated[bool, typer.Option(help="Give it a secret, which is shown once.")] = False,
-    claude: Annotated[bool, typer.Option(help="Add both of Claude's callback addresses.")] = False,
+    confidential: Annotated[
+        bool, typer.Option("--confidential", help="Give it a secret, which is shown once.")
+    ] = False,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="A scope that it may get, and gets where it names none; may be given several times."),
+    ] = None,
+    claude: Annotated[bool, typer.Option("--claude", help="Add both of Claude's callback addresses.")] = False,
+    checks_iss: Annotated[
+        bool | None,
+        typer.Option(help="For a metadata URL: that client checks `iss`, so a remembered consent may stay silent."),
+    ] = None,
     resource_server: Annotated[
         bool, typer.Option("--resource-server", help="Make the credentials with which a resource server introspects.")
     ] = False,
     resource: Annotated[str, typer.Option(help="With --resource-server: its URL; else the catalogue's first.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Make a client by hand."""
+    """Make a client by hand, and print what its set-up dialog asks for."""
+    from gatepost_idp.clients import metadata_document
+
+    if metadata_document.is_url(name):
+        _mark(name, checks_iss, as_json)
+        return
+    if checks_iss is not None:
+        console.fail("--checks-iss is for a client that is the URL of its metadata: gatepost clients add URL", as_json)
     if resource_server:
         _show_made(_resource_server(name, resource, as_json), as_json)
         return
-    from gatepost_idp import redirects
-    from gatepost_idp.clients.registry import CLAUDE_CALLBACKS, Registration
+    made = _client(name, _redirects(redirect or [], claude, as_json), scope or [], confidential, as_json)
+    _show_made(made, as_json)
 
-    uris = [*(redirect or []), *(CLAUDE_CALLBACKS if claude else ())]
+
+def _client(name: str, uris: list[str], scope: list[str], confidential: bool, as_json: bool) -> dict[str, str]:
+    """Stores a client, and answers with what its set-up dialog asks for."""
+    from gatepost_idp.protocol import OIDC_SCOPES
+    from gatepost_idp.settings import load_or_exit
+
+    settings = load_or_exit()
+    scopes = _scopes(settings, scope, as_json)
+    return _register(_registration(name, uris, scopes, confidential), confidential) | {
+        "authorization_url": f"{settings.oauth_issuer}/authorize",
+        "token_url": f"{settings.oauth_issuer}/token",
+        "scopes": " ".join((*OIDC_SCOPES, *scopes)),
+    }
+
+
+def _redirects(given: list[str], claude: bool, as_json: bool) -> list[str]:
+    from gatepost_idp import redirects
+    from gatepost_idp.clients.registry import CLAUDE_CALLBACKS
+
+    uris = [*given, *(CLAUDE_CALLBACKS if claude else ())]
     bad = [uri for uri in uris if redirects.split(uri) is None]
     if bad or not uris:
         console.fail(
             f"--redirect {bad[0]!r} is not allowed." if bad else "Give at least one --redirect, or --claude.", as_json
         )
-    registration = Registration(
+    return uris
+
+
+def _scopes(settings: "Settings", given: list[str], as_json: bool) -> list[str]:
+    """The catalogue's scopes that were given; those of OpenID Connect go without saying."""
+    from gatepost_idp import catalogue as catalogues
+    from gatepost_idp.protocol import OIDC_SCOPES
+
+    known = catalogues.load(settings).scope_names
+    names = list(dict.fromkeys(name for each in given for name in each.split()))
+    unknown = [name for name in names if name not in (*known, *OIDC_SCOPES)]
+    if unknown:
+        console.fail(f"--scope {unknown[0]!r} is not in the catalogue, which has: {' '.join(known)}", as_json)
+    found = [name for name in names if name in known]
+    if names and not found:
+        console.fail(f"--scope names none of the catalogue's, which has: {' '.join(known)}", as_json)
+    return found
+
+
+def _registration(name: str, uris: list[str], scopes: list[str], confidential: bool) -> "Registration":
+    from gatepost_idp import redirects
+    from gatepost_idp.clients.metadata import Registration
+
+    return Registration(
         client_name=redirects.plain_name(name, 100),
         redirect_uris=tuple(sorted({redirects.canonical(uri) for uri in uris})),
         token_endpoint_auth_method="client_secret_basic" if confidential else "none",
         grant_types=("authorization_code", "refresh_token"),
+        scope=" ".join(scopes),
     )
-    _show_made(_register(registration, confidential), as_json)
+
+
+def _mark(url: str, checks_iss: bool | None, as_json: bool) -> None:
+    """Notes what the operator knows about a client that nobody has to add."""
+    from gatepost_idp.store import documents
+
+    _check_url(url, as_json)
+    if checks_iss is None:
+        console.fail("A metadata URL is a client without being added; say --checks-iss or --no-checks-iss.", as_json)
+    console.in_database(lambda tx: documents.mark(tx, url, checks_iss))
+    _show_made({"client_id": url, "checks_iss": checks_iss}, as_json)
+
+
+def _check_url(url: str, as_json: bool) -> None:
+    from gatepost_idp.clients import metadata_document
+
+    try:
+        metadata_document.parse(url)
+    except metadata_document.NoDocument as wrong:
+        console.fail(f"{url} is no metadata URL. {wrong.words}", as_json)
 
 
 @app.command("list")
 def list_(as_json: Json = False) -> None:
-    """List every client, the newest first."""
+    """List every client, the newest first, and then those that are the URL of their metadata."""
     from gatepost_idp.store import clients as store
+    from gatepost_idp.store import documents
 
-    rows = console.in_database(store.listed)
-    found = [
-        {"client": row.id, "name": row.name, "origin": row.origin, "disabled": row.disabled_at is not None}
-        for row in rows
+    made = [
+        (row.id, row.name, row.origin, row.disabled_at is not None, None) for row in console.in_database(store.listed)
     ]
-    console.show_table(found, as_json)
+    urls = [
+        (each.url, each.client.name if each.client else "", "document", each.disabled, each.checks_iss)
+        for each in console.in_database(documents.listed)
+    ]
+    columns = ("client", "name", "origin", "disabled", "checks_iss")
+    console.show_table([dict(zip(columns, row, strict=True)) for row in (*made, *urls)], as_json)
 
 
 @app.command("show")
 def show(client_id: str, as_json: Json = False) -> None:
     """Show a client, or the kind that a registration belongs to."""
+    from gatepost_idp.clients import metadata_document
     from gatepost_idp.store import clients as store
 
+    if metadata_document.is_url(client_id):
+        _show_document(client_id, as_json)
+        return
     row = client_id.partition(".")[0]
     found = console.in_database(lambda tx: store.find(tx, client_id, row))
     if found is None:
         console.fail(f"There is no client {client_id}; list them: gatepost clients list", as_json)
-    shown = {
+    shown: dict[str, Any] = {
         "client": row,
         "name": found.name,
         "origin": found.origin,
@@ -78,12 +167,33 @@ def show(client_id: str, as_json: Json = False) -> None:
         "confidential": found.secret_hash is not None,
         "disabled": found.disabled,
     }
-    console.show(shown, as_json, "\n".join(f"{key}: {value}" for key, value in shown.items()))
+    if found.scope:
+        shown["scope"] = " ".join(found.scope)
+    _show_made(shown, as_json)
+
+
+def _show_document(url: str, as_json: bool) -> None:
+    from gatepost_idp.store import documents
+
+    found = console.in_database(lambda tx: documents.find(tx, url))
+    if found is None:
+        console.fail(f"Nobody has used {url} here so far.", as_json)
+    shown: dict[str, Any] = {
+        "client": url,
+        "name": found.client.name if found.client else "",
+        "origin": "document",
+        "redirect_uris": list(found.client.redirect_uris) if found.client else [],
+        "disabled": found.disabled,
+        "checks_iss": found.checks_iss,
+    }
+    if found.client:
+        shown |= {"as_of": found.fetched_at.isoformat(), "fresh_until": found.fresh_until.isoformat()}
+    _show_made(shown, as_json)
 
 
 @app.command("disable")
 def disable(client_id: str, as_json: Json = False) -> None:
-    """Switch a client off, or every registration of its kind, within 10 seconds."""
+    """Switch a client off, within 10 seconds: every registration of its kind, every version of its metadata."""
     _switch_client(client_id, as_json, off=True)
 
 
@@ -94,16 +204,22 @@ def enable(client_id: str, as_json: Json = False) -> None:
 
 
 def _switch_client(client_id: str, as_json: bool, off: bool) -> None:
+    from gatepost_idp.clients import metadata_document
     from gatepost_idp.protocol import system_clock
     from gatepost_idp.store import clients as store
+    from gatepost_idp.store import documents
 
     row, at = client_id.partition(".")[0], system_clock() if off else None
-    if not console.in_database(lambda tx: store.set_disabled(tx, row, at)):
+    if metadata_document.is_url(client_id):
+        row = client_id
+        _check_url(client_id, as_json)
+        console.in_database(lambda tx: documents.set_disabled(tx, client_id, at))
+    elif not console.in_database(lambda tx: store.set_disabled(tx, row, at)):
         console.fail(f"There is no client {client_id}; list them: gatepost clients list", as_json)
     console.show({"client": row, "disabled": off}, as_json, f"{row} is {'disabled' if off else 'enabled'}.")
 
 
-def _show_made(made: dict[str, str], as_json: bool) -> None:
+def _show_made(made: dict[str, Any], as_json: bool) -> None:
     console.show(made, as_json, "\n".join(f"{key}: {value}" for key, value in made.items()))
 
 

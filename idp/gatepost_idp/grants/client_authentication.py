@@ -7,6 +7,7 @@ from urllib.parse import unquote_plus
 from starlette.requests import Request
 
 from gatepost_idp import parameters
+from gatepost_idp.clients.metadata_document import NoDocument
 from gatepost_idp.clients.registry import Registry, is_secret_of
 from gatepost_idp.errors import OAuthRefusal
 from gatepost_idp.parameters import Parameters
@@ -47,7 +48,12 @@ class ClientAuthentication:
     async def client(self, request: Request, asked: Parameters) -> Client:
         """The client, proven where it has a secret; raises ``invalid_client`` with 401."""
         credentials = _credentials(request, asked)
-        client = await self._registry.find(credentials.client_id)
+        try:
+            client = await self._registry.find(credentials.client_id)
+        except NoDocument as missing:
+            raise _refused(
+                "The metadata document of this client cannot be used.", missing.reason, credentials
+            ) from None
         if client is None:
             raise _refused("This client is not registered here. Register again.", "unknown client", credentials)
         if client.disabled:

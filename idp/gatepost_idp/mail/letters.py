@@ -52,7 +52,9 @@ class Letters:
             "service_name": settings.service_name,
             "support_email": settings.support_email,
             "issuer_host": urlsplit(settings.oauth_issuer).netloc,
-            "asker": asker(news.client_name, news.redirect_uri, resource.name if resource else news.resource),
+            "asker": asker(
+                news.client_id, news.client_name, news.redirect_uri, resource.name if resource else news.resource
+            ),
             "scopes": [scope.title for scope in (resource.scope if resource else ()) if scope.name in news.scope],
             "email": news.email,
             "browser": news.browser,
@@ -110,7 +112,9 @@ class Letters:
             "minutes": settings.sign_in_minutes,
             "email": attempt.email,
             "reference": attempt.reference,
-            "asker": asker(occasion.client_name, occasion.redirect_uri, resource.name if resource else ""),
+            "asker": asker(
+                occasion.client_id, occasion.client_name, occasion.redirect_uri, resource.name if resource else ""
+            ),
             "browser": attempt.browser,
             "network": attempt.network,
             "asked_at": f"{attempt.created_at:%d %B %Y, %H:%M} UTC",

@@ -39,7 +39,8 @@ class SignInPages:
     def asker(self, asking: Asking) -> Asker:
         """Who asks, for a page."""
         resource = self._catalogue.find(asking.request.resource)
-        return asker(asking.client.name, asking.request.redirect_uri, resource.name if resource else "")
+        name = resource.name if resource else ""
+        return asker(asking.client.id, asking.client.name, asking.request.redirect_uri, name)
 
     def url(self, path: str, **query: str) -> str:
         """An address of ours, below the issuer's path."""

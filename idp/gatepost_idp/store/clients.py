@@ -10,9 +10,9 @@ from sqlmodel import col, select, update
 
 from gatepost_idp import models
 from gatepost_idp.database import Query, Transaction, columns, insert_query
-from gatepost_idp.protocol import AuthMethod, milliseconds
+from gatepost_idp.protocol import AuthMethod, milliseconds, scope_set
 
-Origin = Literal["registered", "manual", "resource_server"]
+Origin = Literal["registered", "manual", "document", "resource_server"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,9 @@ class Client:
     """A client as the protocol sees it (RFC 6749 section 2).
 
     ``row`` is the id of what is stored: one row serves each registration of the same kind, while ``id`` is what this
-    one registration sends. ``resource`` is set for a resource server: it introspects tokens for that one, and does
-    nothing else.
+    one registration sends. ``unguessable`` says that nobody but its holder can know ``id`` or use it. ``scope`` caps
+    what a client made by hand may get, where its operator said so. ``resource`` is set for a resource server: it
+    introspects tokens for that one, and does nothing else.
     """
 
     id: str
@@ -35,11 +36,16 @@ class Client:
     secret_hash: bytes | None
     resource: str
     disabled: bool
+    scope: tuple[str, ...] = ()
+    checks_iss: bool = False
 
     @property
     def unguessable(self) -> bool:
-        """Whether knowing the id proves something: a random registration, or a client with a secret."""
-        return self.origin == "registered" or self.secret_hash is not None
+        """Whether an answer under this id can serve nobody else.
+
+        A random registration, a client with a secret, or one that is known to check ``iss`` (RFC 9207).
+        """
+        return self.origin == "registered" or self.secret_hash is not None or self.checks_iss
 
     @property
     def refreshes(self) -> bool:
@@ -70,7 +76,11 @@ _FIND = Query(
         models.Client.secret_hash,
         models.Client.resource,
         models.Client.disabled_at,
-    ).where(col(models.Client.id) == bindparam("row"))
+        models.ClientDocument.checks_iss,
+        models.ClientDocument.disabled_at,
+    )
+    .join(models.ClientDocument, col(models.ClientDocument.url) == bindparam("client_id"), isouter=True)
+    .where(col(models.Client.id) == bindparam("row"))
 )
 _INSERT = insert_query(models.Client)
 _EXISTS = Query(columns(func.count()).select_from(models.Client).where(col(models.Client.id) == bindparam("row")))
@@ -80,10 +90,10 @@ def find(tx: Transaction, client_id: str, row: str) -> Client | None:
     """The client that ``client_id`` names, stored in ``row``; both empty: our own pages."""
     if row == OWN.row:
         return OWN
-    found = tx.one(_FIND, row=row)
+    found = tx.one(_FIND, client_id=client_id, row=row)
     if found is None:
         return None
-    origin, name, registration, secret_hash, resource, disabled_at = found
+    origin, name, registration, secret_hash, resource, disabled_at, checks_iss, url_disabled_at = found
     metadata = json.loads(registration)
     return Client(
         id=client_id,
@@ -96,7 +106,9 @@ def find(tx: Transaction, client_id: str, row: str) -> Client | None:
         id_token_algorithm=metadata["id_token_signed_response_alg"],
         secret_hash=secret_hash,
         resource=resource,
-        disabled=disabled_at is not None,
+        disabled=disabled_at is not None or url_disabled_at is not None,
+        scope=scope_set(metadata.get("scope", "")),
+        checks_iss=origin == "document" and bool(checks_iss),
     )
 
 
@@ -126,8 +138,9 @@ def add(
 
 
 def listed(tx: Transaction) -> list[models.Client]:
-    """Every client, the newest first."""
-    rows = tx.session.exec(select(models.Client).order_by(col(models.Client.created_at).desc())).all()
+    """Every client, the newest first, save those that are documents: ``store.documents`` lists them."""
+    query = select(models.Client).where(col(models.Client.origin) != "document")
+    rows = tx.session.exec(query.order_by(col(models.Client.created_at).desc())).all()
     for row in rows:
         tx.session.expunge(row)
     return list(rows)

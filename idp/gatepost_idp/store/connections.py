@@ -1,5 +1,6 @@
 """What a person sees of the grants they gave: one connection each, and the scopes that it has."""
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -29,7 +30,7 @@ _ANY = Query(
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A grant that stands, with what its client says of itself."""
+    """A grant that stands, with what its client says of itself; ``cap`` is the operator's, where there is one."""
 
     grant_id: str
     client_id: str
@@ -38,6 +39,7 @@ class Connection:
     redirect_uri: str
     resource: str
     scope: tuple[str, ...]
+    cap: tuple[str, ...]
     browser: str
     network: str
     created_at: datetime
@@ -75,6 +77,7 @@ def _connection(grant: AuthorizationGrant, client: Client, ends_at: int) -> Conn
         redirect_uri=grant.redirect_uri,
         resource=grant.resource,
         scope=scope_set(grant.scope),
+        cap=scope_set(json.loads(client.registration).get("scope", "")),
         browser=grant.browser,
         network=grant.network,
         created_at=instant(grant.created_at),

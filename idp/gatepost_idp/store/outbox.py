@@ -161,8 +161,9 @@ def postpone(tx: Transaction, letter_id: str, at: datetime, answer: str) -> None
 
 
 _OCCASION = Query(
-    columns(models.Client.name, models.AuthorizationRequest.redirect_uri, models.AuthorizationRequest.resource,
-           models.AuthorizationRequest.expires_at, models.AuthorizationRequest.client_row)
+    columns(models.AuthorizationRequest.client_id, models.Client.name, models.AuthorizationRequest.redirect_uri,
+           models.AuthorizationRequest.resource, models.AuthorizationRequest.expires_at,
+           models.AuthorizationRequest.client_row)
     .outerjoin(models.Client, col(models.Client.id) == col(models.AuthorizationRequest.client_row))
     .where(col(models.AuthorizationRequest.id) == bindparam("request_id"))
 )  # fmt: skip  # one query
@@ -173,6 +174,7 @@ class Occasion:
     """What a sign-in mail is about."""
 
     attempt: Attempt
+    client_id: str
     client_name: str
     redirect_uri: str
     resource: str
@@ -185,6 +187,7 @@ class News:
 
     grant_id: str
     email: str
+    client_id: str
     client_name: str
     redirect_uri: str
     resource: str
@@ -195,8 +198,8 @@ class News:
 
 
 _NEWS = Query(
-    columns(models.AuthorizationGrant.id, models.Account.email, models.Client.name,
-            models.AuthorizationGrant.redirect_uri, models.AuthorizationGrant.resource,
+    columns(models.AuthorizationGrant.id, models.Account.email, models.AuthorizationGrant.client_id,
+            models.Client.name, models.AuthorizationGrant.redirect_uri, models.AuthorizationGrant.resource,
             models.AuthorizationGrant.scope, models.AuthorizationGrant.browser, models.AuthorizationGrant.network,
             models.AuthorizationGrant.created_at)
     .join(models.Account, col(models.Account.id) == col(models.AuthorizationGrant.account_id))
@@ -213,16 +216,18 @@ def news(tx: Transaction, grant_id: str) -> News | None:
     row = tx.one(_NEWS, grant_id=grant_id)
     if row is None:
         return None
-    return News(row[0], row[1], row[2] or "", row[3], row[4], scope_set(row[5]), row[6], row[7], instant(row[8]))
+    return News(
+        row[0], row[1], row[2], row[3] or "", row[4], row[5], scope_set(row[6]), row[7], row[8], instant(row[9])
+    )
 
 
 def occasion(tx: Transaction, attempt_id: str) -> Occasion | None:
     """The attempt behind a mail and who asks; None where either was purged."""
     attempt = attempts.find(tx, attempt_id)
     row = tx.one(_OCCASION, request_id=attempt.request_id) if attempt else None
-    if attempt is None or row is None or (row[0] is None and row[4] != clients.OWN.row):
+    if attempt is None or row is None or (row[1] is None and row[5] != clients.OWN.row):
         return None
-    return Occasion(attempt, row[0] or "", row[1], row[2], instant(row[3]))
+    return Occasion(attempt, row[0], row[1] or "", row[2], row[3], instant(row[4]))
 
 
 def suppress(tx: Transaction, recipient: str, answer: str, now: datetime) -> None:

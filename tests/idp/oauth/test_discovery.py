@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from authlib.oauth2 import rfc8414, rfc9207
@@ -32,7 +33,10 @@ def below(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that is known to the world as https://auth.example.com, behind a proxy that strips /id."""
-    changes = {"oauth_issuer": "https://auth.example.com/id", "mcp_resource_url": "https://mcp.example.com/mcp"}
+    changes: dict[str, Any] = {
+        "oauth_issuer": "https://auth.example.com/id",
+        "mcp_resource_url": "https://mcp.example.com/mcp",
+    }
     with running(tmp_path_factory.mktemp("public"), **changes) as server:
         server.issuer = server.base
         yield server

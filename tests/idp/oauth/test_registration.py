@@ -276,7 +276,7 @@ def test_a_forged_client_id_is_unknown(server: Server, client: TestClient) -> No
         f"{row}.{unique}x.{mac}", f"{row}..{mac}", f"{other[0]}.{unique}.{mac}", f"{row}.{other[1]}.{mac}",
         f"{row}.{unique}.{other[2]}", f"{client.id}.", f" {client.id}", f"{client.id}\n", client.id.upper(),
         f"{row}.{unique}.{mac}é", "gp_cc_", "gp_mc_", "gp_cc_" + "0" * 22, "gp_dc_", "client", "", "../../etc",
-        "' OR 1=1 --", "https://claude.ai/oauth/mcp-oauth-client-metadata",
+        "' OR 1=1 --", "gp_md_" + "0" * 32,
     ]  # fmt: skip  # a list of tricks
     for client_id in forged:
         page_of(authorize(client, client_id=client_id))

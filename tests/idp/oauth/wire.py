@@ -16,6 +16,7 @@ import sqlalchemy
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
+from gatepost_idp.clients.fetcher import Fetcher
 from gatepost_idp.database import Database, Transaction
 from tests.support.oauth import TestClient, answer_of
 from tests.support.person import Person
@@ -50,14 +51,14 @@ class Server(Idp):
 
 
 @contextlib.contextmanager
-def running(folder: Path, path: str = "", **changes: Any) -> Iterator[Server]:
+def running(folder: Path, path: str = "", *, fetcher: Fetcher | None = None, **changes: Any) -> Iterator[Server]:
     """A server whose issuer has this path, on the database in ``folder``; ``changes`` are settings."""
     with receiving() as postbox, line() as client:
         port = free_port()
         settings = settings_of(folder, postbox, port, **{"oauth_issuer": f"http://localhost:{port}{path}", **changes})
         upgrade(settings)
         clock = Clock()
-        with listening(settings, clock, port):
+        with listening(settings, clock, port, fetcher):
             yield Server(f"http://127.0.0.1:{port}", settings.oauth_issuer, settings, clock, postbox, client)
 
 

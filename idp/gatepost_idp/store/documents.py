@@ -1,0 +1,166 @@
+"""Clients' metadata documents: what was last fetched from each URL, and what the operator said about it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import bindparam
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import col, delete, select, update
+
+from gatepost_idp.database import Query, Transaction, columns
+from gatepost_idp.models import AuthorizationCode, AuthorizationGrant, AuthorizationRequest, ClientDocument, Consent
+from gatepost_idp.models import Client as ClientRow
+from gatepost_idp.protocol import instant, milliseconds
+from gatepost_idp.store import clients
+from gatepost_idp.store.clients import Client
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A URL that was met before. ``client`` is None where the operator named it, and nobody has fetched it yet."""
+
+    url: str
+    client: Client | None
+    etag: str
+    checks_iss: bool
+    fetched_at: datetime
+    fresh_until: datetime
+    used_at: datetime
+    disabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """What a document says: ``row`` is the digest of its URL and of ``registration``, which is canonical JSON."""
+
+    url: str
+    row: str
+    registration: str
+    etag: str
+    fetched_at: datetime
+    fresh_until: datetime
+
+
+_FIND = Query(
+    columns(
+        ClientDocument.client_row,
+        ClientDocument.etag,
+        ClientDocument.checks_iss,
+        ClientDocument.fetched_at,
+        ClientDocument.fresh_until,
+        ClientDocument.used_at,
+        ClientDocument.disabled_at,
+    ).where(col(ClientDocument.url) == bindparam("url"))
+)
+_EXTEND = Query(
+    update(ClientDocument)
+    .where(col(ClientDocument.url) == bindparam("of"))
+    .values(fetched_at=bindparam("new_fetched_at"), fresh_until=bindparam("new_fresh_until"))
+)
+_TOUCH = Query(
+    update(ClientDocument).where(col(ClientDocument.url) == bindparam("of")).values(used_at=bindparam("now"))
+)
+_COLUMNS = tuple(ClientDocument.model_fields)
+
+
+def _upsert(dialect: str, *changed: str) -> Query:
+    """One statement, so that replicas that met a URL at once are both right; the other columns stay as they are."""
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = insert(ClientDocument).values({name: bindparam(name) for name in _COLUMNS})
+    values = {name: statement.excluded[name] for name in changed}
+    return Query(statement.on_conflict_do_update(index_elements=["url"], set_=values))
+
+
+_DIALECTS = ("sqlite", "postgresql")
+_KEEP = {name: _upsert(name, "client_row", "etag", "fetched_at", "fresh_until", "used_at") for name in _DIALECTS}
+_SWITCH = {name: _upsert(name, "disabled_at") for name in _DIALECTS}
+_MARK = {name: _upsert(name, "checks_iss") for name in _DIALECTS}
+_NEVER = {
+    "client_row": "",
+    "etag": "",
+    "checks_iss": False,
+    "fetched_at": 0,
+    "fresh_until": 0,
+    "used_at": 0,
+    "disabled_at": None,
+}
+
+
+def find(tx: Transaction, url: str) -> Document | None:
+    """What is known of ``url``."""
+    found = tx.one(_FIND, url=url)
+    if found is None:
+        return None
+    row, etag, checks_iss, fetched_at, fresh_until, used_at, disabled_at = found
+    return Document(
+        url=url,
+        client=clients.find(tx, url, row) if row else None,
+        etag=etag,
+        checks_iss=bool(checks_iss),
+        fetched_at=instant(fetched_at),
+        fresh_until=instant(fresh_until),
+        used_at=instant(used_at),
+        disabled=disabled_at is not None,
+    )
+
+
+def keep(tx: Transaction, copy: Copy, now: datetime) -> Document | None:
+    """Stores what a document says; what the operator said about its URL stays."""
+    clients.add(tx, copy.row, "document", copy.registration, now)
+    values = {
+        "url": copy.url,
+        "client_row": copy.row,
+        "etag": copy.etag,
+        "fetched_at": milliseconds(copy.fetched_at),
+        "fresh_until": milliseconds(copy.fresh_until),
+        "used_at": milliseconds(now),
+    }
+    tx.run(_KEEP[tx.dialect], **{**_NEVER, **values})
+    return find(tx, copy.url)
+
+
+def extend(tx: Transaction, url: str, fetched_at: datetime, fresh_until: datetime) -> Document | None:
+    """Lets the stored copy serve on until ``fresh_until``."""
+    tx.run(_EXTEND, of=url, new_fetched_at=milliseconds(fetched_at), new_fresh_until=milliseconds(fresh_until))
+    return find(tx, url)
+
+
+def touch(tx: Transaction, url: str, now: datetime) -> None:
+    """Notes that the client is in use."""
+    tx.run(_TOUCH, of=url, now=milliseconds(now))
+
+
+def set_disabled(tx: Transaction, url: str, disabled_at: datetime | None) -> None:
+    """Switches a URL off or on, whatever its document says or will say; it may be one that nobody used yet."""
+    value = milliseconds(disabled_at) if disabled_at else None
+    tx.run(_SWITCH[tx.dialect], **{**_NEVER, "url": url, "disabled_at": value})
+
+
+def mark(tx: Transaction, url: str, checks_iss: bool) -> None:
+    """Notes whether the client behind ``url`` checks ``iss`` (RFC 9207); it may be one that nobody used yet."""
+    tx.run(_MARK[tx.dialect], **{**_NEVER, "url": url, "checks_iss": checks_iss})
+
+
+def listed(tx: Transaction) -> list[Document]:
+    """Every URL that was met, the last used first."""
+    urls = tx.session.exec(select(ClientDocument.url).order_by(col(ClientDocument.used_at).desc())).all()
+    return [document for url in urls if (document := find(tx, url)) is not None]
+
+
+def forget(tx: Transaction, unused_since: datetime) -> None:
+    """Deletes copies that nobody used since then, and what no document, consent, grant or request names any more."""
+    tx.session.exec(
+        delete(ClientDocument).where(
+            col(ClientDocument.used_at) < milliseconds(unused_since),
+            col(ClientDocument.disabled_at).is_(None),
+            col(ClientDocument.checks_iss).is_(False),
+        )
+    )
+    naming = (ClientDocument, Consent, AuthorizationGrant, AuthorizationCode, AuthorizationRequest)
+    tx.session.exec(
+        delete(ClientRow).where(
+            col(ClientRow.origin) == "document",
+            col(ClientRow.created_at) < milliseconds(unused_since),
+            *(col(ClientRow.id).not_in(select(table.client_row)) for table in naming),
+        )
+    )
