@@ -12,6 +12,7 @@ from gatepost_idp.database import Database, Transaction
 from gatepost_idp.mail.letters import Letters
 from gatepost_idp.mail.smtp import Delivery, deliver, probe
 from gatepost_idp.protocol import Clock
+from gatepost_idp.recorder import Recorder
 from gatepost_idp.settings import Settings
 from gatepost_idp.store import attempts
 from gatepost_idp.store import outbox as store
@@ -30,10 +31,13 @@ CIRCUIT_OPEN = timedelta(seconds=30)
 class Outbox:
     """The worker of one process; several may run on one database."""
 
-    def __init__(self, database: Database, settings: Settings, letters: Letters, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, settings: Settings, letters: Letters, recorder: Recorder, clock: Clock
+    ) -> None:
         self._database = database
         self._settings = settings
         self._letters = letters
+        self._recorder = recorder
         self._clock = clock
         self._wake = asyncio.Event()
         self._proven = False
@@ -117,6 +121,9 @@ class Outbox:
 
     async def _note(self, letter: Letter, occasion: Occasion | News, delivery: Delivery) -> None:
         now = self._clock()
+        withheld = letter.recipient == store.NOBODY and delivery.outcome == "accepted"
+        outcome = "withheld" if withheld else delivery.outcome
+        self._recorder.note_mail(occasion.attempt.request_id, outcome, "" if withheld else delivery.answer)
         if delivery.outcome == "accepted":
             self.problem, self._proven = "", True
             life = timedelta(minutes=self._settings.sign_in_minutes)
