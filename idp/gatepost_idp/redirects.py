@@ -76,15 +76,16 @@ def host_shown(uri: str) -> str:
 
 
 def shown(uri: str | None) -> str:
-    """An address without what may be secret in it: user information, and the values of its query."""
+    """An address without what may be secret in it: user information, the values of its query, a fragment."""
     if uri is None:
         return "none"
-    before, question, query = uri[:_SHOWN].partition("?")
+    whole, hash_mark, _ = uri[:_SHOWN].partition("#")
+    before, question, query = whole.partition("?")
     scheme, slashes, rest = before.partition("://")
     authority, slash, path = rest.partition("/")
     names = "&".join(pair.partition("=")[0][:32] + ("=..." if "=" in pair else "") for pair in query.split("&"))
     place = f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}" if slashes else before
-    return place + (question and f"?{names}")
+    return place + (question and f"?{names}") + (hash_mark and "#...")
 
 
 def _is_loopback_http(parts: SplitResult) -> bool:

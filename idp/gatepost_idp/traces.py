@@ -26,12 +26,15 @@ _METADATA = (
     "client_name", "token_endpoint_auth_method", "grant_types", "response_types", "scope", "application_type",
 )  # fmt: skip  # as above
 _METADATA_ADDRESSES = ("redirect_uris", "client_uri", "logo_uri")
+_PATHS = ("/register", "/authorize", "/token", "/revoke", "/introspect", "/userinfo")
+_EVERYDAY = ("introspect", "userinfo")
 _NAME = re.compile(r"[a-z][a-z_]{0,31}")
 _MOST_VALUES = 30
 _LONGEST = 300
 
-# Whoever mixes fields up sends a token where a name belongs: then not even an allowed place keeps it.
-_TOKEN = re.compile(r"gp_(?!dc_|cc_|mc_)([a-z]{2})_[\w-]+|(eyJ)[\w-]{6,}[\w.-]*")
+# Whoever mixes fields up sends a secret where a name belongs: of a long word with a digit in it, only the beginning is
+# kept even in an allowed place, unless it is a client's id. Both patterns begin where a word does: no backtracking.
+_RANDOM = re.compile(r"(?<![\w-])(?:(gp_[dcm]c_[\w.-]+)|(?=[\w-]*\d)([\w-]{6})[\w-]{14,})")
 _ADDRESS = re.compile(
     r"(?<![^\s@:/])([^\s@:/]{0,2})[^\s@:/]*@([\w.-]+)"
 )  # from a word's start alone, so in linear time
@@ -64,10 +67,11 @@ class Trace:
         self.reason, self.received, self.expected = reason, received, expected
 
     def is_kept(self, status: int) -> bool:
-        """A refresh that succeeds is the everyday case: of those only refusals are recorded."""
+        """Of the everyday calls, refreshes, introspection and userinfo, only refusals are recorded."""
         if not self.step:
             return False
-        return status >= 400 or self.asked is None or self.asked.get("grant_type") != "refresh_token"
+        is_refresh = self.asked is not None and self.asked.get("grant_type") == "refresh_token"
+        return status >= 400 or not (is_refresh or self.step in _EVERYDAY)
 
     def detail(self, status: int) -> dict[str, Any]:
         """What a step keeps. Secrets are left out here; ``plain`` goes over the rest before it is stored."""
@@ -128,11 +132,10 @@ def registration(body: bytes) -> dict[str, str]:
 
 
 def plain(value: str) -> str:
-    """Text for a terminal and for PostgreSQL: one line, no control characters, no token, no whole mail address."""
+    """Text for a terminal and for PostgreSQL: one line, no control characters, no token or mail address in whole."""
     is_plain = len(value) <= _LONGEST and value.isascii() and value.isprintable()
     text = value if is_plain else redirects.plain_name(value, _LONGEST)
-    if "gp_" in text or "eyJ" in text:
-        text = _TOKEN.sub(_masked, text)
+    text = _RANDOM.sub(_shortened, text)
     return _ADDRESS.sub(r"\1...@\2", text) if "@" in text else text
 
 
@@ -142,8 +145,8 @@ def masked(address: str) -> str:
     return f"{local[:2]}...@{domain}"
 
 
-def _masked(found: re.Match[str]) -> str:
-    return f"(a token, gp_{found.group(1)}_...)" if found.group(1) else "(a token, eyJ...)"
+def _shortened(found: re.Match[str]) -> str:
+    return found.group(1) or f"{found.group(2)}..."
 
 
 def _readable(data: bytes) -> str:
@@ -158,7 +161,7 @@ def _step(method: str, path: str, parts: list[str]) -> str:
         return ""
     if path.startswith("/.well-known/"):
         return "discovery"
-    if path in ("/register", "/authorize", "/token", "/revoke"):
+    if path in _PATHS:
         return path[1:]
     if parts[1] not in ("sign-in", "consent"):
         return ""

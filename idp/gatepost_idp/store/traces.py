@@ -17,6 +17,7 @@ BEFORE = timedelta(minutes=5)
 AFTER = timedelta(minutes=10)
 """How long after an authorization a call of its client that names no authorization counts as belonging to it."""
 _MOST = 300
+_CALLS = ("token", "revoke", "introspect", "userinfo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def _whole(tx: Transaction, since: int, client_id: str) -> list[Step]:
 def _of_clients(tx: Transaction, own: list[Step], since: int) -> list[Step]:
     """The registration of the client, and its calls to /token that name no authorization."""
     steps = _found(tx, since, TraceStep.client_id, {step.client_id for step in own} - {""}, "client")
-    begun = {step.trace_id for step in steps if step.step not in ("token", "revoke")}
+    begun = {step.trace_id for step in steps if step.step not in _CALLS}
     first, last = own[0].at, own[-1].at + AFTER // timedelta(milliseconds=1)
     return [s for s in steps if s.step == "register" or (s.trace_id not in begun and first <= s.at <= last)]
 
