@@ -21,7 +21,7 @@ from gatepost_idp.traces import Trace
 log = structlog.get_logger("gatepost.recorder")
 
 HELD = 2_000
-"""Steps in memory while the database does not take them, some 2 MB."""
+"""Steps in memory while the database does not take them: some 2 MB, 6 at the worst."""
 KEPT_ROWS = 50_000
 """Steps in the database, some 40 MB; beyond it the oldest go."""
 BATCH = 200
@@ -53,7 +53,7 @@ class Recorder:
         self._untrimmed = TRIM_ROWS
         self._trimmed_at: datetime | None = None
         self.dropped = 0
-        """Steps that were lost, since more came than the database took."""
+        """Steps that were lost since the log said so last, for more came than the database took."""
 
     def note(self, trace: Trace, network: str, status: int) -> None:
         """Keeps a request's step, some microseconds' work; the oldest goes where there is no room."""
@@ -71,8 +71,10 @@ class Recorder:
 
     async def work(self) -> None:
         """Writes what waits and takes away what is too old or too much; raises DatabaseUnavailable, losing nothing."""
-        while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+        left = len(self._waiting)  # not what comes meanwhile: in a flood there would be no end, and no trimming
+        while left > 0:
+            batch = [self._waiting.popleft() for _ in range(min(BATCH, left))]
+            left -= len(batch)
             try:
                 # Shielded: a stop that comes in between must not write these steps twice, or never.
                 await asyncio.shield(self._database.write(partial(store.add, steps=[self._row(n) for n in batch])))
@@ -110,6 +112,7 @@ class Recorder:
         self._untrimmed, self._trimmed_at = 0, now
         if self.dropped:
             log.warning("trace_steps_dropped", steps=self.dropped)
+            self.dropped = 0
 
     def _row(self, noted: _Noted) -> Step:
         """The row of a step; its id sorts by time, and within a millisecond by order."""

@@ -85,9 +85,9 @@ _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 def begin(method: str, path: str) -> Trace:
     """The trace of a request that arrives; a page of an authorization knows by its address where it belongs."""
-    parts = path.split("/")
-    is_page = parts[1] in ("sign-in", "consent") and len(parts) > 2 and parts[2] != "link"
-    trace = Trace(id_of(parts[2]) if is_page else new_id(), _step(method, path, parts))
+    parts = path.removeprefix("/").split("/")
+    is_page = parts[0] in ("sign-in", "consent") and len(parts) > 1 and parts[1] != "link"
+    trace = Trace(id_of(parts[1]) if is_page else new_id(), _step(method, path, parts))
     _current.set(trace)
     return trace
 
@@ -163,14 +163,14 @@ def _step(method: str, path: str, parts: list[str]) -> str:
         return "discovery"
     if path in _PATHS:
         return path[1:]
-    if parts[1] not in ("sign-in", "consent"):
+    if parts[0] not in ("sign-in", "consent"):
         return ""
-    if len(parts) > 3 and parts[-1] in ("code", "resend", "change", "deny", "again", "switch", "not-me"):
-        return f"{parts[1]} {parts[-1]}"
-    if parts[2:] == ["link"]:
+    if len(parts) > 2 and parts[-1] in ("code", "resend", "change", "deny", "again", "switch", "not-me"):
+        return f"{parts[0]} {parts[-1]}"
+    if parts[1:] == ["link"]:
         return "sign-in link"
-    form = "mail" if parts[1] == "sign-in" else "decision"
-    return f"{parts[1]} {form if method == 'POST' else 'page'}"
+    form = "mail" if parts[0] == "sign-in" else "decision"
+    return f"{parts[0]} {form if method == 'POST' else 'page'}"
 
 
 def _shown(asked: Parameters) -> dict[str, str]:

@@ -33,7 +33,8 @@ def trace(
 
 def what_to_do(steps: list[dict[str, Any]]) -> str:
     """One line, from the last step that says something."""
-    last = next((s for s in reversed(steps) if s["step"] not in ("discovery", "mail")), steps[-1])
+    calls = [s for s in steps if s["step"] in ("token", "revoke")]  # what a person reloads afterwards says less
+    last = next((s for s in reversed(calls or steps) if s["step"] not in ("discovery", "mail")), steps[-1])
     mail = next((s for s in reversed(steps) if s["step"] == "mail"), None)
     if mail and mail["outcome"] == "refused" and last["step"].startswith("sign-in"):
         last = mail
@@ -85,7 +86,7 @@ def _lines(step: dict[str, Any]) -> list[str]:
     outcome = "REFUSED" if step["outcome"] == "refused" else "ok"
     status = f" {step['status']}" if step["status"] else ""
     by = f"  (joined by {step['joined_by']})" if step["joined_by"] else ""
-    said = {**step["asked"], **step["told"]}
+    said = {**step["asked"], **step["told"], "network": step["network"]}
     if step["client_id"]:
         said.setdefault("client_id", step["client_id"])
     why = {name: step[name] for name in ("reason", "received", "expected") if step.get(name)}

@@ -107,7 +107,8 @@ def parsed(values: dict[str, str]) -> Parameters:
 
 def test_parameters_are_kept_by_an_allow_list() -> None:
     """What is not known to be harmless is named at the most; a name that is no name is not even that."""
-    asked = parse(urlencode(dict.fromkeys(("code", "state", "password", "id_token_hint", "S3CR3T=", "x1"), "s3cr3t")))
+    names = ("code", "state", "password", "id_token_hint", "S3CR3T=", "x1")
+    asked = parsed(dict.fromkeys(names, "s3cr3t"))
     shown = traces.Trace("", asked=asked).detail(200)["asked"]
     assert shown == {"code": "6 characters", "state": "6 characters", "password": "present", "id_token_hint": "present"}
 
