@@ -24,7 +24,7 @@ HELD = 2_000
 """Steps in memory while the database does not take them: some 2 MB, 6 at the worst."""
 KEPT_ROWS = 50_000
 """Steps in the database, some 40 MB; beyond it the oldest go."""
-BATCH = 200
+BATCH = 50
 WRITE_SECONDS = 1.0
 TRIM_AFTER = timedelta(minutes=1)
 TRIM_ROWS = 1_000
@@ -55,13 +55,16 @@ class Recorder:
         self.dropped = 0
         """Steps that were lost since the log said so last, for more came than the database took."""
 
-    def note(self, trace: Trace, network: str, status: int) -> None:
-        """Keeps a request's step, some microseconds' work; the oldest goes where there is no room."""
-        self._add(trace, network, trace.detail(status), is_refused=status >= 400 or bool(trace.reason))
+    def note(self, trace: Trace, network: str, status: int, ms: float = 0) -> None:
+        """Keeps a request's step, some microseconds' work; the oldest goes where there is no room.
 
-    def note_mail(self, request_id: str, outcome: str, answer: str) -> None:
+        It stands at the time when the request came, ``ms`` before its answer.
+        """
+        self._add(trace, network, trace.detail(status), is_refused=status >= 400 or bool(trace.reason), ms=ms)
+
+    def note_mail(self, trace_id: str, outcome: str, answer: str) -> None:
         """Keeps what became of a mail, which is sent beside the requests."""
-        trace, sent = Trace(traces.id_of(request_id), "mail"), outcome == "accepted"
+        trace, sent = Trace(trace_id, "mail"), outcome == "accepted"
         trace.tell(outcome=outcome)
         if outcome == "withheld":
             trace.refuse("no mail was sent", "an address that may not sign in", f"one that {_WHO_MAY} let in")
@@ -91,11 +94,11 @@ class Recorder:
         except DatabaseUnavailable as problem:
             log.warning("trace_steps_lost", steps=len(self._waiting), reason=str(problem))
 
-    def _add(self, trace: Trace, network: str, detail: dict[str, Any], is_refused: bool) -> None:
+    def _add(self, trace: Trace, network: str, detail: dict[str, Any], is_refused: bool, ms: float = 0) -> None:
         if len(self._waiting) == HELD:
             self.dropped += 1
         client_id = trace.client_id[:_CLIENT_ID]
-        at = milliseconds(self._clock())
+        at = milliseconds(self._clock()) - round(ms)
         self._waiting.append(_Noted(at, trace.id, client_id, network, trace.step, is_refused, detail))
 
     def _put_back(self, batch: list[_Noted]) -> None:

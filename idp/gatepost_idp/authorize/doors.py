@@ -66,7 +66,7 @@ class AuthorizePages:
         stage = await self.journey.begin(checked, client, visit)
         if isinstance(stage.step, Refused):
             return self._refuse(redirect_uri, checked.state, stage.step)
-        trace.tell(next="a code at once" if stage.answer else stage.step, granted_scope=scope_text(checked.scope))
+        trace.tell(next="a code at once" if stage.answer else stage.step, known_scope=scope_text(checked.scope))
         if stage.answer is not None:
             return _back(stage.answer)
         place = "sign-in" if stage.step == "sign_in" else "consent"

@@ -27,7 +27,10 @@ def trace(
         console.fail(f"Nothing is known of {key}: it is mistyped, older than a day, or of another database.", as_json)
     told = [_told(step) for step in steps]
     advice = what_to_do(told)
-    lines = [line for step in told for line in _lines(step)]
+    seen: dict[str, str] = {}
+    lines = [line for step in told for line in _lines(step, seen)]
+    head = f"Trace {key}, {told[0]['at'][:10]}, times in UTC"
+    lines = [head, "", *lines]
     console.show({"id": key, "steps": told, "what_to_do": advice}, as_json, "\n".join([*lines, "", advice]))
 
 
@@ -40,8 +43,8 @@ def what_to_do(steps: list[dict[str, Any]]) -> str:
         last = mail
     if last["outcome"] == "refused":
         name = "the sign-in mail" if last["step"] == "mail" else last["step"]
-        wanted = f"; expected: {last['expected']}" if last.get("expected") else f"; see the log for {last['trace_id']}"
-        return f"What to do: {name} failed, {last.get('reason') or last['status']}{wanted}."
+        wanted = f"expected: {last['expected']}" if last.get("expected") else f"see the log for {last['trace_id']}"
+        return f"What to do: {name} failed, {last.get('reason') or last['status']}; {wanted}"
     return f"What to do: {_GO_ON.get(_place(last), 'nothing failed.')}"
 
 
@@ -81,14 +84,23 @@ def _told(step: "Step") -> dict[str, Any]:
     }
 
 
-def _lines(step: dict[str, Any]) -> list[str]:
-    """A step for people: its head, then what was asked, told, received and expected."""
+_WHO = ("client_id", "network", "user_agent")
+
+
+def _lines(step: dict[str, Any], seen: dict[str, str]) -> list[str]:
+    """A step for people: its head, then what was asked, told, received and expected.
+
+    Who speaks is said only where it changed; ``seen`` remembers.
+    """
     outcome = "REFUSED" if step["outcome"] == "refused" else "ok"
     status = f" {step['status']}" if step["status"] else ""
     by = f"  (joined by {step['joined_by']})" if step["joined_by"] else ""
-    said = {**step["asked"], **step["told"], "network": step["network"]}
-    if step["client_id"]:
-        said.setdefault("client_id", step["client_id"])
+    said = {**step["asked"], **step["told"], "network": step["network"], "client_id": step["client_id"]}
+    for name in _WHO:
+        if said.get(name) and seen.get(name) != said[name]:
+            seen[name] = said[name]
+        else:
+            said.pop(name, None)
     why = {name: step[name] for name in ("reason", "received", "expected") if step.get(name)}
     shown = [f"            {name}: {value}" for name, value in said.items() if value]
     return [

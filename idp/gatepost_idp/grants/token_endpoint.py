@@ -87,7 +87,9 @@ class TokenEndpoint:
             )
         grant = self._grants.get(grant_type)
         if asked.client.resource:
-            raise OAuthRefusal(Refused("unauthorized_client", "A resource server gets no tokens.", "resource server"))
+            received, expected = "the credentials of a resource server", "those of a client; these are for /introspect"
+            description = "A resource server gets no tokens."
+            raise OAuthRefusal(Refused("unauthorized_client", description, "resource server", received, expected))
         if grant is None:
             description, reason = "Use authorization_code or refresh_token.", "unknown grant_type"
             raise OAuthRefusal(Refused("unsupported_grant_type", description, reason, grant_type, _GRANTS))

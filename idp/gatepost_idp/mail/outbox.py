@@ -8,6 +8,7 @@ from functools import partial
 
 import structlog
 
+from gatepost_idp import traces
 from gatepost_idp.database import Database, Transaction
 from gatepost_idp.mail.letters import Letters
 from gatepost_idp.mail.smtp import Delivery, deliver, probe
@@ -121,16 +122,14 @@ class Outbox:
 
     async def _note(self, letter: Letter, occasion: Occasion | News, delivery: Delivery) -> None:
         now = self._clock()
-        withheld = letter.recipient == store.NOBODY and delivery.outcome == "accepted"
-        outcome = "withheld" if withheld else delivery.outcome
-        self._recorder.note_mail(occasion.attempt.request_id, outcome, "" if withheld else delivery.answer)
+        about = self._trace(letter, occasion, delivery)
         if delivery.outcome == "accepted":
             self.problem, self._proven = "", True
             life = timedelta(minutes=self._settings.sign_in_minutes)
             await self._database.write(lambda tx: _accepted(tx, letter, occasion, delivery, now, life))
-            log.info("mail_sent", attempt=letter.attempt_id, grant=letter.grant_id, tries=letter.tries + 1)
+            log.info("mail_sent", **about, tries=letter.tries + 1)
             return
-        log.warning("mail_not_sent", attempt=letter.attempt_id, outcome=delivery.outcome, answer=delivery.answer)
+        log.warning("mail_not_sent", **about, outcome=delivery.outcome, answer=delivery.answer)
         if delivery.outcome == "refused":
             await self._database.write(lambda tx: _refused(tx, letter, delivery, now))
             return
@@ -141,6 +140,17 @@ class Outbox:
         wait = RETRY_SECONDS[min(letter.tries, len(RETRY_SECONDS) - 1)]
         at = now + timedelta(seconds=wait)
         await self._database.write(lambda tx: store.postpone(tx, letter.id, at, delivery.answer))
+
+
+    def _trace(self, letter: Letter, occasion: Occasion | News, delivery: Delivery) -> dict[str, str | None]:
+        """Tells the flight recorder of a sign-in mail; answers what the log says of any mail."""
+        if isinstance(occasion, News):
+            return {"grant": letter.grant_id}
+        withheld = letter.recipient == store.NOBODY and delivery.outcome == "accepted"
+        trace_id = traces.id_of(occasion.attempt.request_id)
+        answer = "" if withheld else delivery.answer
+        self._recorder.note_mail(trace_id, "withheld" if withheld else delivery.outcome, answer)
+        return {"attempt": letter.attempt_id, "trace_id": trace_id}
 
 
 def _occasion(tx: Transaction, letter: Letter) -> Occasion | News | None:

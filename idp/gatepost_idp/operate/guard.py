@@ -90,7 +90,7 @@ class Guard:
         trace.tell(user_agent=request.headers.get("user-agent", "")[:100])
         if trace.step == "discovery" or status in (404, 405):
             trace.tell(asked_for=f"{request.method} {request.scope['path'][:100]}")
-        self._recorder.note(trace, self._callers.network(request), status)
+        self._recorder.note(trace, self._callers.network(request), status, ms)
 
     def _enter_root(self, scope: Scope) -> None:
         """Takes the issuer's path off the front; a proxy may have taken it off before."""

@@ -59,6 +59,7 @@ def test_every_step_of_an_authorization_has_its_one_id(idp: Idp, people: People)
         code = alice.answer().split("code=")[1].split("&")[0]
         assert client.redeem(code).status_code == 200
         assert client.refresh("gp_rt_nobody").status_code == 400
+    assert {line["trace_id"] for line in logged if line["event"] == "mail_sent"} == {trace_id}
     lines = [line for line in logged if line["event"] == "request"]
     own = [line["path"] for line in lines if line["trace_id"] == trace_id]
     assert own == [

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -169,6 +170,13 @@ def _second(idp: Idp, log: Path) -> contextlib.AbstractContextManager[Server]:
     """Another process of the same server, behind the same issuer."""
     port = free_port()
     return running(f"http://127.0.0.1:{port}", environment_for(idp, IDP_PORT=str(port)), log, "gatepost_idp", "idp")
+
+
+def test_a_request_line_without_a_path_is_answered(idp: Idp) -> None:
+    """``OPTIONS *`` (RFC 9110 section 7.1): there is nothing to record, and nothing to stumble over."""
+    with socket.create_connection(("127.0.0.1", idp.settings.idp_port)) as wire:
+        wire.sendall(b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert wire.recv(12) in (b"HTTP/1.1 404", b"HTTP/1.1 405")
 
 
 def test_noting_a_step_costs_microseconds(away: Database) -> None:
