@@ -1,15 +1,16 @@
 """Steps of authorizations: which belong to a story, and which are too old or too many."""
 
 import itertools
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 
 from gatepost_idp.database import Database
 from gatepost_idp.protocol import milliseconds
 from gatepost_idp.store import traces
 from gatepost_idp.store.traces import Step
+from tests.store.parts import NOW
 
-NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
 _numbers = itertools.count()
 
 

@@ -183,6 +183,7 @@ def _email_doors(doors: APIRouter, own: SignInPages, brake: Callable[[Door], Doo
             traces.current().refuse("no mail address", f"{len(email)} characters", "one address, name@example.com")
             return own.email_page(visitor, asking, email, "Enter one email address, like name@example.com.")
         if website:  # only a robot fills a field that nobody sees
+            traces.current().refuse("a hidden field was filled in", "a robot, or a browser that fills in", "a person")
             return own.email_page(
                 visitor, asking, email, "A field that people do not see was filled in. Send it again."
             )
@@ -192,8 +193,8 @@ def _email_doors(doors: APIRouter, own: SignInPages, brake: Callable[[Door], Doo
             return own.see(f"/sign-in/{request_id}")
         traces.current().tell(email=traces.masked(address.mailbox))
         if isinstance(started, int):
-            limits = "fewer mails: LIMIT_ADDRESS, LIMIT_NETWORK, LIMIT_TOTAL"
-            traces.current().refuse("a limit of mails", f"one more, {started} s too early", limits)
+            fewer = "fewer mails: LIMIT_ADDRESS, LIMIT_NETWORK, LIMIT_TOTAL"
+            traces.current().refuse("a limit of mails", f"one more, {started} s too early", fewer)
             return own.email_page(visitor, asking, email, wait=started)
         return own.visitors.keep(own.see(f"/sign-in/{request_id}/{started.id}"), visitor)
 

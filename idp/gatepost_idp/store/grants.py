@@ -230,8 +230,9 @@ def redeem_code(tx: Transaction, asked: Redemption, now: datetime) -> Granted | 
     if not asked.proves(challenge):
         return _wrong_verifier(tx, asked.code_hash, challenge, trace_id, now_ms)
     if spent_at is None and (expires_at <= now_ms or disabled_at is not None):
-        reason, received = _over(now_ms, expires_at, "the code") or ("disabled account", "a code of a disabled account")
-        return Refused("invalid_grant", _CODE_REFUSED, reason, received, "the code within a minute", trace_id)
+        reason, received = _over(now_ms, expires_at, "the code") or ("disabled account", "")
+        expected = "the code within a minute" if received else "an account that is not disabled"
+        return Refused("invalid_grant", _CODE_REFUSED, reason, received, expected, trace_id)
     if spent_at is not None or tx.run(_SPEND_CODE, of=asked.code_hash, now=now_ms) != 1:
         end(tx, grant_id, "code replayed", now)
         reason, expected = "code replayed; its grant is ended", "each code once"
