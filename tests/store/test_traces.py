@@ -10,7 +10,6 @@ from gatepost_idp.store import traces
 from gatepost_idp.store.traces import Step
 from tests.store.parts import NOW
 
-
 _numbers = itertools.count()
 
 

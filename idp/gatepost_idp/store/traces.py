@@ -38,7 +38,13 @@ class Step:
 _NAMES = ("id", "at", "trace_id", "client_id", "network", "step", "outcome", "detail")
 _INSERT = insert_query(TraceStep)
 _AGED = Query(delete(TraceStep).where(col(TraceStep.at) <= bindparam("before")))
-_LAST_KEPT = Query(columns(TraceStep.at).order_by(col(TraceStep.at).desc()).limit(1).offset(bindparam("most")))
+_LAST_KEPT = Query(
+    columns(TraceStep.at)
+    .where(col(TraceStep.at) > bindparam("before"))
+    .order_by(col(TraceStep.at).desc())
+    .limit(1)
+    .offset(bindparam("most"))
+)
 
 
 def add(tx: Transaction, steps: Sequence[Step]) -> None:
@@ -49,8 +55,9 @@ def add(tx: Transaction, steps: Sequence[Step]) -> None:
 
 def trim(tx: Transaction, most: int, now: datetime) -> None:
     """Deletes what is older than a day, and all but the ``most`` newest steps."""
-    tx.run(_AGED, before=milliseconds(now - KEPT_FOR))
-    row = tx.one(_LAST_KEPT, most=most)
+    before = milliseconds(now - KEPT_FOR)
+    tx.run(_AGED, before=before)
+    row = tx.one(_LAST_KEPT, before=before, most=most)
     if row is not None:
         tx.run(_AGED, before=row[0])
 
