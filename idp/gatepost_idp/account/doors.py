@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gatepost_idp import redirects
+from gatepost_idp import redirects, traces
 from gatepost_idp.account.access import Access, App
 from gatepost_idp.database import Database
 from gatepost_idp.pages import Pages
@@ -51,10 +51,9 @@ class AccountPages:
 
     async def sign_in(self, request: Request, visitor: Visitor, path: str) -> Response:
         """To the sign-in, which ends at ``path``."""
-        browser, trace_id, now = visitor.browser or "", request.scope["trace_id"], self._clock()
-        request_id = await self._database.write(
-            partial(own_pages.begin, path=path, browser=browser, trace_id=trace_id, now=now)
-        )
+        browser, now = visitor.browser or "", self._clock()
+        request_id = await self._database.write(partial(own_pages.begin, path=path, browser=browser, now=now))
+        traces.current().belongs_to(traces.id_of(request_id))
         response = RedirectResponse(f"{self.settings.root}/sign-in/{request_id}", 303, {"cache-control": "no-store"})
         return self.visitors.keep(response, visitor)
 
@@ -116,7 +115,7 @@ def router(own: AccountPages, brake: Callable[[Door], Door]) -> APIRouter:
         person = await own.person(visitor)
         if person is None:
             return await own.sign_in(request, visitor, ACCESS)
-        changed = await own.access.choose(person, grant, scope or [], request.scope["trace_id"])
+        changed = await own.access.choose(person, grant, scope or [], traces.current().id)
         saved = f"?saved={changed.connection.grant_id}" if changed else ""
         return RedirectResponse(f"{own.settings.root}{ACCESS}{saved}", 303)
 

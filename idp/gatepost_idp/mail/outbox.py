@@ -141,7 +141,6 @@ class Outbox:
         at = now + timedelta(seconds=wait)
         await self._database.write(lambda tx: store.postpone(tx, letter.id, at, delivery.answer))
 
-
     def _trace(self, letter: Letter, occasion: Occasion | News, delivery: Delivery) -> dict[str, str | None]:
         """Tells the flight recorder of a sign-in mail; answers what the log says of any mail."""
         if isinstance(occasion, News):
