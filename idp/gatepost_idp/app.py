@@ -47,6 +47,7 @@ from gatepost_idp.operate.guard import Guard
 from gatepost_idp.operate.serve import tune_garbage_collection
 from gatepost_idp.pages import Pages
 from gatepost_idp.protocol import Clock, system_clock
+from gatepost_idp.recorder import WRITE_SECONDS, Recorder
 from gatepost_idp.sessions import Cookies
 from gatepost_idp.settings import Settings, load
 from gatepost_idp.signin import doors as sign_in_doors
@@ -76,7 +77,8 @@ class Parts:
         self.callers = limits.Callers(settings)
         self.visitors = Visitors(Cookies(settings), self.callers)
         self.letters = Letters(settings, self.catalogue)
-        self.outbox = Outbox(self.database, settings, self.letters, clock)
+        self.recorder = Recorder(self.database, clock)
+        self.outbox = Outbox(self.database, settings, self.letters, self.recorder, clock)
 
     async def start(self) -> list[asyncio.Task[None]]:
         """Checks the schema, loads the keys, starts what runs in the background."""
@@ -87,6 +89,7 @@ class Parts:
             asyncio.create_task(steadily("outbox", self.outbox.work, 0)),
             asyncio.create_task(steadily("salts", self._erase_salts, ERASE_SECONDS)),
             asyncio.create_task(steadily("documents", self.documents.forget, FORGET_SECONDS)),
+            asyncio.create_task(steadily("recorder", self.recorder.work, WRITE_SECONDS)),
             *self._details(),
         ]
 
@@ -124,6 +127,7 @@ def create(settings: Settings, clock: Clock = system_clock, fetcher: Fetcher | N
             await asyncio.gather(*tasks, return_exceptions=True)
             await parts.outbox.close()
             await parts.documents.close()
+            await parts.recorder.close()
             parts.database.close()
 
     app = FastAPI(
@@ -138,7 +142,7 @@ def create(settings: Settings, clock: Clock = system_clock, fetcher: Fetcher | N
     errors = Errors(parts.pages, settings.is_local)
     for kind, name in HANDLED.items():
         app.add_exception_handler(kind, getattr(errors, name))
-    return Guard(app, settings)
+    return Guard(app, settings, parts.callers, parts.recorder)
 
 
 def from_environment() -> ASGIApp:

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from gatepost_idp import traces
 from gatepost_idp.database import DatabaseUnavailable, Unstorable
 from gatepost_idp.pages import Pages
 from gatepost_idp.protocol import ErrorCode, Refused
@@ -32,13 +33,13 @@ _BACK = "Go back to your app and connect again."
 
 
 class OAuthRefusal(OAuth2Error):
-    """A refusal on its way to the client; ``reason`` goes into the log alone.
+    """A refusal on its way to the client; its ``reason`` goes into the log alone.
 
     ``challenge`` is the WWW-Authenticate value (RFC 6749 section 5.2, RFC 6750 section 3).
     """
 
     def __init__(self, refused: Refused, status: int | None = None, challenge: str = "") -> None:
-        self.reason = refused.reason
+        self.refused = refused
         self.challenge = challenge
         super().__init__(
             error=refused.error,
@@ -59,6 +60,8 @@ class PageProblem(Exception):
     hint: str = ""
     status: int = 400
     reason: str = ""
+    received: str = ""
+    expected: str = ""
 
 
 class Errors:
@@ -72,8 +75,10 @@ class Errors:
         """RFC 6749 section 5.2."""
         if not isinstance(refusal, OAuthRefusal):
             raise refusal
-        trace_id = request.scope.get("trace_id", "")
-        log.info("refused", error=refusal.error, reason=refusal.reason, trace_id=trace_id)
+        refused, trace = refusal.refused, traces.current()
+        trace.belongs_to(refused.trace_id)
+        trace.refuse(f"{refused.error}: {refused.reason}", refused.received, refused.expected)
+        log.info("refused", error=refused.error, reason=refused.reason, trace_id=trace.id)
         headers = {"cache-control": "no-store", "pragma": "no-cache"}
         if refusal.challenge:
             headers["www-authenticate"] = refusal.challenge
@@ -84,12 +89,13 @@ class Errors:
         """A page for a person; the operator's hint shows only where the viewer is the operator's own machine."""
         if not isinstance(problem, PageProblem):
             raise problem
-        trace_id = str(request.scope.get("trace_id", ""))
-        log.info("page_refused", title=problem.title, reason=problem.reason, hint=problem.hint, trace_id=trace_id)
+        trace = traces.current()
+        trace.refuse(problem.reason or problem.title, problem.received, problem.expected)
+        log.info("page_refused", title=problem.title, reason=problem.reason, hint=problem.hint, trace_id=trace.id)
         return self._pages.response(
             "authorize/error.html",
             status=problem.status,
-            trace_id=trace_id,
+            trace_id=trace.id,
             title=problem.title,
             happened=problem.happened,
             meaning=problem.meaning,
@@ -100,7 +106,7 @@ class Errors:
 
     async def unavailable(self, request: Request, problem: Exception) -> Response:
         """The database did not keep it: 503, and nothing of it holds."""
-        log.error("database_unavailable", reason=str(problem), trace_id=request.scope.get("trace_id", ""))
+        log.error("database_unavailable", reason=str(problem), trace_id=traces.current().id)
         return await self._either(
             request,
             Refused("temporarily_unavailable", "Try again in a few seconds.", "database unavailable"),
@@ -116,6 +122,7 @@ class Errors:
 
     async def too_many(self, request: Request, _problem: Exception) -> Response:
         """The coarse brake of one network."""
+        traces.current().step = ""  # a flood must not wash away the steps of others
         return await self._either(
             request,
             Refused("temporarily_unavailable", "Too many requests. Try again in a minute.", "brake"),
@@ -153,9 +160,10 @@ class Errors:
 
     async def unstorable(self, request: Request, problem: Exception) -> Response:
         """A value that the database cannot hold, NUL in an address for instance: no page of ours leads there."""
+        log.info("unstorable", reason=str(problem), trace_id=traces.current().id)
         return await self._either(
             request,
-            Refused("invalid_request", "A parameter holds a character that cannot be.", str(problem)),
+            Refused("invalid_request", "A parameter holds a character that cannot be.", "no column takes it"),
             PageProblem("There is nothing here", "The address holds a character that cannot be.", action=_BACK),
             400,
             {},
@@ -167,7 +175,7 @@ class Errors:
 
     async def crash(self, request: Request, problem: Exception) -> Response:
         """A fault of ours; its text stays in the log."""
-        log.error("fault", exc_info=problem, trace_id=request.scope.get("trace_id", ""))
+        log.error("fault", exc_info=problem, trace_id=traces.current().id)
         return await self._either(
             request,
             Refused("server_error", "The server failed. Its log has the reason.", "fault"),

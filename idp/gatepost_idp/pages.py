@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
-from gatepost_idp import assets, redirects
+from gatepost_idp import assets, redirects, traces
 from gatepost_idp.settings import Settings
 
 
@@ -75,7 +75,9 @@ class Pages:
 
     def html(self, template: str, **context: Any) -> str:
         """The page as text; a name that the template wants and nobody gave raises."""
-        return self._environment.get_template(template).render({"trace_id": "", **context})
+        trace = traces.current()
+        trace_id = trace.id if trace.step else ""  # a page of no authorization has nothing to look up
+        return self._environment.get_template(template).render({"trace_id": trace_id, **context})
 
     def lost(self, lives: bool, retry_url: str) -> HTMLResponse:
         """For a request that this browser does not have: it ran out, or, where it ``lives``, cookies are missing."""

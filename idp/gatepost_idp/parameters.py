@@ -30,9 +30,13 @@ class Parameters:
     def check_single(self) -> Refused | None:
         """Refuses a repeated parameter; ``resource`` alone may repeat (RFC 8707 section 2), equal ones count once."""
         if self.repeated:
-            return Refused("invalid_request", "A parameter is repeated.", f"repeated: {', '.join(self.repeated[:5])}")
+            names = ", ".join(name[:32] for name in self.repeated[:5])
+            return Refused("invalid_request", "A parameter is repeated.", "repeated parameter", names, "each once")
         if len(self.resources) > 1:
-            return Refused("invalid_target", "Ask for one resource at a time.", "several different resources")
+            return Refused(
+                "invalid_target", "Ask for one resource at a time.", "several different resources",
+                f"{len(self.resources)} resources", "one resource",
+            )  # fmt: skip
         return None
 
     @property

@@ -53,12 +53,16 @@ _SCHEME_AND_HOST = re.compile(r"\A[^:/?#]+://[^/?#]*")
 class Refused:
     """Why a request is not granted: ``description`` goes on the wire, ``reason`` only into the log.
 
-    ``description`` is constant ASCII without a quote or backslash (RFC 6749 section 5.2).
+    ``description`` is constant ASCII without a quote or backslash (RFC 6749 section 5.2). ``received`` and ``expected``
+    are for `gatepost trace` and hold no secret; ``trace_id`` is the authorization's, where the refusal found it.
     """
 
     error: ErrorCode
     description: str
     reason: str
+    received: str = ""
+    expected: str = ""
+    trace_id: str = ""
 
 
 def system_clock() -> datetime:

@@ -11,6 +11,7 @@ _REFUSED_SCHEMES = frozenset((
 ))  # fmt: skip  # a table of words
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]*")
 MAX_LENGTH = 2048
+_SHOWN = 300
 
 
 def split(uri: str) -> SplitResult | None:
@@ -72,6 +73,19 @@ def host_shown(uri: str) -> str:
     if _is_loopback_http(parts):
         return _host(parts)
     return parts.netloc.lower() if parts.scheme == "https" else f"{parts.scheme}:"
+
+
+def shown(uri: str | None) -> str:
+    """An address without what may be secret in it: user information, the values of its query, a fragment."""
+    if uri is None:
+        return "none"
+    whole, hash_mark, _ = uri[:_SHOWN].partition("#")
+    before, question, query = whole.partition("?")
+    scheme, slashes, rest = before.partition("://")
+    authority, slash, path = rest.partition("/")
+    names = "&".join(pair.partition("=")[0][:32] + ("=..." if "=" in pair else "") for pair in query.split("&"))
+    place = f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}" if slashes else before
+    return place + (question and f"?{names}") + (hash_mark and "#...")
 
 
 def _is_loopback_http(parts: SplitResult) -> bool:

@@ -27,7 +27,8 @@ class Cookies:
         self._session_name = f"{prefix}gp-session-{mark}"
         self._browser = settings.secret_keys.serializer("browser cookie")
         self._csrf = settings.secret_keys.serializer("csrf")
-        self._origin = "{0.scheme}://{0.netloc}".format(urlsplit(settings.oauth_issuer)).lower()
+        self.origin = "{0.scheme}://{0.netloc}".format(urlsplit(settings.oauth_issuer)).lower()
+        """Where our own forms come from."""
 
     def browser(self, cookies: Mapping[str, str]) -> str | None:
         """The browser's id, None where the cookie is missing, forged or older than 30 minutes."""
@@ -64,7 +65,7 @@ class Cookies:
 
         An Origin of ``null`` is foreign; a missing one is left to the token (very old browsers).
         """
-        if browser is None or (origin is not None and origin.lower() != self._origin):
+        if browser is None or (origin is not None and origin.lower() != self.origin):
             return False
         if fetch_site not in (None, "same-origin", "none"):
             return False

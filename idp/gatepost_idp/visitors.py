@@ -65,7 +65,9 @@ class Visitors:
                 "Go back to your app and connect again.",
                 hint="Behind a proxy, OAUTH_ISSUER must be the address in the browser's address bar.",
                 status=403,
-                reason=f"foreign form: origin={headers.get('origin')!r}",
+                reason="foreign form",
+                received=f"Origin: {headers.get('origin', 'none')[:100]}" + ("" if visitor.browser else ", no cookie"),
+                expected=f"a form of {self.cookies.origin}, sent with the browser's cookie",
             )
         return visitor
 

@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gatepost_idp import redirects
+from gatepost_idp import redirects, traces
 from gatepost_idp.account.access import Access, App
 from gatepost_idp.account.cut_off import CutOff
 from gatepost_idp.account.overview import Overview
@@ -97,10 +97,9 @@ class AccountPages:
 
     async def sign_in(self, request: Request, visitor: Visitor, path: str) -> Response:
         """To the sign-in, which ends at ``path``."""
-        browser, trace_id, now = visitor.browser or "", request.scope["trace_id"], self._clock()
-        request_id = await self._database.write(
-            partial(own_pages.begin, path=path, browser=browser, trace_id=trace_id, now=now)
-        )
+        browser, now = visitor.browser or "", self._clock()
+        request_id = await self._database.write(partial(own_pages.begin, path=path, browser=browser, now=now))
+        traces.current().belongs_to(traces.id_of(request_id))
         return self.visitors.keep(self.see(f"/sign-in/{request_id}"), visitor)
 
     async def sign_out(self, visitor: Visitor) -> None:
@@ -175,7 +174,7 @@ def access_doors(own: AccountPages, doors: APIRouter, brake: Callable[[Door], Do
         guest = await own.enter_by_form(request, csrf, ACCESS)
         if isinstance(guest, Response):
             return guest
-        changed = await own.steps.access.choose(guest.person, grant, scope or [], request.scope["trace_id"])
+        changed = await own.steps.access.choose(guest.person, grant, scope or [], traces.current().id)
         return own.see(f"{ACCESS}?saved={changed.connection.grant_id}" if changed else ACCESS)
 
     @doors.post("/access/switch")

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from gatepost_idp import crypto, pkce, redirects
+from gatepost_idp import crypto, pkce, redirects, traces
 from gatepost_idp.catalogue import Catalogue, Resource
+from gatepost_idp.clients import registry
 from gatepost_idp.clients.metadata_document import NoDocument
 from gatepost_idp.parameters import Parameters
 from gatepost_idp.protocol import OIDC_SCOPES, Refused, scope_set
@@ -23,6 +24,8 @@ class NoReturn:
     action: str
     details: tuple[tuple[str, str], ...]
     reason: str
+    received: str = ""
+    expected: str = ""
 
 
 def redirect_of(parameters: Parameters, client: Client | None) -> str | NoReturn:
@@ -33,6 +36,8 @@ def redirect_of(parameters: Parameters, client: Client | None) -> str | NoReturn
             "Report this to the makers of the app.",
             tuple(("Repeated", name) for name in parameters.repeated[:5]),
             "client_id or redirect_uri repeated",
+            f"more than once: {', '.join(parameters.repeated[:5])}",
+            "client_id and redirect_uri once each",
         )
     client_id = parameters.get("client_id")
     if client is None or client.disabled:
@@ -41,6 +46,8 @@ def redirect_of(parameters: Parameters, client: Client | None) -> str | NoReturn
             "Remove the connection in your app and add it again: then it registers anew.",
             (("App id received", shown(client_id)),),
             "client disabled" if client else "unknown client_id",
+            f"client_id {shown(client_id)}",
+            "a client that is enabled: gatepost clients enable" if client else registry.why_unknown(client_id or ""),
         )
     asked = parameters.get("redirect_uri")
     if asked is None and len(client.redirect_uris) == 1 and not redirects.is_loopback(client.redirect_uris[0]):
@@ -52,6 +59,8 @@ def redirect_of(parameters: Parameters, client: Client | None) -> str | NoReturn
             "Remove the connection in your app and add it again. If that does not help, report this to its makers.",
             (("Return address received", shown(asked)), *registered),
             "redirect_uri not registered",
+            redirects.shown(asked),
+            f"one of: {', '.join(redirects.shown(uri) for uri in client.redirect_uris[:5])}",
         )
     return asked
 
@@ -64,11 +73,13 @@ def no_document(client_id: str, missing: NoDocument) -> NoReturn:
         "Try again in a minute. If that does not help, report this to the makers of the app.",
         (("Address received", shown(client_id)), ("What is wrong with it", missing.words), *received),
         f"client metadata document: {missing.reason}",
+        f"client_id={shown(client_id)}" + (f"; {shown(missing.received)}" if missing.received else ""),
+        missing.words,
     )
 
 
 def request_of(
-    parameters: Parameters, client: Client, redirect_uri: str, catalogue: Catalogue, trace_id: str, now: datetime
+    parameters: Parameters, client: Client, redirect_uri: str, catalogue: Catalogue, now: datetime
 ) -> Request | Refused:
     """The checked request, or what the client is told at its redirect address (OAuth 2.1 section 4.1.2.1)."""
     refused = _refused(parameters)
@@ -76,15 +87,17 @@ def request_of(
         return refused
     resource = catalogue.find(parameters.resource) if parameters.resource else catalogue.default
     if resource is None:
-        allowed = ", ".join(r.url for r in catalogue.resource)
         return Refused(
             "invalid_target",
             "This server does not know that resource.",
-            f"resource received {shown(parameters.resource)}, allowed {allowed}; see MCP_RESOURCE_URL",
+            "unknown resource; see MCP_RESOURCE_URL",
+            redirects.shown(parameters.resource),
+            f"one of: {', '.join(known.url for known in catalogue.resource)}",
         )
+    request_id = crypto.random_id()
     return Request(
-        id=crypto.random_id(),
-        trace_id=trace_id,
+        id=request_id,
+        trace_id=traces.id_of(request_id),
         client_id=client.id,
         client_row=client.row,
         redirect_uri=redirect_uri,
@@ -106,25 +119,60 @@ def _refused(parameters: Parameters) -> Refused | None:
     if single is not None:
         return single
     if parameters.get("request") or parameters.get("request_uri"):
-        return Refused("invalid_request", "Request objects are not supported; send plain parameters.", "request object")
+        return _invalid(
+            "Request objects are not supported; send plain parameters.", "request object", "request or request_uri",
+            "plain parameters",
+        )  # fmt: skip
     if parameters.get("response_type") != "code":
-        return Refused("unsupported_response_type", "Use response_type=code.", "response_type is not code")
+        received = _named(parameters, "response_type")
+        return Refused(
+            "unsupported_response_type", "Use response_type=code.", "response_type is not code", received, "code"
+        )
     if parameters.get("response_mode") not in (None, "query"):
-        return Refused("invalid_request", "Use response_mode=query.", "response_mode is not query")
+        received = _named(parameters, "response_mode")
+        return _invalid("Use response_mode=query.", "response_mode is not query", received, "query, or none")
     if len(parameters.get("state") or "") > MAX_STATE:
-        return Refused("invalid_request", "The state is longer than 4096 characters.", "state too long")
+        received = traces.shown_length("state", parameters.get("state"))
+        return _invalid("The state is longer than 4096 characters.", "state too long", received, f"at most {MAX_STATE}")
+    return _refused_pkce(parameters) or _refused_prompt(parameters)
+
+
+def _refused_pkce(parameters: Parameters) -> Refused | None:
+    """PKCE, S256 alone (OAuth 2.1 section 4.1.1)."""
     challenge = parameters.get("code_challenge")
     if challenge is None or parameters.get("code_challenge_method") != "S256":
-        return Refused("invalid_request", "PKCE is required: code_challenge_method=S256.", "no S256 code_challenge")
+        method = _named(parameters, "code_challenge_method")
+        received = f"{method}, {traces.shown_length('code_challenge', challenge)}"
+        expected = "code_challenge_method=S256 and a code_challenge"
+        return _invalid("PKCE is required: code_challenge_method=S256.", "no S256 code_challenge", received, expected)
     if not pkce.is_challenge(challenge):
-        return Refused("invalid_request", "The code_challenge is no SHA-256 in base64url.", "malformed code_challenge")
+        received = traces.shown_length("code_challenge", challenge)
+        expected = "43 characters of base64url without padding"
+        return _invalid(
+            "The code_challenge is no SHA-256 in base64url.", "malformed code_challenge", received, expected
+        )
+    return None
+
+
+def _refused_prompt(parameters: Parameters) -> Refused | None:
+    """What OpenID Connect adds (Core section 3.1.2.1)."""
     prompts = scope_set(parameters.get("prompt") or "")
     if ("none" in prompts and len(prompts) > 1) or not set(prompts) <= set(_PROMPTS):
-        return Refused("invalid_request", "The prompt is not one that this server knows.", "bad prompt")
+        received, expected = _named(parameters, "prompt"), f"none alone, or of: {', '.join(_PROMPTS[1:])}"
+        return _invalid("The prompt is not one that this server knows.", "bad prompt", received, expected)
     max_age = parameters.get("max_age")
     if max_age is not None and not (max_age.isascii() and max_age.isdigit() and len(max_age) < 10):
-        return Refused("invalid_request", "max_age is no number of seconds.", "bad max_age")
+        return _invalid("max_age is no number of seconds.", "bad max_age", _named(parameters, "max_age"), "digits")
     return None
+
+
+def _invalid(description: str, reason: str, received: str, expected: str) -> Refused:
+    return Refused("invalid_request", description, reason, received, expected)
+
+
+def _named(parameters: Parameters, name: str) -> str:
+    """A parameter that holds no secret, as the trace shows it."""
+    return f"{name}={shown(parameters.get(name))}"
 
 
 def _scope(asked: str, resource: Resource, own: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gatepost_idp import crypto, parameters
+from gatepost_idp import crypto, parameters, traces
 from gatepost_idp.authorize import checks
 from gatepost_idp.authorize.checks import NoReturn
 from gatepost_idp.authorize.journey import Journey, Place, Stage, Visit
@@ -18,7 +18,7 @@ from gatepost_idp.clients.registry import Registry
 from gatepost_idp.errors import PageProblem
 from gatepost_idp.pages import Asker, Pages, asker
 from gatepost_idp.parameters import Parameters
-from gatepost_idp.protocol import Clock, Refused
+from gatepost_idp.protocol import Clock, Refused, scope_text
 from gatepost_idp.settings import Settings
 from gatepost_idp.store.clients import Client
 from gatepost_idp.visitors import Visitor, Visitors
@@ -53,24 +53,25 @@ class AuthorizePages:
         asked = parameters.parse(_query(request))
         if isinstance(asked, Refused):
             raise PageProblem("This request cannot be read", asked.description, reason=asked.reason, action=_GO_BACK)
+        trace = traces.current()
+        trace.asked, trace.client_id = asked, asked.get("client_id") or ""
         client = await self._client(asked)
         redirect_uri = checks.redirect_of(asked, client)
         if isinstance(redirect_uri, NoReturn) or client is None:
             raise _problem(redirect_uri)
-        trace_id = request.scope["trace_id"]
-        checked = checks.request_of(asked, client, redirect_uri, self.catalogue, trace_id, self._clock())
+        checked = checks.request_of(asked, client, redirect_uri, self.catalogue, self._clock())
         if isinstance(checked, Refused):
-            request.scope["refused"] = checked.reason
-            return _back(self.journey.refusal(redirect_uri, asked.get("state"), checked))
+            return self._refuse(redirect_uri, asked.get("state"), checked)
+        trace.belongs_to(checked.trace_id)
         visitor = self.visitors.of(request)
         browser = visitor.browser or crypto.random_id(24)
         visit = Visit(checked.id, crypto.token_hash(browser), visitor.session_hash, _place(visitor))
         stage = await self.journey.begin(checked, client, visit)
+        if isinstance(stage.step, Refused):
+            return self._refuse(redirect_uri, checked.state, stage.step)
+        trace.tell(next="a code at once" if stage.answer else stage.step, known_scope=scope_text(checked.scope))
         if stage.answer is not None:
             return _back(stage.answer)
-        if isinstance(stage.step, Refused):
-            request.scope["refused"] = stage.step.reason
-            return _back(self.journey.refusal(redirect_uri, checked.state, stage.step))
         place = "sign-in" if stage.step == "sign_in" else "consent"
         response = RedirectResponse(f"{self.settings.root}/{place}/{checked.id}", 303, _NO_STORE)
         response.headers.append("set-cookie", self.visitors.cookies.browser_header(browser))
@@ -85,9 +86,15 @@ class AuthorizePages:
         except NoDocument as missing:
             raise _problem(checks.no_document(client_id, missing)) from None
 
+    def _refuse(self, redirect_uri: str, state: str | None, refused: Refused) -> Response:
+        """Back to the client with its error."""
+        traces.current().refuse(f"{refused.error}: {refused.reason}", refused.received, refused.expected)
+        return _back(self.journey.refusal(redirect_uri, state, refused))
+
     async def page(self, visitor: Visitor, stage: Stage | None, request_id: str, review: bool = False) -> Response:
         """The page for a stage of the journey."""
         root = self.settings.root
+        _tell(stage)
         if stage is None:
             return self.pages.lost(await self.journey.lives(request_id), f"{root}/consent/{request_id}")
         if stage.answer is not None:
@@ -129,7 +136,6 @@ class AuthorizePages:
         days = self.settings.consent_days
         return self.pages.response(
             "consent/consent.html",
-            trace_id=request.trace_id,
             asker=shown,
             csrf=self.visitors.csrf(visitor),
             action=f"{root}/consent/{request.id}",
@@ -149,7 +155,6 @@ class AuthorizePages:
         agreed = stage.agreement
         return self.pages.response(
             "consent/continue.html",
-            trace_id=request.trace_id,
             asker=self._asker(stage),
             csrf=self.visitors.csrf(visitor),
             action=f"{root}/consent/{request.id}/again",
@@ -190,6 +195,7 @@ def router(own: AuthorizePages) -> APIRouter:
         visitor = own.visitors.of_own_form(request, csrf)
         visit = _visit(request_id, visitor)
         allowed = decision == "allow"
+        traces.current().tell(decision="allow" if allowed else "deny", ticked=scope_text(scope or []))
         stage = await (own.journey.agree(visit, scope or [], remember == "yes") if allowed else own.journey.deny(visit))
         return await own.page(visitor, stage, request_id)
 
@@ -197,6 +203,7 @@ def router(own: AuthorizePages) -> APIRouter:
     async def go_on(request: Request, request_id: str, csrf: Field = "", decision: Field = "") -> Response:
         visitor = own.visitors.of_own_form(request, csrf)
         visit = _visit(request_id, visitor)
+        traces.current().tell(decision="allow" if decision == "allow" else "deny")
         stage = await (own.journey.agree_again(visit) if decision == "allow" else own.journey.deny(visit))
         return await own.page(visitor, stage, request_id)
 
@@ -230,6 +237,17 @@ def _place(visitor: Visitor) -> Place:
     return Place(visitor.label, visitor.network)
 
 
+def _tell(stage: Stage | None) -> None:
+    """For the trace: what the page is about."""
+    trace = traces.current()
+    if stage is None:
+        trace.refuse("request is not this browser's, or is over", "", "the browser that began, within 30 minutes")
+        return
+    trace.client_id = stage.request.client_id
+    step = "denied" if isinstance(stage.step, Refused) else stage.step
+    trace.tell(next="back to the client" if stage.answer else step)
+
+
 def _query(request: Request) -> str:
     """The query as it came: bytes outside ASCII become characters that ``parse`` refuses."""
     raw: bytes = request.scope["query_string"]
@@ -250,6 +268,8 @@ def _problem(found: str | NoReturn) -> PageProblem:
         found.action,
         details=found.details,
         reason=found.reason,
+        received=found.received,
+        expected=found.expected,
     )
 
 

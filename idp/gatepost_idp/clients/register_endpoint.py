@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gatepost_idp import traces
 from gatepost_idp.clients.metadata import ClientMetadata, Registration
 from gatepost_idp.clients.registry import Registry
 from gatepost_idp.errors import OAuthRefusal
@@ -23,7 +24,10 @@ class RegisterEndpoint:
 
     async def post(self, request: Request) -> Response:
         """201 with the client's information, or raises OAuthRefusal (RFC 7591 section 3.2)."""
-        metadata = _metadata(await request.body())
+        body = await request.body()
+        trace = traces.current()
+        trace.tell(**traces.registration(body))
+        metadata = _metadata(body)
         accepted = metadata.accepted_redirects()
         if not accepted:
             raise OAuthRefusal(_NO_REDIRECT)
@@ -41,6 +45,9 @@ class RegisterEndpoint:
             if getattr(registration, name):
                 information[name] = getattr(registration, name)
         information |= await self._credentials(registration)
+        trace.client_id = str(information["client_id"])
+        if left_out := len(metadata.redirect_uris) - len(accepted):
+            trace.tell(left_out=f"{left_out} redirect_uris that may not be registered")
         return Response(json.dumps(information), 201, {"cache-control": "no-store"}, "application/json")
 
     async def _credentials(self, registration: Registration) -> dict[str, object]:
@@ -59,12 +66,19 @@ _NO_REDIRECT = Refused(
     "invalid_redirect_uri",
     "Register at least one redirect_uri: https, http on loopback, or a private scheme, without a fragment.",
     "no acceptable redirect_uri",
+    "see redirect_uris",
+    "a list of https, loopback or private addresses",
 )
 
 
 def _metadata(body: bytes) -> ClientMetadata:
     if len(body) > MAX_BYTES:
-        raise OAuthRefusal(Refused("invalid_client_metadata", "The metadata is too large.", f"{len(body)} bytes"))
+        raise OAuthRefusal(
+            Refused(
+                "invalid_client_metadata", "The metadata is too large.", "metadata too large", f"{len(body)} bytes",
+                f"at most {MAX_BYTES}",
+            )
+        )  # fmt: skip
     try:
         return ClientMetadata.model_validate_json(body)
     except ValidationError as invalid:
@@ -72,5 +86,11 @@ def _metadata(body: bytes) -> ClientMetadata:
         if place.startswith("redirect_uris"):
             raise OAuthRefusal(_NO_REDIRECT) from None
         raise OAuthRefusal(
-            Refused("invalid_client_metadata", "The metadata is no JSON object that RFC 7591 knows.", place)
+            Refused(
+                "invalid_client_metadata",
+                "The metadata is no JSON object that RFC 7591 knows.",
+                "unreadable metadata",
+                f"{place}: {invalid.errors()[0]['type']}",
+                "a JSON object with the members of RFC 7591 section 2",
+            )
         ) from None

@@ -125,6 +125,15 @@ class Registry:
         return crypto.base64url(mac[:16])
 
 
+def why_unknown(client_id: str) -> str:
+    """What an id that ``find`` does not know should have been, for `gatepost trace`."""
+    if not client_id:
+        return "a client_id"
+    if not client_id.startswith((PUBLIC_PREFIX, CONFIDENTIAL_PREFIX, MANUAL_PREFIX)):
+        return "an id of this server's: register at /register, or run gatepost clients add"
+    return "an id that this database gave out, whole: it was changed on its way, or comes from another database"
+
+
 def is_secret_of(client: Client, secret: str) -> bool:
     """Whether ``secret`` is the client's, in constant time."""
     return client.secret_hash is not None and hmac.compare_digest(client.secret_hash, crypto.token_hash(secret))

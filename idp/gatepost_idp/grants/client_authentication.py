@@ -6,9 +6,9 @@ from urllib.parse import unquote_plus
 
 from starlette.requests import Request
 
-from gatepost_idp import parameters
+from gatepost_idp import parameters, traces
 from gatepost_idp.clients.metadata_document import NoDocument
-from gatepost_idp.clients.registry import Registry, is_secret_of
+from gatepost_idp.clients.registry import Registry, is_secret_of, why_unknown
 from gatepost_idp.errors import OAuthRefusal
 from gatepost_idp.parameters import Parameters
 from gatepost_idp.protocol import Refused
@@ -19,10 +19,13 @@ _FORM = "application/x-www-form-urlencoded"
 
 async def read_form(request: Request) -> Parameters:
     """The parameters of a POST; raises OAuthRefusal where a parameter is repeated or unreadable."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
-        raise OAuthRefusal(Refused("invalid_request", f"Send {_FORM}.", "content type"))
+    sent = request.headers.get("content-type", "")
+    if sent.partition(";")[0].strip().lower() != _FORM:
+        raise OAuthRefusal(Refused("invalid_request", f"Send {_FORM}.", "content type", sent or "none", _FORM))
     body = await request.body()
     found = parameters.parse(body.decode("latin-1"))
+    if not isinstance(found, Refused):
+        traces.current().asked = found
     refused = found if isinstance(found, Refused) else found.check_single()
     if refused is not None or isinstance(found, Refused):
         raise OAuthRefusal(refused or _UNREADABLE)
@@ -38,6 +41,12 @@ class _Credentials:
     secret: str | None
     basic: bool
 
+    @property
+    def shown(self) -> str:
+        """How the client tried to prove itself, for the trace: never with what."""
+        way = "HTTP Basic" if self.basic else "client_secret in the form" if self.secret else "no client_secret"
+        return f"client_id {self.client_id or 'missing'}, {way}"
+
 
 class ClientAuthentication:
     """Basic, post or none, whichever the client uses: real ones do not keep to what they registered."""
@@ -48,18 +57,25 @@ class ClientAuthentication:
     async def client(self, request: Request, asked: Parameters) -> Client:
         """The client, proven where it has a secret; raises ``invalid_client`` with 401."""
         credentials = _credentials(request, asked)
+        traces.current().client_id = credentials.client_id
         try:
             client = await self._registry.find(credentials.client_id)
         except NoDocument as missing:
             raise _refused(
-                "The metadata document of this client cannot be used.", missing.reason, credentials
+                "The metadata document of this client cannot be used.", missing.reason, credentials, missing.words
             ) from None
         if client is None:
-            raise _refused("This client is not registered here. Register again.", "unknown client", credentials)
+            expected = why_unknown(credentials.client_id)
+            raise _refused(
+                "This client is not registered here. Register again.", "unknown client", credentials, expected
+            )
         if client.disabled:
-            raise _refused("This client is disabled.", "disabled client", credentials)
+            expected = "a client that is enabled: gatepost clients enable"
+            raise _refused("This client is disabled.", "disabled client", credentials, expected)
         if client.secret_hash is not None and not is_secret_of(client, credentials.secret or ""):
-            raise _refused("The client secret is missing or wrong.", "wrong client secret", credentials)
+            reason = "wrong client secret" if credentials.secret else "no client secret"
+            expected = "the client_secret that this client was given, by HTTP Basic or in the form"
+            raise _refused("The client secret is missing or wrong.", reason, credentials, expected)
         return client
 
 
@@ -69,20 +85,26 @@ def _credentials(request: Request, asked: Parameters) -> _Credentials:
     if scheme.lower() != "basic":
         client_id = asked.get("client_id")
         if client_id is None:
-            raise _refused("The client_id is missing.", "no client_id", _Credentials("", None, basic=False))
+            nothing = _Credentials("", asked.get("client_secret"), basic=False)
+            raise _refused("The client_id is missing.", "no client_id", nothing, "a client_id in the form or in Basic")
         return _Credentials(client_id, asked.get("client_secret"), basic=False)
     if asked.get("client_secret"):
-        raise OAuthRefusal(Refused("invalid_request", "Authenticate in one way, not in two.", "Basic and post"))
+        received, expected = "HTTP Basic and client_secret in the form", "one of them"
+        refused = Refused("invalid_request", "Authenticate in one way, not in two.", "two ways", received, expected)
+        raise OAuthRefusal(refused)
     try:
         name, colon, secret = base64.b64decode(encoded.strip(), validate=True).decode("utf-8").partition(":")
     except ValueError:  # no ASCII, no base64, no UTF-8
         name, colon, secret = "", "", ""
     client_id, secret = unquote_plus(name), unquote_plus(secret)
     if not colon or asked.get("client_id") not in (None, client_id):
-        raise _refused("The Basic credentials cannot be read.", "bad Basic header", _Credentials("", None, basic=True))
+        expected = "base64 of client_id:client_secret, each form-encoded; the same client_id in the form, or none"
+        nothing = _Credentials("", None, basic=True)
+        raise _refused("The Basic credentials cannot be read.", "bad Basic header", nothing, expected)
     return _Credentials(client_id, secret, basic=True)
 
 
-def _refused(description: str, reason: str, credentials: _Credentials) -> OAuthRefusal:
+def _refused(description: str, reason: str, credentials: _Credentials, expected: str) -> OAuthRefusal:
     challenge = 'Basic realm="gatepost"' if credentials.basic else ""  # RFC 6749 section 5.2: where Basic was tried
-    return OAuthRefusal(Refused("invalid_client", description, reason), challenge=challenge)
+    refused = Refused("invalid_client", description, reason, credentials.shown, expected)
+    return OAuthRefusal(refused, challenge=challenge)

@@ -47,7 +47,7 @@ class IntrospectionEndpoint:
             raise OAuthRefusal(_NO_RESOURCE_SERVER, 403)
         token = parameters.get("token")
         if token is None:
-            raise OAuthRefusal(Refused("invalid_request", "The token is missing.", "no token"))
+            raise OAuthRefusal(Refused("invalid_request", "The token is missing.", "no token", "none", "a token"))
         found = await self._about(token, caller.resource, self._clock())
         return Response(json.dumps(found), 200, NO_STORE, "application/json")
 
@@ -101,4 +101,6 @@ _NO_RESOURCE_SERVER = Refused(
     "unauthorized_client",
     "Only a resource server may introspect. Its credentials are made by: gatepost clients add NAME --resource-server",
     "introspection by a client that is no resource server",
+    "the credentials of a client",
+    "those of: gatepost clients add NAME --resource-server",
 )

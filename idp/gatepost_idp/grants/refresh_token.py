@@ -13,7 +13,8 @@ def refresh_token(asked: TokenRequest) -> Redeem | Refused:
     """Redeems ``refresh_token`` for its one successor; ``scope`` only narrows the access token of this answer."""
     token = asked.parameters.get("refresh_token")
     if token is None:
-        return Refused("invalid_request", "The refresh_token is missing.", "no refresh_token")
+        expected = "the refresh_token of the last answer"
+        return Refused("invalid_request", "The refresh_token is missing.", "no refresh_token", "none", expected)
     key = asked.keys.refresh_key
     rotation = Rotation(
         token_hash=crypto.token_hash(token),

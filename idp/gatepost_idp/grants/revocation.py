@@ -40,7 +40,7 @@ class RevocationEndpoint:
         client = await self._authentication.client(request, parameters)
         token = parameters.get("token")
         if token is None:
-            raise OAuthRefusal(Refused("invalid_request", "The token is missing.", "no token"))
+            raise OAuthRefusal(Refused("invalid_request", "The token is missing.", "no token", "none", "a token"))
         now = self._clock()
         claims = tokens.read_access_token(self._keys, self._issuer, token, now)
         if claims is not None and claims["client_id"] == client.id:

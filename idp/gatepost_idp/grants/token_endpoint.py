@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gatepost_idp import tokens
+from gatepost_idp import tokens, traces
 from gatepost_idp.database import Database, Transaction
 from gatepost_idp.errors import OAuthRefusal
 from gatepost_idp.grants.client_authentication import ClientAuthentication, read_form
@@ -28,6 +28,7 @@ from gatepost_idp.store.clients import Client
 from gatepost_idp.store.grants import Granted
 
 NO_STORE = {"cache-control": "no-store", "pragma": "no-cache"}
+_GRANTS = "authorization_code or refresh_token"
 Redeem = Callable[[Transaction], Granted | Refused]
 
 
@@ -75,19 +76,23 @@ class TokenEndpoint:
         granted = await self._database.write(redeem)
         if isinstance(granted, Refused):
             raise OAuthRefusal(granted)
+        traces.current().belongs_to(granted.trace_id)
         return Response(self._answer(parameters, client, granted), 200, NO_STORE, "application/json")
 
     def _redeem_of(self, asked: TokenRequest) -> Redeem:
         grant_type = asked.parameters.get("grant_type")
         if grant_type is None:
-            raise OAuthRefusal(Refused("invalid_request", "The grant_type is missing.", "no grant_type"))
+            raise OAuthRefusal(
+                Refused("invalid_request", "The grant_type is missing.", "no grant_type", "none", _GRANTS)
+            )
         grant = self._grants.get(grant_type)
         if asked.client.resource:
-            raise OAuthRefusal(Refused("unauthorized_client", "A resource server gets no tokens.", "resource server"))
+            received, expected = "the credentials of a resource server", "those of a client; these are for /introspect"
+            description = "A resource server gets no tokens."
+            raise OAuthRefusal(Refused("unauthorized_client", description, "resource server", received, expected))
         if grant is None:
-            raise OAuthRefusal(
-                Refused("unsupported_grant_type", "Use authorization_code or refresh_token.", f"got {grant_type[:60]}")
-            )
+            description, reason = "Use authorization_code or refresh_token.", "unknown grant_type"
+            raise OAuthRefusal(Refused("unsupported_grant_type", description, reason, grant_type, _GRANTS))
         redeem = grant(asked)
         if isinstance(redeem, Refused):
             raise OAuthRefusal(redeem)
@@ -99,6 +104,7 @@ class TokenEndpoint:
         issuer = self._settings.oauth_issuer
         narrowed = parameters.get("scope") if parameters.get("grant_type") == "refresh_token" else None
         scopes = tokens.scopes_of(granted, scope_set(narrowed) if narrowed else None)
+        traces.current().tell(granted_scope=scope_text(scopes.granted))
         body: dict[str, Any] = {
             "access_token": tokens.access_token(self._keys, issuer, granted, scopes, client, now, life),
             "token_type": "Bearer",

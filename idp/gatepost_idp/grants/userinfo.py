@@ -43,14 +43,23 @@ def _bearer(request: Request) -> str:
     """The token of the Authorization header; a query is never looked at (RFC 6750 section 5.3)."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise OAuthRefusal(Refused("invalid_token", "Send an access token as Bearer.", "no token"), challenge=_BARE)
+        # An Authorization that has no scheme may be a token whole, so none is told but by name.
+        received = scheme.lower() if scheme.lower() in ("", "basic", "bearer", "dpop") else "another scheme, or none"
+        expected = "Authorization: Bearer and an access token"
+        refused = Refused("invalid_token", "Send an access token as Bearer.", "no token", received or "none", expected)
+        raise OAuthRefusal(refused, challenge=_BARE)
     return token.strip()
 
 
 def _invalid() -> OAuthRefusal:
-    refused = Refused("invalid_token", "The access token is expired, ended or not of this server.", "inactive token")
+    description = "The access token is expired, ended or not of this server."
+    received, expected = "a token that is not active", "the access token of the last answer, while its grant stands"
+    refused = Refused("invalid_token", description, "inactive token", received, expected)
     return OAuthRefusal(refused, challenge='Bearer error="invalid_token"')
 
 
 _BARE = 'Bearer realm="gatepost"'  # no error where no token came, but never a scheme alone (RFC 6750 section 3)
-_NO_OPENID = Refused("insufficient_scope", "The access token lacks the scope openid.", "no openid")
+_NO_OPENID = Refused(
+    "insufficient_scope", "The access token lacks the scope openid.", "no openid", "a token without openid",
+    "scope=openid at /authorize",
+)  # fmt: skip  # one row

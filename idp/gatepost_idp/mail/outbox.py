@@ -8,10 +8,12 @@ from functools import partial
 
 import structlog
 
+from gatepost_idp import traces
 from gatepost_idp.database import Database, Transaction
 from gatepost_idp.mail.letters import Letters
 from gatepost_idp.mail.smtp import Delivery, deliver, probe
 from gatepost_idp.protocol import Clock
+from gatepost_idp.recorder import Recorder
 from gatepost_idp.settings import Settings
 from gatepost_idp.store import attempts
 from gatepost_idp.store import outbox as store
@@ -30,10 +32,13 @@ CIRCUIT_OPEN = timedelta(seconds=30)
 class Outbox:
     """The worker of one process; several may run on one database."""
 
-    def __init__(self, database: Database, settings: Settings, letters: Letters, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, settings: Settings, letters: Letters, recorder: Recorder, clock: Clock
+    ) -> None:
         self._database = database
         self._settings = settings
         self._letters = letters
+        self._recorder = recorder
         self._clock = clock
         self._wake = asyncio.Event()
         self._proven = False
@@ -117,13 +122,14 @@ class Outbox:
 
     async def _note(self, letter: Letter, occasion: Occasion | News, delivery: Delivery) -> None:
         now = self._clock()
+        about = self._trace(letter, occasion, delivery)
         if delivery.outcome == "accepted":
             self.problem, self._proven = "", True
             life = timedelta(minutes=self._settings.sign_in_minutes)
             await self._database.write(lambda tx: _accepted(tx, letter, occasion, delivery, now, life))
-            log.info("mail_sent", attempt=letter.attempt_id, grant=letter.grant_id, tries=letter.tries + 1)
+            log.info("mail_sent", **about, tries=letter.tries + 1)
             return
-        log.warning("mail_not_sent", attempt=letter.attempt_id, outcome=delivery.outcome, answer=delivery.answer)
+        log.warning("mail_not_sent", **about, outcome=delivery.outcome, answer=delivery.answer)
         if delivery.outcome == "refused":
             await self._database.write(lambda tx: _refused(tx, letter, delivery, now))
             return
@@ -134,6 +140,16 @@ class Outbox:
         wait = RETRY_SECONDS[min(letter.tries, len(RETRY_SECONDS) - 1)]
         at = now + timedelta(seconds=wait)
         await self._database.write(lambda tx: store.postpone(tx, letter.id, at, delivery.answer))
+
+    def _trace(self, letter: Letter, occasion: Occasion | News, delivery: Delivery) -> dict[str, str | None]:
+        """Tells the flight recorder of a sign-in mail; answers what the log says of any mail."""
+        if isinstance(occasion, News):
+            return {"grant": letter.grant_id}
+        withheld = letter.recipient == store.NOBODY and delivery.outcome == "accepted"
+        trace_id = traces.id_of(occasion.attempt.request_id)
+        answer = "" if withheld else delivery.answer
+        self._recorder.note_mail(trace_id, "withheld" if withheld else delivery.outcome, answer)
+        return {"attempt": letter.attempt_id, "trace_id": trace_id}
 
 
 def _occasion(tx: Transaction, letter: Letter) -> Occasion | News | None:

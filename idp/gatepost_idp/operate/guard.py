@@ -5,11 +5,15 @@ from urllib.parse import urlsplit
 
 import structlog
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gatepost_idp import crypto
+from gatepost_idp import traces
+from gatepost_idp.limits import Callers
+from gatepost_idp.recorder import Recorder
 from gatepost_idp.settings import LOOPBACK_NAMES, Settings
+from gatepost_idp.traces import Trace
 
 log = structlog.get_logger("gatepost.http")
 
@@ -18,7 +22,7 @@ MAX_BODY = 1024 * 1024
 _OPEN = frozenset(("/token", "/register", "/revoke", "/userinfo", "/jwks.json"))
 _CORS = [
     (b"access-control-allow-origin", b"*"),
-    (b"access-control-expose-headers", b"WWW-Authenticate"),
+    (b"access-control-expose-headers", b"WWW-Authenticate, X-Trace-Id"),
 ]
 _PREFLIGHT = {
     "access-control-allow-methods": "GET, POST, OPTIONS",
@@ -30,8 +34,11 @@ _PREFLIGHT = {
 class Guard:
     """Pure ASGI, since every request passes here. Nothing that leaves is ever built from the request's Host."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, callers: Callers, recorder: Recorder) -> None:
         self._app = app
+        self._callers = callers
+        self._recorder = recorder
+        self._issuer = settings.oauth_issuer
         self._root = settings.root
         bound = [f"{host}:{settings.idp_port}" for host in settings.idp_host]
         public = urlsplit(settings.oauth_issuer).netloc
@@ -43,9 +50,9 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started = perf_counter()
-        scope["trace_id"] = trace_id = crypto.random_id(9)
         self._enter_root(scope)
         path = scope["path"]
+        trace = traces.begin(scope["method"], path)
         is_open = path in _OPEN or path.startswith("/.well-known/")
         status, taken = 500, 0
 
@@ -61,17 +68,29 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if is_open:
-                    message["headers"] = [*message["headers"], *_CORS]
+                more = [(b"x-trace-id", trace.id.encode())] if trace.step and status >= 300 else []
+                message["headers"] = [*message["headers"], *more, *(_CORS if is_open else ())]
             await send(message)
 
         try:
             await (self._at_once(scope, is_open) or self._app)(scope, body, answer)
         finally:
-            ms = round((perf_counter() - started) * 1000, 1)
-            why = {"refused": scope["refused"]} if "refused" in scope else {}
-            place = _place(path)
-            log.info("request", method=scope["method"], path=place, status=status, ms=ms, trace_id=trace_id, **why)
+            self._note(trace, scope, status, started)
+
+    def _note(self, trace: Trace, scope: Scope, status: int, started: float) -> None:
+        """One log line for each request, and its step for the recorder."""
+        ms = round((perf_counter() - started) * 1000, 1)
+        why = {"refused": trace.reason, "received": trace.received, "expected": trace.expected}
+        why = {name: traces.plain(value) for name, value in why.items() if value}
+        place = _place(scope["path"])
+        log.info("request", method=scope["method"], path=place, status=status, ms=ms, trace_id=trace.id, **why)
+        if not trace.is_kept(status):
+            return
+        request = Request(scope)
+        trace.tell(user_agent=request.headers.get("user-agent", "")[:100])
+        if trace.step == "discovery" or status in (404, 405):
+            trace.tell(asked_for=f"{request.method} {request.scope['path'][:100]}")
+        self._recorder.note(trace, self._callers.network(request), status, ms)
 
     def _enter_root(self, scope: Scope) -> None:
         """Takes the issuer's path off the front; a proxy may have taken it off before."""
@@ -87,6 +106,7 @@ class Guard:
         """A foreign Host, or a preflight."""
         hosts = _headers(scope, b"host")
         if scope["path"] not in HEALTH and not (len(hosts) == 1 and self._is_ours(hosts[0])):
+            traces.current().refuse("foreign Host", f"Host: {', '.join(hosts)[:100]}", f"that of {self._issuer}")
             log.warning(
                 "foreign_host",
                 host=", ".join(hosts)[:100],

@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 
+from gatepost_idp import traces
 from gatepost_idp.settings import Settings
 
 
@@ -14,6 +15,7 @@ def configure(settings: Settings) -> None:
     level = getattr(logging, settings.log_level.upper())
     as_text = (settings.log_format or ("text" if sys.stderr.isatty() else "json")) == "text"
     shared: list[Any] = [
+        _add_trace_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -30,6 +32,13 @@ def configure(settings: Settings) -> None:
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
     # Authlib logs tokens at DEBUG; no level of ours may let that through.
     logging.getLogger("authlib").setLevel(logging.WARNING)
+
+
+def _add_trace_id(_logger: Any, _name: str, event: Any) -> Any:
+    """Every line that is written while a request runs says which authorization it is about."""
+    if trace_id := traces.current().id:
+        event.setdefault("trace_id", trace_id)
+    return event
 
 
 def _drop_meta(logger: Any, name: str, event: Any) -> Any:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from itsdangerous import BadData
 
+from gatepost_idp import traces
 from gatepost_idp.catalogue import Catalogue
 from gatepost_idp.pages import Asker, Pages, asker
 from gatepost_idp.sessions import FORM_LIFE
@@ -21,6 +22,7 @@ from gatepost_idp.visitors import Visitor, Visitors
 Field = Annotated[str, Form()]
 QUICK_MS = 1000
 SLOW_SECONDS = 0.3
+_SAME_BROWSER = "the browser that began, within 30 minutes"
 
 
 class SignInPages:
@@ -58,7 +60,6 @@ class SignInPages:
         response = self.pages.response(
             "signin/email.html",
             status=400 if problem else 429 if wait else 200,
-            trace_id=asking.request.trace_id,
             asker=self.asker(asking),
             csrf=self.visitors.csrf(visitor),
             action=self.url(place),
@@ -86,7 +87,6 @@ class SignInPages:
         response = self.pages.response(
             "signin/wait.html",
             status=400 if problem else 200,
-            trace_id=waiting.asking.request.trace_id,
             asker=self.asker(waiting.asking),
             csrf=self.visitors.csrf(visitor),
             email=attempt.email,
@@ -106,6 +106,8 @@ class SignInPages:
 
     def ended_page(self, state: str, same_browser: bool, request_id: str = "", email: str = "") -> Response:
         """Used, expired, cancelled, locked, unknown: what it means and the way on."""
+        if state != "used":
+            traces.current().refuse(f"the sign-in is {state}", "", "the newest mail, within its minutes")
         return self.pages.response(
             "signin/ended.html",
             status=200 if state in ("used", "already_signed_in") else 410,
@@ -118,12 +120,13 @@ class SignInPages:
 
     def signed_in(self, result: SignedIn, asking: Asking | None) -> Response:
         """On to consent, or back to the tab that waits and goes on by itself."""
+        traces.current().belongs_to(traces.id_of(result.request_id))
+        traces.current().tell(next="signed in")
         on = f"/consent/{result.request_id}"
         response: Response = self.see(on)
         if result.tab_alive and asking is not None:
             response = self.pages.response(
                 "signin/signed_in.html",
-                trace_id=asking.request.trace_id,
                 asker=self.asker(asking),
                 continue_url=self.url(on),
             )
@@ -156,6 +159,7 @@ def _email_doors(doors: APIRouter, own: SignInPages, brake: Callable[[Door], Doo
         visitor = own.visitors.of(request)
         asking = await own.sign_in.asking(request_id, visitor.browser_hash)
         if asking is None:
+            traces.current().refuse("request is not this browser's, or is over", "", _SAME_BROWSER)
             return own.pages.lost(await own.sign_in.lives(request_id), own.url(f"/sign-in/{request_id}"))
         if asking.request.finished:
             return own.pages.response("authorize/finished.html", asker=own.asker(asking))
@@ -177,8 +181,10 @@ def _email_doors(doors: APIRouter, own: SignInPages, brake: Callable[[Door], Doo
             return own.see(f"/sign-in/{request_id}")
         address = addresses.parse(email)
         if address is None:
+            traces.current().refuse("no mail address", f"{len(email)} characters", "one address, name@example.com")
             return own.email_page(visitor, asking, email, "Enter one email address, like name@example.com.")
         if website:  # only a robot fills a field that nobody sees
+            traces.current().refuse("a hidden field was filled in", "a robot, or a browser that fills in", "a person")
             return own.email_page(
                 visitor, asking, email, "A field that people do not see was filled in. Send it again."
             )
@@ -186,7 +192,10 @@ def _email_doors(doors: APIRouter, own: SignInPages, brake: Callable[[Door], Doo
         await own.slow_down(form_time)
         if started is None:
             return own.see(f"/sign-in/{request_id}")
+        traces.current().tell(email=traces.masked(address.mailbox))
         if isinstance(started, int):
+            fewer = "fewer mails: LIMIT_ADDRESS, LIMIT_NETWORK, LIMIT_TOTAL"
+            traces.current().refuse("a limit of mails", f"one more, {started} s too early", fewer)
             return own.email_page(visitor, asking, email, wait=started)
         return own.visitors.keep(own.see(f"/sign-in/{request_id}/{started.id}"), visitor)
 
@@ -230,6 +239,7 @@ def _waiting_forms(doors: APIRouter, own: SignInPages, brake: Callable[[Door], D
         waiting = await own.sign_in.look(attempt_id, visitor.browser_hash)
         if waiting is None or waiting.state != "pending" or result is None:
             return own.see(f"/sign-in/{request_id}/{attempt_id}")
+        traces.current().refuse("wrong code", wrong_code(result), "the eight digits of the newest mail")
         return own.waiting_page(visitor, waiting, wrong_code(result))
 
     @doors.post("/{request_id}/{attempt_id}/resend")
@@ -254,12 +264,15 @@ def _link_doors(doors: APIRouter, own: SignInPages) -> None:
         if opened is None:
             return own.ended_page("unknown", False)
         attempt, state, client, asked = opened
+        traces.current().belongs_to(traces.id_of(attempt.request_id))
         same_browser = bool(visitor.browser) and attempt.browser_hash == visitor.browser_hash
+        traces.current().tell(
+            opened="in the browser that asked" if same_browser else "in another browser, or by a scanner"
+        )
         if state != "pending" or client is None or asked is None:
             shown = {"consumed": "used", "pending": "expired"}.get(state, state)
             return own.ended_page(shown, same_browser, attempt.request_id, attempt.email)
         context: dict[str, Any] = {
-            "trace_id": asked.trace_id,
             "asker": own.asker(Asking(asked, client)),
             "csrf": own.visitors.csrf(visitor),
             "token": t,
@@ -290,6 +303,7 @@ def _link_forms(doors: APIRouter, own: SignInPages) -> None:
         visitor = own.visitors.of_own_form(request, csrf)
         result = await own.sign_in.redeem_link(token, browser_of(visitor))
         if result is None:
+            traces.current().refuse("the link is over, or another browser's", "", _SAME_BROWSER)
             return RedirectResponse(own.url("/sign-in/link", t=token), 303)
         return own.signed_in(result, await own.sign_in.asking(result.request_id, visitor.browser_hash))
 

@@ -2,21 +2,22 @@
 
 from datetime import datetime
 
-from gatepost_idp import crypto
+from gatepost_idp import crypto, traces
 from gatepost_idp.database import Transaction
 from gatepost_idp.store import requests
 from gatepost_idp.store.clients import OWN
 from gatepost_idp.store.requests import Request
 
 
-def begin(tx: Transaction, path: str, browser: str, trace_id: str, now: datetime) -> str:
+def begin(tx: Transaction, path: str, browser: str, now: datetime) -> str:
     """The id of a request that ends at ``path``, one of our own written in the code, for this browser.
 
     Whoever comes here was found signed out, or in for too long: so it wants a fresh sign-in.
     """
+    request_id = crypto.random_id()
     request = Request(
-        id=crypto.random_id(),
-        trace_id=trace_id,
+        id=request_id,
+        trace_id=traces.id_of(request_id),
         client_id=OWN.id,
         client_row=OWN.row,
         redirect_uri=path,

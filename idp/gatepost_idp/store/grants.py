@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import bindparam
 from sqlmodel import col, update
 
+from gatepost_idp import redirects
 from gatepost_idp.database import Query, Row, Transaction, columns, insert_query
 from gatepost_idp.models import Account, AuthorizationCode, AuthorizationGrant, RefreshToken
 from gatepost_idp.protocol import Refused, milliseconds, names_the_same_resource, scope_set
@@ -52,6 +53,7 @@ class Granted:
     auth_time_ms: int
     nonce: str | None
     refresh_token: str | None
+    trace_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,8 @@ _REFRESH = Query(
         AuthorizationGrant.auth_time,
         AuthorizationGrant.ends_at,
         AuthorizationGrant.ended_at,
+        AuthorizationGrant.end_reason,
+        AuthorizationGrant.trace_id,
         Account.disabled_at,
     )
     .join(AuthorizationGrant, col(AuthorizationGrant.id) == col(RefreshToken.grant_id))
@@ -176,6 +180,7 @@ _OWNER = Query(
 
 _CODE_REFUSED = "The authorization code is not valid. Start the authorization again."
 _REFRESH_REFUSED = "The refresh token is not valid any more. Start the authorization again."
+_ANEW = "a new authorization"
 _OTHER_RESOURCE = "The resource is not the one that was authorized."
 
 
@@ -213,23 +218,25 @@ def redeem_code(tx: Transaction, asked: Redemption, now: datetime) -> Granted | 
     now_ms = milliseconds(now)
     row = tx.one(_CODE, code_hash=asked.code_hash)
     if row is None:
-        return Refused("invalid_grant", _CODE_REFUSED, "unknown code")
-    grant_id, account_id, email, client_id, _row, redirect_uri, challenge = row[:7]
+        return Refused(
+            "invalid_grant", _CODE_REFUSED, "unknown code", "a code nobody was given", "that of the redirect"
+        )
+    grant_id, account_id, email, client_id, _row, _redirect_uri, challenge = row[:7]
     resource, scope, nonce, auth_time, trace_id, _browser, _network, announced = row[7:15]
     expires_at, spent_at, disabled_at = row[15:]
-    if client_id != asked.client_id:
-        return Refused("invalid_grant", _CODE_REFUSED, "code of another client")
-    if asked.redirect_uri not in (None, redirect_uri):
-        return Refused("invalid_grant", _CODE_REFUSED, "redirect_uri differs from the one at /authorize")
-    if _is_other_resource(asked.resource, resource):
-        return Refused("invalid_target", _OTHER_RESOURCE, f"code was issued for {resource}")
+    refused = _other_than_authorized(asked, row)
+    if refused is not None:
+        return refused
     if not asked.proves(challenge):
-        return _wrong_verifier(tx, asked.code_hash, now_ms)
+        return _wrong_verifier(tx, asked.code_hash, challenge, trace_id, now_ms)
     if spent_at is None and (expires_at <= now_ms or disabled_at is not None):
-        return Refused("invalid_grant", _CODE_REFUSED, "expired code, or disabled account")
+        reason, received = _over(now_ms, expires_at, "the code") or ("disabled account", "")
+        expected = "the code within a minute" if received else "an account that is not disabled"
+        return Refused("invalid_grant", _CODE_REFUSED, reason, received, expected, trace_id)
     if spent_at is not None or tx.run(_SPEND_CODE, of=asked.code_hash, now=now_ms) != 1:
         end(tx, grant_id, "code replayed", now)
-        return Refused("invalid_grant", _CODE_REFUSED, "code replayed; its grant is ended")
+        reason, expected = "code replayed; its grant is ended", "each code once"
+        return Refused("invalid_grant", _CODE_REFUSED, reason, "a code that was redeemed before", expected, trace_id)
     ends_at = milliseconds(now + CONNECTION_LIFE)
     _start_grant(tx, row, now_ms, ends_at)
     if asked.refresh_token_hash is not None:
@@ -240,7 +247,32 @@ def redeem_code(tx: Transaction, asked: Redemption, now: datetime) -> Granted | 
     if announced:
         outbox.announce(tx, grant_id, email, now)
     held = accounts.held_scopes(tx, account_id, resource)
-    return Granted(grant_id, account_id, email, resource, scope_set(scope), held, auth_time, nonce, asked.refresh_token)
+    return Granted(
+        grant_id, account_id, email, resource, scope_set(scope), held, auth_time, nonce, asked.refresh_token, trace_id
+    )
+
+
+def _other_than_authorized(asked: Redemption, code: Row) -> Refused | None:
+    """Refuses another client, return address or resource than was authorized; that spends nothing."""
+    client_id, redirect_uri, resource, trace_id = code[3], code[5], code[7], code[11]
+    if client_id != asked.client_id:
+        received, expected = f"client_id {asked.client_id}", f"client_id {client_id}"
+        return Refused("invalid_grant", _CODE_REFUSED, "code of another client", received, expected, trace_id)
+    if asked.redirect_uri not in (None, redirect_uri):
+        received, expected = redirects.shown(asked.redirect_uri), redirects.shown(redirect_uri)
+        reason = "redirect_uri differs from the one at /authorize"
+        return Refused("invalid_grant", _CODE_REFUSED, reason, received, expected, trace_id)
+    if _is_other_resource(asked.resource, resource):
+        reason, received = "the code is for another resource", redirects.shown(asked.resource)
+        return Refused("invalid_target", _OTHER_RESOURCE, reason, received, resource, trace_id)
+    return None
+
+
+def _over(now_ms: int, expires_at: int, what: str) -> tuple[str, str] | None:
+    """The reason, and how late ``what`` came; None where it came in time."""
+    if expires_at > now_ms:
+        return None
+    return "expired", f"{what} {(now_ms - expires_at) // 1000} s after its end"
 
 
 def _start_grant(tx: Transaction, code: Row, now_ms: int, ends_at: int) -> None:
@@ -272,12 +304,13 @@ def _is_other_resource(asked: str | None, resource: str) -> bool:
     return asked is not None and not names_the_same_resource(asked, resource)
 
 
-def _wrong_verifier(tx: Transaction, code_hash: bytes, now_ms: int) -> Refused:
+def _wrong_verifier(tx: Transaction, code_hash: bytes, challenge: str, trace_id: str, now_ms: int) -> Refused:
     """Counts a verifier that does not prove the challenge; the fifth spends the code, so that none can be guessed."""
     row = tx.one(_COUNT_WRONG_VERIFIER, of=code_hash)
     if row is not None and row[0] >= WRONG_VERIFIERS:
         tx.run(_SPEND_CODE, of=code_hash, now=now_ms)
-    return Refused("invalid_grant", _CODE_REFUSED, "code_verifier does not match the code_challenge")
+    reason, expected = "code_verifier does not match the code_challenge", f"one whose S256 is {challenge[:8]}..."
+    return Refused("invalid_grant", _CODE_REFUSED, reason, "a verifier of another S256", expected, trace_id)
 
 
 def rotate_refresh_token(tx: Transaction, asked: Rotation, now: datetime) -> Granted | Refused:
@@ -290,15 +323,13 @@ def rotate_refresh_token(tx: Transaction, asked: Rotation, now: datetime) -> Gra
     now_ms = milliseconds(now)
     row = tx.one(_REFRESH, token_hash=asked.token_hash)
     if row is None:
-        return Refused("invalid_grant", _REFRESH_REFUSED, "unknown refresh token")
-    grant_id, expires_at, account_id, email, client_id, resource, scope = row[:7]
-    auth_time, ends_at, ended_at, disabled_at = row[7:]
-    if client_id != asked.client_id:
-        return Refused("invalid_grant", _REFRESH_REFUSED, "refresh token of another client")
-    if ended_at is not None or ends_at <= now_ms or expires_at <= now_ms or disabled_at is not None:
-        return Refused("invalid_grant", _REFRESH_REFUSED, "ended or expired grant, or disabled account")
-    if _is_other_resource(asked.resource, resource):
-        return Refused("invalid_target", _OTHER_RESOURCE, f"grant is for {resource}")
+        received, expected = "a refresh token nobody was given", "that of the last answer, whole"
+        return Refused("invalid_grant", _REFRESH_REFUSED, "unknown refresh token", received, expected)
+    grant_id, _expires_at, account_id, email, client_id, resource, scope = row[:7]
+    auth_time, ends_at, _ended_at, _reason, trace_id, _disabled_at = row[7:]
+    refused = _cannot_refresh(asked, row, now_ms)
+    if refused is not None:
+        return refused
     salt = secrets.token_bytes(16)
     if tx.run(_SPEND_REFRESH, of=asked.token_hash, now=now_ms, new_salt=salt) == 1:
         token, successor_hash = asked.successor(salt)
@@ -309,10 +340,31 @@ def rotate_refresh_token(tx: Transaction, asked: Rotation, now: datetime) -> Gra
         kept = _kept_salt(tx, asked, now_ms)
         if kept is None:
             end(tx, grant_id, "refresh token replayed", now)
-            return Refused("invalid_grant", _REFRESH_REFUSED, "refresh token replayed; its family is ended")
+            reason, received = "refresh token replayed; its family is ended", "a token spent before, after the grace"
+            return Refused("invalid_grant", _REFRESH_REFUSED, reason, received, "the newest refresh token", trace_id)
         token, _ = asked.successor(kept)
     held = accounts.held_scopes(tx, account_id, resource)
-    return Granted(grant_id, account_id, email, resource, scope_set(scope), held, auth_time, None, token)
+    return Granted(grant_id, account_id, email, resource, scope_set(scope), held, auth_time, None, token, trace_id)
+
+
+def _cannot_refresh(asked: Rotation, grant: Row, now_ms: int) -> Refused | None:
+    """Refuses another client or resource than the grant's, and a grant that is over; that ends nothing."""
+    _grant_id, expires_at, _account_id, _email, client_id, resource = grant[:6]
+    ends_at, ended_at, end_reason, trace_id, disabled_at = grant[8:]
+    if client_id != asked.client_id:
+        received, expected = f"client_id {asked.client_id}", f"client_id {client_id}"
+        return Refused(
+            "invalid_grant", _REFRESH_REFUSED, "refresh token of another client", received, expected, trace_id
+        )
+    if ended_at is not None or disabled_at is not None:
+        reason, received = ("ended grant", end_reason) if ended_at is not None else ("disabled account", "")
+        return Refused("invalid_grant", _REFRESH_REFUSED, reason, received, _ANEW, trace_id)
+    if over := _over(now_ms, min(expires_at, ends_at), "the refresh token"):
+        return Refused("invalid_grant", _REFRESH_REFUSED, *over, _ANEW, trace_id)
+    if _is_other_resource(asked.resource, resource):
+        reason, received = "the grant is for another resource", redirects.shown(asked.resource)
+        return Refused("invalid_target", _OTHER_RESOURCE, reason, received, resource, trace_id)
+    return None
 
 
 def _kept_salt(tx: Transaction, asked: Rotation, now_ms: int) -> bytes | None:

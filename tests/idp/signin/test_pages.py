@@ -239,14 +239,15 @@ def test_each_field_has_a_label_and_each_page_a_way_on(pages: Pages) -> None:
 
 
 def test_pages_of_a_request_carry_its_trace_for_the_operator(pages: Pages) -> None:
-    """From the address to consent each page shows the same trace, small, at its foot; error pages show one too."""
+    """From the address to consent each page shows the same trace, small, at its foot, a refused form of it included."""
     traces = {}
     for name in ("address", "waiting", "waiting, wrong code", "unknown app", "foreign form", "nothing here"):
         found = re.search(r"trace <code>([\w-]+)</code>", pages[name].text)
         assert found, name
         traces[name] = found.group(1)
     assert traces["address"] == traces["waiting"] == traces["waiting, wrong code"]
-    assert len(set(traces.values())) == 4
+    assert traces["foreign form"] == traces["address"]
+    assert len(set(traces.values())) == 3
 
 
 def test_statuses(pages: Pages) -> None:

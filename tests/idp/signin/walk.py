@@ -126,10 +126,10 @@ def sessions_made(answers: list[httpx2.Response]) -> list[str]:
 
 
 def database_dump(idp: Idp) -> str:
-    """Every row of the database, as SQL."""
+    """Every row of the database, as SQL, without the flight recorder's: that one notes refusals, too."""
     connection = sqlite3.connect(f"file:{idp.settings.sqlite_path}?mode=ro", uri=True)
     try:
-        return "\n".join(connection.iterdump())
+        return "\n".join(line for line in connection.iterdump() if not line.startswith('INSERT INTO "trace_step"'))
     finally:
         connection.close()
 
