@@ -15,7 +15,7 @@ def test_details_of_a_healthy_server(tmp_path: Path) -> None:
     """Both parts are there by name, well, and without a problem; the public address shows less."""
     with serving(tmp_path, metrics_address=f"127.0.0.1:{free_port()}") as idp:
         well = {"ok": True, "problem": ""}
-        assert details(idp) == {"ready": True, "database": well, "mail": well}
+        assert details(idp) == {"ready": True, "database": well, "mail": well, "doctor": []}
         assert idp.get("/readyz").json() == {"status": "ready"}
         assert httpx2.get(f"http://{idp.settings.metrics_address}/sign-in/x", trust_env=False).status_code == 404
 

@@ -1,0 +1,33 @@
+"""The cheap inside checks for METRICS_ADDRESS: a running server asks itself, once a minute at the most."""
+
+from datetime import timedelta
+
+from gatepost_idp.database import Database
+from gatepost_idp.operate.doctor.examination import examine
+from gatepost_idp.operate.doctor.finding import Finding
+from gatepost_idp.operate.doctor.inside import CHEAP
+from gatepost_idp.operate.doctor.inside.installation import Installation
+from gatepost_idp.protocol import Clock
+from gatepost_idp.settings import Settings
+
+KEPT = timedelta(minutes=1)
+
+
+class Readiness:
+    """Findings of this server, kept for a minute: whoever asks often costs nothing."""
+
+    def __init__(self, settings: Settings, database: Database, now: Clock) -> None:
+        self._settings = settings
+        self._database = database
+        self._now = now
+        self._kept: tuple[Finding, ...] = ()
+        self._until = now()
+
+    async def findings(self) -> tuple[Finding, ...]:
+        """What the inside checks find, the mail server's aside: what keeps mail back is told beside."""
+        now = self._now()
+        if now >= self._until:
+            self._until = now + KEPT  # before the first wait, so that a crowd asks once
+            installation = Installation(lambda: self._settings, self._now, database=self._database)
+            self._kept = tuple([f async for outcome in examine(CHEAP, installation) for f in outcome.findings])
+        return self._kept
