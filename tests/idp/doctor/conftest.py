@@ -1,5 +1,6 @@
 """The deployments that several tests visit, one for each pair of addresses; a test has a front of its own."""
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -23,8 +24,6 @@ def network(authority: trustme.CA) -> Names:
 @pytest.fixture(scope="session")
 def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Servers]]:
     """Servers by shape; shapes of the same addresses share theirs, since they differ in the front alone."""
-    import contextlib
-
     with contextlib.ExitStack() as stack:
         made = {
             pair: stack.enter_context(servers(tmp_path_factory.mktemp("public"), *pair)) for pair in {*ISSUERS.values()}

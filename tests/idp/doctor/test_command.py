@@ -1,6 +1,9 @@
 """``gatepost doctor`` beside real servers: what it prints, its exit code, and that it gives nothing away."""
 
+import contextlib
 import json
+import os
+import pty
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -106,3 +109,20 @@ def test_a_person(deployment: Deployment, postbox: Postbox) -> None:
     assert "gatepost users grant doctors-patient@example.com demo:ops" in by_token.stdout
     assert token not in by_token.stdout + by_token.stderr
     assert by_token.returncode == 0
+
+
+def test_colours_on_a_terminal(deployment: Deployment) -> None:
+    """Where somebody watches: colours, and what is being looked at while it is; the words are the same."""
+    ours, theirs = pty.openpty()
+    environment = {**deployment.environment, "TERM": "xterm-256color", "SMTP_PORT": str(free_port())}
+    command = [sys.executable, "-m", "gatepost_idp", "doctor"]
+    with subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # how a terminal says that the other side is gone
+            while chunk := os.read(ours, 65536):
+                shown += chunk
+        assert process.wait(60) == 1
+    os.close(ours)
+    assert b"\x1b[1;31mFAIL" in shown
+    assert "Mail server …".encode() in shown

@@ -1,5 +1,6 @@
 """A deployment broken in ways that have names: doctor names the fault, and the setting that mends it, first."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -221,7 +222,7 @@ BREAKS = [
     Break("a bot filter stops every program", "filtered", "bot filter", bends.filtering("Mozilla", welcome=True)),
     Break("a bot filter stops discovery", "filtered", "bot filter", bends.filtering("python-httpx")),
     Break("bodies are limited", "body-limited", "body size", bends.limiting(64 * 1024)),
-    Break("five seconds for an answer", "slow", "time-outs", bends.delaying(0.5), patience=1.2),
+    Break("five seconds for an answer", "slow", "time-outs", bends.delaying(1.5), patience=4.0),
     Break("discovery takes longer than Claude waits", "too-late", "time-outs", bends.delaying(5), patience=0.5),
     Break("a clock is months behind", "clocks-differ", "clock", bends.behind_the_times),
 ]
@@ -258,6 +259,63 @@ def test_what_hangs_on_a_failure_is_left_out(public: dict[str, Servers], network
     left_out = {outcome.check: outcome.left_out for outcome in outcomes if outcome.left_out}
     assert left_out["issuer"] == "dns"
     assert left_out["cors"] == "dns"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "mcp", "ftp://mcp.example.test/mcp", "https://", "https://[::1/mcp", "https://mcp.example.test:99999/mcp"],
+)
+def test_what_is_no_url(network: Names, url: str) -> None:
+    """Whatever is pasted: a finding, and no trace."""
+    outcomes = visited(network, None, url or " ")
+    assert_first(first(outcomes), "url-is-none", "the MCP URL")
+
+
+def test_a_password_in_the_url_is_not_shown(network: Names) -> None:
+    """A URL with a user is none that clients take, and its password is nobody's business."""
+    found = first(visited(network, None, f"https://alice:hunter2@{MCP}/mcp"))
+    assert_first(found, "url-is-none", "the MCP URL")
+    assert "hunter2" not in str(found)
+
+
+HOSTILE: list[object] = [None, 7, [], ["javascript:alert(1)"], ["https://[x"], [{}], "https://auth.example.test"]
+
+
+@pytest.mark.parametrize("named", HOSTILE)
+def test_metadata_that_names_nonsense(
+    public: dict[str, Servers], network: Names, tmp_path: Path, named: object
+) -> None:
+    """Whatever stands where the issuer should: a finding that says so."""
+    both = public["two-hosts"]
+    bend = bends.replacing(b'["https://auth.example.test"]', json.dumps(named).encode())
+    with fronted(network, both.routes("two-hosts"), tmp_path, bend):
+        assert_first(first(visited(network, both.idp.settings, both.mcp)), "no-issuer", "behind the MCP URL")
+
+
+def test_what_a_stranger_says_cannot_steer_the_terminal(
+    public: dict[str, Servers], network: Names, tmp_path: Path
+) -> None:
+    """Escape sequences of an answer are taken out, and a long one is cut."""
+    both = public["two-hosts"]
+    nonsense = json.dumps("\x1b]0;owned\x07" + "x" * 5000).encode()
+    bend = bends.replacing(b'"https://mcp.example.test/mcp"', nonsense)
+    with fronted(network, both.routes("two-hosts"), tmp_path, bend):
+        found = first(visited(network, both.idp.settings, both.mcp))
+    assert_first(found, "resource-differs", "MCP_RESOURCE_URL")
+    assert found is not None
+    assert "\x1b" not in found.seen
+    assert "\x07" not in found.seen
+    assert len(found.seen) < 400
+
+
+def test_a_refused_host_names_the_whole_issuer(network: Names, tmp_path: Path) -> None:
+    """The example is the value to set, path included."""
+    issuer, mcp = ISSUERS["stripped"]
+    with servers(tmp_path, issuer, mcp, idp=DEFAULTS) as both, fronted(network, both.routes("stripped"), tmp_path):
+        found = first(visited(network, None, mcp))
+    assert_first(found, "host-refused", "OAUTH_ISSUER")
+    assert found is not None
+    assert found.example.startswith(f"OAUTH_ISSUER={issuer},")
 
 
 def _now() -> datetime:
@@ -403,7 +461,7 @@ def test_the_inspector_is_information(public: dict[str, Servers], network: Names
     assert "http://localhost:6274" in told.example
 
 
-RECORDS = {
+RECORDS: dict[str, tuple[str, ...]] = {
     "example.com": ("v=spf1 -all",),
     "s1._domainkey.example.com": ("v=DKIM1; p=abc",),
     "_dmarc.example.com": ("v=DMARC1; p=none",),
@@ -430,5 +488,7 @@ def test_records_for_mail(
         assert_first(found, fault, setting)
         assert found is not None
         assert found.level == "warning"
-        for network.records in (RECORDS, None):
-            assert loud(visited(network, settings, both.mcp)) == []
+        network.records = RECORDS
+        assert loud(visited(network, settings, both.mcp)) == []
+        network.records = None
+        assert loud(visited(network, settings, both.mcp)) == []

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from gatepost_idp.operate.doctor import troubleshooting
+from gatepost_idp.operate.doctor import inside, outside, troubleshooting
 from tests.support.processes import ROOT
 
 HERE = Path(__file__).parent
@@ -38,3 +38,21 @@ def test_the_three_complaints_are_answered() -> None:
         ("Connected but no tools: the account holds none of the scopes", "gatepost users grant"),
     ]:
         assert any(words in row and setting in row for row in table.splitlines()), words
+
+
+def test_what_a_check_needs_comes_before_it() -> None:
+    """The order is one in which a cause comes before its consequences."""
+    for checks in ((*inside.CHEAP, *inside.REST), outside.CHECKS):
+        seen: set[str] = set()
+        for check in checks:
+            assert seen.issuperset(check.needs), check.name
+            seen.add(check.name)
+
+
+def test_the_page_speaks_the_words_of_the_log() -> None:
+    """An event that the page names is one that a server logs, so that the log leads to the page."""
+    sources = "".join(file.read_text() for part in ("idp", "resource") for file in (ROOT / part).rglob("*.py"))
+    told = " ".join(fault.symptom for fault in troubleshooting.faults() if "the log says" in fault.symptom)
+    events = re.findall(r"[a-z]+(?:_[a-z]+)+", told)
+    assert {"foreign_host", "host_refused", "origin_refused", "keys_not_fetched"}.issubset(events)
+    assert [event for event in events if f'("{event}"' not in re.sub(r"\(\s+", "(", sources)] == []

@@ -1,5 +1,6 @@
 """The cheap inside checks for METRICS_ADDRESS: a running server asks itself, once a minute at the most."""
 
+import asyncio
 from datetime import timedelta
 
 from gatepost_idp.database import Database
@@ -22,12 +23,13 @@ class Readiness:
         self._now = now
         self._kept: tuple[Finding, ...] = ()
         self._until = now()
+        self._asking = asyncio.Lock()
 
     async def findings(self) -> tuple[Finding, ...]:
         """What the inside checks find, the mail server's aside: what keeps mail back is told beside."""
-        now = self._now()
-        if now >= self._until:
-            self._until = now + KEPT  # before the first wait, so that a crowd asks once
-            installation = Installation(lambda: self._settings, self._now, database=self._database)
-            self._kept = tuple([f async for outcome in examine(CHEAP, installation) for f in outcome.findings])
-        return self._kept
+        async with self._asking:
+            if self._now() >= self._until:
+                installation = Installation(lambda: self._settings, self._now, database=self._database)
+                self._kept = tuple([f async for outcome in examine(CHEAP, installation) for f in outcome.findings])
+                self._until = self._now() + KEPT
+            return self._kept

@@ -3,7 +3,7 @@
 from urllib.parse import urlsplit
 
 from gatepost_idp.operate.doctor.finding import Check, Fault, Finding
-from gatepost_idp.operate.doctor.outside.visit import Visit, host_of, port_of, scheme_of
+from gatepost_idp.operate.doctor.outside.visit import Visit, is_url, port_of, scheme_of
 from gatepost_idp.settings import is_loopback
 
 URL_IS_NONE = Fault(
@@ -44,8 +44,8 @@ URL_OTHER_PORT = Fault(
 
 
 async def _url(visit: Visit) -> list[Finding]:
-    if not scheme_of(visit.url) or not host_of(visit.url):
-        return [URL_IS_NONE.seen(visit.url)]
+    if not is_url(visit.url):
+        return [URL_IS_NONE.seen(visit.url.rpartition("@")[2].strip() or "nothing")]
     if scheme_of(visit.url) == "http" and not is_loopback(visit.url):
         return [URL_PLAIN_HTTP.seen(visit.url, example=f"MCP_RESOURCE_URL=https{visit.url.removeprefix('http')}")]
     if visit.configured is not None and visit.url != visit.configured.mcp_resource_url:

@@ -2,7 +2,9 @@
 
 import base64
 import json
-from typing import Any
+import re
+
+from pydantic import BaseModel, ValidationError
 
 from gatepost_idp.operate.doctor.finding import Check, Fault, Finding
 from gatepost_idp.operate.doctor.outside.visit import MCP_HEADERS, Visit
@@ -37,11 +39,34 @@ STREAM_HELD_BACK = Fault(
     "reverse proxy: buffering",
     "nginx: proxy_buffering off; proxy_read_timeout 1h for /mcp",
 )
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # b64token of RFC 6750 section 2.1
+
+
+class Hidden(BaseModel):
+    """A tool that the token cannot call, and the scope that it wants."""
+
+    name: str
+    scope: str
+
+
+class Told(BaseModel):
+    """The part of ``whoami``'s answer that matters here."""
+
+    email: str | None = None
+    scopes: list[str]
+    hidden_tools: list[Hidden]
+
+    @property
+    def who(self) -> str:
+        """How the person is named in a command."""
+        return self.email or "ADDRESS"
 
 
 async def _token(visit: Visit) -> list[Finding]:
     if not visit.token:
         return []
+    if _TOKEN.fullmatch(visit.token) is None:  # before it comes into a header, and from there into an error's text
+        return [TOKEN_REFUSED.seen("it has characters that no token has")]
     answer = await visit.post_mcp(_bearer(visit), body=_call("tools/list"))
     if isinstance(answer, Finding):
         return [answer]
@@ -54,14 +79,16 @@ async def _scopes(visit: Visit) -> list[Finding]:
     if not visit.token:
         return []
     answer = await visit.post_mcp(_bearer(visit), body=_call("tools/call", name="whoami", arguments={}))
-    told = {} if isinstance(answer, Finding) else _result(answer).get("structuredContent", {})
-    hidden = told.get("hidden_tools", []) if isinstance(told, dict) else []
-    lacking = {str(tool["scope"]): [t["name"] for t in hidden if t["scope"] == tool["scope"]] for tool in hidden}
-    fault = TOKEN_LACKS_SCOPES if told.get("scopes", ["?"]) else TOKEN_WITHOUT_TOOLS
-    who = told.get("email") or "ADDRESS"
+    if isinstance(answer, Finding):
+        return [answer]
+    try:
+        told = Told.model_validate(_result(answer).get("structuredContent"))
+    except ValidationError:
+        return []  # a server of another make, whose `whoami` says something else, or that has none
+    fault = TOKEN_LACKS_SCOPES if told.scopes else TOKEN_WITHOUT_TOOLS
     return [
-        fault.seen(f"no {scope}, which {', '.join(names)} needs", example=f"gatepost users grant {who} {scope}")
-        for scope, names in lacking.items()
+        fault.seen(f"no {tool.scope}, which {tool.name} needs", example=f"gatepost users grant {told.who} {tool.scope}")
+        for tool in told.hidden_tools
     ]
 
 
@@ -81,11 +108,11 @@ def _bearer(visit: Visit) -> tuple[str, str]:
     return ("authorization", f"Bearer {visit.token}")
 
 
-def _call(method: str, **parameters: Any) -> bytes:
+def _call(method: str, **parameters: object) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
 
 
-def _result(answer: Answer) -> dict[str, Any]:
+def _result(answer: Answer) -> dict[str, object]:
     """The JSON-RPC result, from JSON or from the one event of a stream."""
     text = answer.body.decode("utf-8", "replace")
     lines = [line.removeprefix("data:") for line in text.splitlines() if line.startswith("data:")]
@@ -107,12 +134,13 @@ async def _reason(visit: Visit) -> str:
     audience = claims.get("aud")
     if visit.url not in (audience if isinstance(audience, list) else [audience]):
         return f"its aud is {audience}"
-    if float(claims.get("exp", 0)) < visit.now().timestamp():
+    expires = claims.get("exp")
+    if isinstance(expires, int | float) and expires < visit.now().timestamp():
         return "it has expired"
     return "its signature is not by a key of this issuer"
 
 
-def _claims(token: str) -> dict[str, Any]:
+def _claims(token: str) -> dict[str, object]:
     segments = token.split(".")
     if len(segments) != 3:
         return {}

@@ -35,9 +35,9 @@ async def _authorization(visit: Visit) -> list[Finding]:
 
 async def _keys(visit: Visit) -> list[Finding]:
     """A token that is shaped rightly and signed by nobody: whoever judges it has to ask the issuer for keys."""
-    answer = await visit.raw(
-        "POST", visit.url, (("authorization", f"Bearer {_unsigned(visit, await visit.issuer())}"),), b"{}"
-    )
+    answer = await visit.post_mcp(("authorization", f"Bearer {_unsigned(visit, await visit.issuer())}"))
+    if isinstance(answer, Finding):
+        return [answer]
     if answer.status == 503 and answer.document is not None:
         return [KEYS_UNFETCHED.seen(f"503, {answer.document.get('error_description', '')}")]
     return []

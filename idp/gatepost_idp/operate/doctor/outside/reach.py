@@ -87,7 +87,7 @@ async def _dns(visit: Visit, url: str) -> list[Finding]:
         return []
     if not found.ipv4:
         return [NO_IPV4.seen(f"{host} has {', '.join(found.ipv6)} alone") if found.ipv6 else _nameless(visit, host)]
-    if not any(ipaddress.ip_address(address).is_global for address in found.ipv4):
+    if not all(ipaddress.ip_address(address).is_global for address in found.ipv4):
         return [PRIVATE_ADDRESS.seen(f"{host} leads to {_listed(found)}")]
     return []
 

@@ -2,7 +2,7 @@
 
 from gatepost_idp.operate.doctor.finding import Check, Fault, Finding
 from gatepost_idp.operate.doctor.outside.routing import NOT_ROUTED, RESOURCE
-from gatepost_idp.operate.doctor.outside.visit import Visit, root_of
+from gatepost_idp.operate.doctor.outside.visit import Visit, issuer_of, root_of
 
 RESOURCE_DIFFERS = Fault(
     "resource-differs",
@@ -33,8 +33,8 @@ async def _metadata(visit: Visit) -> list[Finding]:
         if document.get("resource") != visit.url:
             example = f"MCP_RESOURCE_URL={visit.url}"
             return [RESOURCE_DIFFERS.seen(f"{document.get('resource')} in {url}", expected=visit.url, example=example)]
-        if not document.get("authorization_servers"):
-            return [NO_ISSUER.seen(f"{url} names none")]
+        if not issuer_of(document):
+            return [NO_ISSUER.seen(f"{url} has {document.get('authorization_servers')}")]
     return []
 
 

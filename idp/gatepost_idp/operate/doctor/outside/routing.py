@@ -136,17 +136,17 @@ def unanswered(place: Place, asked: str, problem: Unanswered) -> Finding:
     return (TOO_LATE if problem.reason == "late" else CUT_OFF).seen(f"{asked}: {problem}")
 
 
-def misrouted(place: Place, method: str, url: str, answer: Answer, host_is_right: bool) -> Finding | None:
-    """What stands in the server's place, or None where the answer can be the server's own.
+def host_refused(place: Place, asked: str, public: str, is_configured: bool) -> Finding:
+    """421: a server that is told the right name refuses it only where a proxy rewrote it."""
+    if is_configured:
+        return HOST_REWRITTEN.seen(f"{asked}: 421")
+    example = f"{place.url_setting}={public}, then start the server again"
+    return HOST_REFUSED.seen(f"{asked}: 421", setting=place.url_setting, example=example)
 
-    ``host_is_right``: the public host is configured as it was asked for, so that a refused Host was rewritten.
-    """
+
+def misrouted(place: Place, method: str, url: str, answer: Answer) -> Finding | None:
+    """What stands in the server's place, or None where the answer can be the server's own."""
     seen = f"{method} {url}: {answer}"
-    if answer.status == 421:
-        if host_is_right:
-            return HOST_REWRITTEN.seen(seen)
-        example = f"{place.url_setting}={_public(place, url)}, then start the server again"
-        return HOST_REFUSED.seen(seen, setting=place.url_setting, example=example)
     if 300 <= answer.status < 400:
         return _redirected(url, answer, seen)
     if answer.status in (502, 503, 504) and answer.document is None:
@@ -179,9 +179,3 @@ def _is_foreign_challenge(answer: Answer) -> bool:
 def _filter_name(answer: Answer) -> str:
     server = answer.header("server")
     return f", from {server}" if server else ""
-
-
-def _public(place: Place, url: str) -> str:
-    parts = urlsplit(url)
-    root = f"{parts.scheme}://{parts.netloc}"
-    return f"{root}/mcp" if place is RESOURCE else root

@@ -1,7 +1,8 @@
 """What the outside checks share: the URL, what the operator configured, and answers read in one way."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 from gatepost_idp.operate.doctor.finding import Finding
@@ -15,6 +16,7 @@ from gatepost_idp.settings import Settings
 USER_AGENT = "gatepost-doctor"
 CLAUDE = "Claude-User"
 """How Claude's cloud calls itself on its first call."""
+MISDIRECTED = 421  # RFC 9110 section 15.5.20
 PORTS = {"http": 80, "https": 443}
 INITIALIZE = (
     b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25",'
@@ -59,7 +61,10 @@ class Visit:
             answer = await self.raw(method, url, headers, body)
         except Unanswered as problem:
             return routing.unanswered(place, f"{method} {url}", problem)
-        return routing.misrouted(place, method, url, answer, self._knows(place, url)) or answer
+        if answer.status == MISDIRECTED:
+            public = self.url if place is RESOURCE else await self.issuer()
+            return routing.host_refused(place, f"{method} {url}", public, self.configured is not None)
+        return routing.misrouted(place, method, url, answer) or answer
 
     async def raw(
         self, method: str, url: str, headers: Headers = (), body: bytes = b"", *, whole: bool = True
@@ -69,31 +74,37 @@ class Visit:
         agent = () if named else (("user-agent", USER_AGENT),)
         return await self.wire.ask(method, url, (*agent, *headers), body, whole)
 
-    async def resource_document(self) -> dict[str, Any]:
+    async def resource_document(self) -> dict[str, object]:
         """The resource's metadata; empty where its own check found it wanting."""
         return await self._document(RESOURCE, self.well_known)
 
     async def issuer(self) -> str:
         """The issuer that the resource names, else the configured one, else an empty text."""
-        named = (await self.resource_document()).get("authorization_servers")
-        if isinstance(named, list) and named and isinstance(named[0], str):
-            return named[0]
-        return self.configured.oauth_issuer if self.configured else ""
+        named = issuer_of(await self.resource_document())
+        return named or (self.configured.oauth_issuer if self.configured else "")
 
-    async def issuer_document(self) -> dict[str, Any]:
+    async def issuer_document(self) -> dict[str, object]:
         """The issuer's metadata, from the address that clients try first; empty as above."""
         return await self._document(IDP, inserted(await self.issuer(), "oauth-authorization-server"))
 
-    async def _document(self, place: Place, url: str) -> dict[str, Any]:
+    async def _document(self, place: Place, url: str) -> dict[str, object]:
         answer = await self.get(place, url)
         return {} if isinstance(answer, Finding) else answer.document or {}
 
-    def _knows(self, place: Place, url: str) -> bool:
-        """Whether the setting behind ``url`` names its host: then a refused Host is the proxy's doing."""
-        if self.configured is None:
-            return False
-        own = self.configured.mcp_resource_url if place is RESOURCE else self.configured.oauth_issuer
-        return host_of(own) == host_of(url)
+
+def issuer_of(document: Mapping[str, object]) -> str:
+    """The first authorization server that a resource's metadata names, where it is a URL; else an empty text."""
+    named = document.get("authorization_servers")
+    first = named[0] if isinstance(named, list) and named else None
+    return first if isinstance(first, str) and is_url(first) else ""
+
+
+def is_url(text: str) -> bool:
+    """Whether it is an http or https URL with a host and a port that can be, and without a user."""
+    try:
+        return bool(scheme_of(text) and host_of(text) and port_of(text)) and "@" not in urlsplit(text).netloc
+    except ValueError:
+        return False
 
 
 def inserted(url: str, name: str) -> str:

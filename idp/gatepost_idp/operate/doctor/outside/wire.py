@@ -3,7 +3,8 @@
 import asyncio
 import json
 import ssl
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import perf_counter
@@ -43,7 +44,7 @@ class Answer:
         return next(iter(self.all(name)), "")
 
     @property
-    def document(self) -> dict[str, Any] | None:
+    def document(self) -> dict[str, object] | None:
         """The JSON object, else None."""
         try:
             found = json.loads(self.body)
@@ -76,14 +77,23 @@ class Wire:
         """The answer, with its body where ``whole``; raises Unanswered."""
         key = (method, url, headers, body, whole)
         if key not in self._answers:
-            try:
-                self._answers[key] = await self._asked(method, url, headers, body, whole)
-            except Unanswered as problem:
-                self._answers[key] = problem
+            self._answers[key] = await self._tried(method, url, headers, body, whole)
         found = self._answers[key]
         if isinstance(found, Unanswered):
             raise found
         return found
+
+    async def _tried(self, method: str, url: str, headers: Headers, body: bytes, whole: bool) -> Answer | Unanswered:
+        """Twice where the line broke: a connection that was kept open may end at the very moment of its next use."""
+        try:
+            return await self._asked(method, url, headers, body, whole)
+        except Unanswered as problem:
+            if problem.reason != "broken":
+                return problem
+        try:
+            return await self._asked(method, url, headers, body, whole)
+        except Unanswered as problem:
+            return problem
 
     def slowest(self) -> tuple[str, float]:
         """The URL that took longest to begin its answer, and its seconds."""
@@ -137,17 +147,15 @@ class _Dialled(httpcore2.AnyIOBackend):
         return await super().connect_tcp(address, there, *args, **options)
 
 
-class _translated:  # noqa: N801 (a context manager, used as a word)
+@contextmanager
+def _translated() -> Iterator[None]:
     """Whatever ends a connection becomes Unanswered."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
-        if isinstance(problem, (TimeoutError, httpcore2.TimeoutException)):
-            raise Unanswered("late", "no answer in time") from None
-        if isinstance(problem, (OSError, httpcore2.NetworkError, httpcore2.ProtocolError)):
-            raise _unanswered(problem) from None
+    try:
+        yield
+    except (TimeoutError, httpcore2.TimeoutException):
+        raise Unanswered("late", "no answer in time") from None
+    except (OSError, httpcore2.NetworkError, httpcore2.ProtocolError) as problem:
+        raise _unanswered(problem) from None
 
 
 def _unanswered(problem: BaseException) -> Unanswered:
@@ -170,7 +178,7 @@ def _causes(problem: BaseException) -> Iterable[BaseException]:
         cause = cause.__cause__ or cause.__context__
 
 
-async def _read(chunks: Any) -> bytes:
+async def _read(chunks: AsyncIterable[bytes]) -> bytes:
     body = b""
     async for chunk in chunks:
         body += chunk
