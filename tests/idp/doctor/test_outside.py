@@ -263,11 +263,11 @@ def test_what_hangs_on_a_failure_is_left_out(public: dict[str, Servers], network
 
 @pytest.mark.parametrize(
     "url",
-    ["", "mcp", "ftp://mcp.example.test/mcp", "https://", "https://[::1/mcp", "https://mcp.example.test:99999/mcp"],
+    [" ", "mcp", "ftp://mcp.example.test/mcp", "https://", "https://[::1/mcp", "https://mcp.example.test:99999/mcp"],
 )
 def test_what_is_no_url(network: Names, url: str) -> None:
     """Whatever is pasted: a finding, and no trace."""
-    outcomes = visited(network, None, url or " ")
+    outcomes = visited(network, None, url)
     assert_first(first(outcomes), "url-is-none", "the MCP URL")
 
 
