@@ -38,20 +38,21 @@ def doctor(
     case = Case(mcp_url, email, given, _tools() if email else {})
     console = Console(highlight=False, soft_wrap=True)
     outcomes: list[Outcome] = []
+    page = _Page(console)
 
     async def run() -> None:
         with console.status("") as status:
             async for outcome in Doctor(system_clock).outcomes(case, lambda title: status.update(f"{title} …")):
                 outcomes.append(outcome)
                 if not as_json:
-                    _print(console, outcome)
+                    page.add(outcome)
 
     asyncio.run(run())
     start = first(outcomes)
     if as_json:
         print(json.dumps(_document(outcomes, start)))
     else:
-        _print_end(console, start)
+        page.end(start)
     if any(outcome.failed for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -68,18 +69,49 @@ def _tools() -> dict[str, str | None]:
         return {}
 
 
-def _print(console: "Console", outcome: "Outcome") -> None:
-    if outcome.left_out:
-        console.print(f"skip  {outcome.title}: after {outcome.left_out}", style="dim", markup=False)
-    elif not outcome.findings:
-        console.print("ok   ", style="green", end=" ")
-        console.print(outcome.title, markup=False)
-    for finding in outcome.findings:
+class _Page:
+    """What a person reads: a line for each check, one for all that were left out after the same failure."""
+
+    def __init__(self, console: "Console") -> None:
+        self._console = console
+        self._left_out: list[str] = []
+        self._cause = ""
+
+    def add(self, outcome: "Outcome") -> None:
+        """Prints an outcome, or keeps it until it is known how many more are left out."""
+        if outcome.left_out != self._cause:
+            self._flush()
+        if outcome.left_out:
+            self._cause = outcome.left_out
+            self._left_out.append(outcome.title)
+            return
+        if not outcome.findings:
+            self._console.print("ok   ", style="green", end=" ")
+            self._console.print(outcome.title, markup=False)
+        for finding in outcome.findings:
+            self._finding(outcome.title, finding)
+
+    def end(self, start: "Finding | None") -> None:
+        """Prints where to begin."""
+        self._flush()
+        self._console.print()
+        if start is None:
+            self._console.print("All is well.", style="green")
+            return
+        self._console.print(f"Begin with: {start.setting}", style="bold", markup=False)
+
+    def _finding(self, title: str, finding: "Finding") -> None:
         word, style = _WORDS[finding.level]
-        console.print(f"{word}  ", style=style, end="")
-        console.print(f"{outcome.title}: {finding.fault}", markup=False)
+        self._console.print(f"{word}  ", style=style, end="")
+        self._console.print(f"{title}: {finding.fault}", markup=False)
         for name, text in _lines(finding):
-            console.print(f"      {name:<9} {text}", markup=False)
+            self._console.print(f"      {name:<9} {text}", markup=False)
+
+    def _flush(self) -> None:
+        if self._left_out:
+            told = ", ".join(self._left_out)
+            self._console.print(f"skip  after {self._cause}: {told}", style="dim", markup=False)
+        self._left_out, self._cause = [], ""
 
 
 def _lines(finding: "Finding") -> list[tuple[str, str]]:
@@ -90,14 +122,6 @@ def _lines(finding: "Finding") -> list[tuple[str, str]]:
         ("example", finding.example),
     ]
     return [(name, text) for name, text in lines if text]
-
-
-def _print_end(console: "Console", start: "Finding | None") -> None:
-    console.print()
-    if start is None:
-        console.print("All is well.", style="green")
-        return
-    console.print(f"Begin with: {start.setting}", style="bold", markup=False)
 
 
 def _document(outcomes: "list[Outcome]", start: "Finding | None") -> dict[str, object]:

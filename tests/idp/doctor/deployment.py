@@ -21,7 +21,7 @@ from gatepost_idp.operate.doctor.finding import Finding, Outcome
 from gatepost_idp.operate.doctor.outside.network import Addresses, Network
 from gatepost_idp.protocol import Clock
 from gatepost_idp.settings import LOOPBACK_NAMES, Settings
-from gatepost_resource.jwks import IssuerKeys
+from gatepost_resource.issuer import Issuer
 from gatepost_resource.settings import Settings as ResourceSettings
 from tests.idp.doctor.front import Bend, Front, Route, listening, straight, trusting
 from tests.support import serving
@@ -143,12 +143,12 @@ def servers(
 
 @contextlib.contextmanager
 def _resource(settings: ResourceSettings, port: int, keys_at: int) -> Iterator[None]:
-    def keys(issuer: str, monotonic: Any) -> IssuerKeys:
-        made = IssuerKeys(issuer, monotonic)
+    def near(url: str) -> Issuer:
+        made = Issuer(url)
         made._client = httpx2.AsyncClient(transport=_Near(keys_at), headers={"accept-encoding": "identity"})
         return made
 
-    with mock.patch.object(gatepost_resource.app, "IssuerKeys", keys):
+    with mock.patch.object(gatepost_resource.app, "Issuer", near):
         app = gatepost_resource.app.build_app(settings)
     config = uvicorn.Config(app, port=port, log_config=None, access_log=False, server_header=False, ws="none")
     server = uvicorn.Server(config)

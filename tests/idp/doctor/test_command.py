@@ -49,7 +49,7 @@ def test_a_failure(deployment: Deployment) -> None:
     assert "FAIL  The MCP URL: url-lacks-path" in done.stdout
     for name in ("seen", "expected", "change", "example"):
         assert f"      {name} " in done.stdout
-    assert "skip  DNS: after url" in done.stdout
+    assert "skip  after url: DNS, Port, Certificate, " in done.stdout
     assert done.stdout.splitlines()[-1] == "Begin with: the MCP URL that people paste"
 
 

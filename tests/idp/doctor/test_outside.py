@@ -435,6 +435,11 @@ MISTAKES = {
     "ALLOWED_ORIGINS lacks one of Claude's": Mistake(
         "origin-refused", "ALLOWED_ORIGINS", resource={"allowed_origins": ("https://claude.ai",)}
     ),
+    "the resource server has another's secret": Mistake(
+        "introspection-refused",
+        "INTROSPECTION_CLIENT_SECRET",
+        resource={"introspection_client_id": "somebody", "introspection_client_secret": "not the secret"},
+    ),
     "the resource server cannot reach the issuer": Mistake("keys-unfetched", "way to OAUTH_ISSUER", keys_nowhere=True),
 }
 

@@ -35,6 +35,7 @@ CHECKS: tuple[Check[Visit], ...] = (
     sharing.ISSUER,
     front.AUTHORIZATION,
     front.KEYS,
+    front.INTROSPECTION,
     front.USER_AGENT,
     pace.BODY,
     pace.PACE,

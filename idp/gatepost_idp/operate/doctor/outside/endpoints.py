@@ -35,6 +35,8 @@ _PROBES = (
     _Probe("token_endpoint", "POST", _FORM, b"grant_type=doctor", (400, 401)),
     _Probe("registration_endpoint", "POST", _JSON, b"{}", (400,)),
     _Probe("revocation_endpoint", "POST", _FORM, b"", (400, 401)),
+    _Probe("introspection_endpoint", "POST", _FORM, b"token=doctor", (400, 401)),
+    _Probe("userinfo_endpoint", "GET", (), b"", (401,), speaks_json=False),
     _Probe("authorization_endpoint", "GET", (), b"", (400,), speaks_json=False),
 )
 

@@ -22,10 +22,18 @@ KEYS_UNFETCHED = Fault(
     "the resource server's way to OAUTH_ISSUER",
     "on its machine or in its container: curl https://auth.example.com/.well-known/oauth-authorization-server",
 )
+INTROSPECTION_REFUSED = Fault(
+    "introspection-refused",
+    "Personal tokens are answered with 503, while Claude connects; the log speaks of introspection.",
+    "credentials of a resource server that the issuer knows",
+    "INTROSPECTION_CLIENT_ID and INTROSPECTION_CLIENT_SECRET",
+    "what `gatepost clients add NAME --resource-server` prints",
+)
 
 
 async def _authorization(visit: Visit) -> list[Finding]:
-    answer = await visit.post_mcp(("authorization", "Bearer doctor-asks-whether-this-arrives"))
+    # With its dots it is judged on the spot: what has none may be asked about elsewhere first.
+    answer = await visit.post_mcp(("authorization", "Bearer gatepost.doctor.asks"))
     if isinstance(answer, Finding):
         return [answer]
     if "error=" in answer.header("www-authenticate"):  # RFC 6750 section 3.1: only where a token came
@@ -40,6 +48,16 @@ async def _keys(visit: Visit) -> list[Finding]:
         return [answer]
     if answer.status == 503 and answer.document is not None:
         return [KEYS_UNFETCHED.seen(f"503, {answer.document.get('error_description', '')}")]
+    return []
+
+
+async def _introspection(visit: Visit) -> list[Finding]:
+    """A token that is no JWT and nobody's: a server that introspects has to ask the issuer."""
+    answer = await visit.post_mcp(("authorization", "Bearer gatepost-doctor"))
+    if isinstance(answer, Finding):
+        return [answer]
+    if answer.status == 503 and answer.document is not None:
+        return [INTROSPECTION_REFUSED.seen(f"503, {answer.document.get('error_description', '')}")]
     return []
 
 
@@ -79,4 +97,5 @@ AUTHORIZATION = Check(
     "authorization", "Authorization header", _authorization, (AUTHORIZATION_SWALLOWED,), ("challenge",)
 )
 KEYS = Check("keys-fetched", "Keys at the resource server", _keys, (KEYS_UNFETCHED,), ("issuer", "authorization"))
+INTROSPECTION = Check("introspection", "Introspection", _introspection, (INTROSPECTION_REFUSED,), ("keys-fetched",))
 USER_AGENT = Check("user-agent", "Claude's user agent", _user_agent, (), ("issuer",))
