@@ -36,7 +36,7 @@ def doctor(
 
     given = sys.stdin.readline().strip() if token == "-" else token
     case = Case(mcp_url, email, given, _tools() if email else {})
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     outcomes: list[Outcome] = []
     page = _Page(console)
 

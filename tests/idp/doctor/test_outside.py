@@ -497,3 +497,14 @@ def test_records_for_mail(
         assert loud(visited(network, settings, both.mcp)) == []
         network.records = None
         assert loud(visited(network, settings, both.mcp)) == []
+
+
+def test_a_dmarc_record_of_the_domain_above(public: dict[str, Servers], network: Names, tmp_path: Path) -> None:
+    """It holds for mail from below as well."""
+    both = public["two-hosts"]
+    settings = both.idp.settings.model_copy(update={"mail_from": "gatepost@mail.example.com"})
+    network.records = {"mail.example.com": ("v=spf1 -all",), "_dmarc.example.com": ("v=DMARC1; p=none",)}
+    with fronted(network, both.routes("two-hosts"), tmp_path):
+        assert loud(visited(network, settings, both.mcp)) == []
+        del network.records["_dmarc.example.com"]
+        assert_first(first(visited(network, settings, both.mcp)), "dmarc-missing", "DMARC")
