@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from gatepost_idp.commands import clients, console, db, keys, mail, tracing, users
+from gatepost_idp.commands import clients, console, db, doctor, keys, mail, tracing, users
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Sign-in by mail, consent and tokens for MCP.")
 for name, group in (("db", db), ("keys", keys), ("clients", clients), ("users", users), ("mail", mail)):
     cli.add_typer(group.app, name=name)
 cli.command("trace")(tracing.trace)
+cli.command("doctor")(doctor.doctor)
 
 
 def main() -> None:

@@ -43,6 +43,7 @@ from gatepost_idp.mail.outbox import Outbox
 from gatepost_idp.operate import logs
 from gatepost_idp.operate.background import erase_salts, steadily
 from gatepost_idp.operate.details import serve_details
+from gatepost_idp.operate.doctor.readiness import Readiness
 from gatepost_idp.operate.guard import Guard
 from gatepost_idp.operate.serve import tune_garbage_collection
 from gatepost_idp.pages import Pages
@@ -102,7 +103,8 @@ class Parts:
         address = self.settings.metrics_address
         if not address:
             return []
-        served = serve_details(address, self.database, lambda: self.outbox.problem)
+        readiness = Readiness(self.settings, self.database, self.clock)
+        served = serve_details(address, self.database, lambda: self.outbox.problem, readiness)
         return [asyncio.create_task(served)]
 
 

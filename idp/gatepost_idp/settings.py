@@ -100,6 +100,7 @@ class Settings(BaseSettings):
     signup_domains: CommaList = ()
     email_allow: CommaList = ()
     email_deny: CommaList = ()
+    dkim_selector: str = ""
     consent_days: int = Field(default=30, ge=0, le=365)
     access_token_minutes: int = Field(default=15, ge=1, le=60 * 24)
     refresh_token_days: int = Field(default=30, ge=1, le=365)
@@ -284,7 +285,12 @@ class Settings(BaseSettings):
         """SECRET_KEY, or for SQLite the key file beside the database, made on the first start with mode 0600."""
         if self.secret_key:
             return SecretKeys(self.secret_key)
-        return SecretKeys((_kept_secret(self.sqlite_path.parent / "secret_key"),))
+        return SecretKeys((_kept_secret(self.secret_key_path),))
+
+    @cached_property
+    def secret_key_path(self) -> Path:
+        """Where SQLite keeps the key that its first start makes."""
+        return self.sqlite_path.parent / "secret_key"
 
 
 def _as_it_is_compared(entry: str) -> str:
@@ -343,6 +349,12 @@ def contrast_with_white(colour: str) -> float:
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return 1.05 / (luminance + 0.05)
+
+
+def secret_files() -> dict[str, Path]:
+    """The files that ``NAME_FILE`` names for settings that hold a secret, of both servers, by ``NAME_FILE``."""
+    secret = ("SECRET_KEY", "SMTP_PASSWORD", "DATABASE_URL", "REDIS_URL", "INTROSPECTION_CLIENT_SECRET")
+    return {f"{name}_FILE": Path(os.environ[f"{name}_FILE"]) for name in secret if os.environ.get(f"{name}_FILE")}
 
 
 def load(**given: Any) -> Settings:

@@ -1,6 +1,10 @@
-"""``python -m gatepost_resource``: serves until a signal; exit code 2 and a line when a setting is wrong."""
+"""``python -m gatepost_resource``: serves until a signal; exit code 2 and a line when a setting is wrong.
+
+``--tools`` prints instead, as a JSON object, the scope that each tool needs: doctor asks so.
+"""
 
 import contextlib
+import json
 import signal
 import sys
 
@@ -8,10 +12,14 @@ from gatepost_resource import logs, serving
 from gatepost_resource import settings as configuration
 from gatepost_resource.app import build_app
 from gatepost_resource.settings import SettingsError
+from gatepost_resource.tools import DEMO
 
 
 def main() -> int:
     """Runs the server; returns the exit code."""
+    if sys.argv[1:] == ["--tools"]:
+        sys.stdout.write(json.dumps({entry.name: entry.scope for entry in DEMO.entries}))
+        return 0
     # uvicorn stops gracefully and then raises the signal once more: that second one ends us without a trace.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:

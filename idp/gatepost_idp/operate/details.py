@@ -1,9 +1,10 @@
-"""What the operator may see and the public may not, on METRICS_ADDRESS: whether it is ready, and why mail waits."""
+"""What the operator may see and the public may not, on METRICS_ADDRESS: whether it is ready, why mail waits, doctor."""
 
 import asyncio
 import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import asdict
 
 import structlog
 import uvicorn
@@ -13,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gatepost_idp.database import Database, DatabaseUnavailable
+from gatepost_idp.operate.doctor.readiness import Readiness
 
 log = structlog.get_logger("gatepost.details")
 
@@ -26,14 +28,17 @@ class _Inner(uvicorn.Server):
         yield
 
 
-async def serve_details(address: str, database: Database, mail_problem: Callable[[], str]) -> None:
+async def serve_details(
+    address: str, database: Database, mail_problem: Callable[[], str], readiness: Readiness
+) -> None:
     """Listens until cancelled. ``mail_problem`` answers what keeps mail back, empty while it flows."""
 
     async def readyz(_request: Request) -> Response:
         found = {"database": await _database_problem(database), "mail": mail_problem()}
         ready = not found["database"]
         shown = {name: {"ok": not problem, "problem": problem} for name, problem in found.items()}
-        return JSONResponse({"ready": ready, **shown}, 200 if ready else 503)
+        findings = [asdict(finding) for finding in await readiness.findings()]
+        return JSONResponse({"ready": ready, **shown, "doctor": findings}, 200 if ready else 503)
 
     host, _, port = address.rpartition(":")
     try:

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, inspect, text
 
+from gatepost_idp.database import Transaction
 from gatepost_idp.models import SCHEMA
 
 _MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
@@ -18,7 +19,16 @@ class WrongSchema(Exception):
 def check(engine: Engine) -> None:
     """Raises WrongSchema unless the database is at this version's schema."""
     with engine.connect() as connection:
-        found = _version(connection)
+        compare(_version(connection))
+
+
+def found(tx: Transaction) -> str:
+    """The version that the database is at, empty where it has none."""
+    return _version(tx.session.connection())
+
+
+def compare(found: str) -> None:
+    """Raises WrongSchema unless ``found`` is this version's schema."""
     if found != SCHEMA:
         is_at = f"is at {found}" if found else "is empty"
         raise WrongSchema(f"DATABASE_URL: the database {is_at}, this version wants {SCHEMA}; run: gatepost db upgrade")

@@ -15,7 +15,7 @@ def test_details_of_a_healthy_server(tmp_path: Path) -> None:
     """Both parts are there by name, well, and without a problem; the public address shows less."""
     with serving(tmp_path, metrics_address=f"127.0.0.1:{free_port()}") as idp:
         well = {"ok": True, "problem": ""}
-        assert details(idp) == {"ready": True, "database": well, "mail": well}
+        assert details(idp) == {"ready": True, "database": well, "mail": well, "doctor": []}
         assert idp.get("/readyz").json() == {"status": "ready"}
         assert httpx2.get(f"http://{idp.settings.metrics_address}/sign-in/x", trust_env=False).status_code == 404
 
@@ -74,3 +74,21 @@ def test_a_taken_port_costs_the_details_alone(tmp_path: Path) -> None:
         assert "details_not_served" in server.logged()
         assert "METRICS_ADDRESS" in server.logged()
         assert idp.get("/healthz").status_code == 200
+
+
+def test_details_of_what_doctor_finds(tmp_path: Path) -> None:
+    """What doctor's checks of this side find stands there too, each with its setting, asked once a minute at the most;
+    it makes no server unready, and the public address shows none of it."""
+    catalogue = tmp_path / "catalogue.toml"
+    catalogue.write_text('[[resource]]\nname = "X"\nurl = "https://x.example/mcp"\n')
+    address = f"127.0.0.1:{free_port()}"
+    with serving(tmp_path, metrics_address=address, catalogue=str(catalogue)) as idp:
+        told = details(idp)
+        [finding] = told["doctor"]
+        assert (finding["fault"], finding["setting"]) == ("catalogue-lacks-resource", "CATALOGUE")
+        assert told["ready"] is True
+        assert "doctor" not in idp.get("/readyz").json()
+        idp.settings.secret_key_path.chmod(0o644)
+        assert details(idp)["doctor"] == [finding]
+        idp.clock.forward(seconds=61)
+        assert {found["fault"] for found in details(idp)["doctor"]} == {"key-file-open", "catalogue-lacks-resource"}

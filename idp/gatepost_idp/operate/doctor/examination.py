@@ -1,0 +1,61 @@
+"""Runs checks in their one order: the first failure named is the cause, since what hangs on it is left out."""
+
+import traceback
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from gatepost_idp.operate.doctor.finding import Check, Fault, Finding, Outcome
+
+S = TypeVar("S")
+
+CHECK_BROKE = Fault(
+    "check-broke",
+    "A check of doctor's ends before it is done.",
+    "an answer, whatever is wrong",
+    "none: this is a fault of doctor's",
+    "please report it with what was seen",
+)
+
+
+def _unwatched(_title: str) -> None:
+    """For whoever does not watch."""
+
+
+async def examine(
+    checks: Sequence[Check[S]],
+    subject: S,
+    begin: Callable[[str], None] = _unwatched,
+    lost: dict[str, str] | None = None,
+) -> AsyncIterator[Outcome]:
+    """The outcome of each check as it comes; ``begin`` is told the title of the one that starts.
+
+    ``lost``: checks that failed or were left out, each with the failure behind it; handed on from one list to the next.
+    """
+    lost = {} if lost is None else lost
+    for check in checks:
+        cause = next((lost[name] for name in check.needs if name in lost), "")
+        if cause:
+            lost[check.name] = cause
+            yield Outcome(check.name, check.title, left_out=cause)
+            continue
+        begin(check.title)
+        outcome = Outcome(check.name, check.title, tuple(await _found(check, subject)))
+        if outcome.failed:
+            lost[check.name] = check.name
+        yield outcome
+
+
+async def _found(check: Check[S], subject: S) -> list[Finding]:
+    try:
+        return await check.run(subject)
+    except Exception as problem:  # noqa: BLE001 (what it looks at may answer anything; the other checks go on)
+        at = traceback.extract_tb(problem.__traceback__)[-1]  # its text is left out: it may hold a token
+        return [CHECK_BROKE.seen(f"{check.name}: {type(problem).__name__} in {Path(at.filename).name}:{at.lineno}")]
+
+
+def first(outcomes: Sequence[Outcome]) -> Finding | None:
+    """Where to begin: the first failure, without one the first warning, else nothing."""
+    found = [finding for outcome in outcomes for finding in outcome.findings]
+    ranked = [[finding for finding in found if finding.level == level] for level in ("failure", "warning")]
+    return next((findings[0] for findings in ranked if findings), None)

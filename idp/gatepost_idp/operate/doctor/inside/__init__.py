@@ -1,0 +1,19 @@
+"""The server's own side: settings, files, database, keys, clock, catalogue, mail server, an account."""
+
+from gatepost_idp.operate.doctor.finding import Check
+from gatepost_idp.operate.doctor.inside import account, catalogue, clock, configuration, sealing, smtp, storage
+from gatepost_idp.operate.doctor.inside.installation import Installation
+
+CHEAP: tuple[Check[Installation], ...] = (
+    configuration.SETTINGS,
+    configuration.FILES,
+    storage.DATABASE,
+    storage.SCHEMA,
+    sealing.KEYS,
+    clock.CLOCK,
+    catalogue.CATALOGUE,
+)
+"""What a running server may ask itself every minute."""
+
+REST: tuple[Check[Installation], ...] = (smtp.SMTP, account.ACCOUNT)
+"""What takes a mail server or asks for a person."""

@@ -1,0 +1,68 @@
+"""Do the settings load, and are the files that hold secrets closed to others."""
+
+import stat
+from pathlib import Path
+
+from gatepost_idp.operate.doctor.finding import Check, Fault, Finding
+from gatepost_idp.operate.doctor.inside.installation import Installation
+from gatepost_idp.settings import EXAMPLES, SettingsError, secret_files
+
+SETTING_WRONG = Fault(
+    "setting-wrong",
+    "A server ends at its start with one line.",
+    "a value that the servers take",
+    "the setting that the line names",
+    "README.md has the list of settings",
+)
+KEY_FILE_OPEN = Fault(
+    "key-file-open",
+    "The server ends at its start with a line on SECRET_KEY.",
+    "a file that only its owner can read (mode 0600)",
+    "SECRET_KEY",
+    "chmod 600 var/secret_key",
+)
+SECRET_FILE_OPEN = Fault(
+    "secret-file-open",
+    "Nothing yet: whoever has an account on the machine can read or replace a secret.",
+    "a file that only its owner and group can read",
+    "NAME_FILE",
+    "chmod 640 /etc/gatepost/smtp_password",
+    "warning",
+)
+# A container runtime mounts secrets readable for whoever is in the container; there nobody else is.
+_MOUNTED = "/run/secrets/"
+
+
+async def _settings(installation: Installation) -> list[Finding]:
+    try:
+        _ = installation.settings
+    except SettingsError as wrong:
+        name = str(wrong).partition(":")[0]
+        example = f"{name}={EXAMPLES[name]}" if name in EXAMPLES else ""
+        return [SETTING_WRONG.seen(str(wrong), setting=name, example=example)]
+    return []
+
+
+async def _files(installation: Installation) -> list[Finding]:
+    kept = installation.settings.secret_key_path
+    found = []
+    if not installation.settings.secret_key and _mode(kept) & 0o077:
+        found.append(KEY_FILE_OPEN.seen(f"{kept} has mode {_mode(kept):04o}", example=f"chmod 600 {kept}"))
+    for name, path in secret_files().items():
+        mode = _mode(path)
+        if mode & 0o002 or (mode & 0o004 and not str(path).startswith(_MOUNTED)):
+            seen = f"{path} has mode {mode:04o}"
+            found.append(SECRET_FILE_OPEN.seen(seen, setting=name, example=f"chmod 640 {path}"))
+    return found
+
+
+def _mode(path: Path) -> int:
+    """The permission bits; 0 where there is no such file."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return 0
+
+
+SETTINGS = Check("settings", "Settings", _settings, (SETTING_WRONG,))
+FILES = Check("files", "Files that hold secrets", _files, (KEY_FILE_OPEN, SECRET_FILE_OPEN), ("settings",))

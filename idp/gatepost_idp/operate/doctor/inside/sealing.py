@@ -1,0 +1,40 @@
+"""Does SECRET_KEY open the keys that the database holds."""
+
+from functools import partial
+
+from gatepost_idp.crypto import SealBroken, SecretKeys
+from gatepost_idp.models import SigningKey
+from gatepost_idp.operate.doctor.finding import Check, Fault, Finding
+from gatepost_idp.operate.doctor.inside.installation import Installation
+from gatepost_idp.protocol import milliseconds
+from gatepost_idp.store import keys
+
+KEY_LOST = Fault(
+    "key-lost",
+    "The server ends at its start, or everybody has to sign in anew after a move.",
+    "the SECRET_KEY under which the signing keys were sealed",
+    "SECRET_KEY",
+    "SECRET_KEY=OLD,NEW (the last signs, all verify); with SQLite the file secret_key beside the database",
+)
+
+
+async def _keys(installation: Installation) -> list[Finding]:
+    rows = await installation.read(partial(keys.living, now_ms=milliseconds(installation.now())))
+    secret_keys = installation.secret_keys
+    if not rows or (secret_keys and _opens(secret_keys, rows)):
+        return []
+    if secret_keys is None:
+        return [KEY_LOST.seen(f"no SECRET_KEY and no file {installation.settings.secret_key_path}")]
+    return [KEY_LOST.seen("the database's signing keys were sealed under another key")]
+
+
+def _opens(secret_keys: SecretKeys, rows: list[SigningKey]) -> bool:
+    try:
+        for row in rows:
+            secret_keys.opened("signing key", row.sealed_jwk)
+    except SealBroken:
+        return False
+    return True
+
+
+KEYS = Check("keys", "Signing keys", _keys, (KEY_LOST,), ("files", "schema"))

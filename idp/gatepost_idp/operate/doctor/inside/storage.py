@@ -1,0 +1,63 @@
+"""Does the database answer, and is it at this version's schema."""
+
+from pathlib import Path
+
+from gatepost_idp.database import DatabaseUnavailable
+from gatepost_idp.operate.doctor.finding import Check, Fault, Finding
+from gatepost_idp.operate.doctor.inside.installation import Installation
+from gatepost_idp.settings import EXAMPLES
+from gatepost_idp.store import schema
+
+DATABASE_MISSING = Fault(
+    "database-missing",
+    "`gatepost idp` says that the database is empty.",
+    "a database that was made once",
+    "DATABASE_URL",
+    "the right path, or, for a new server: gatepost db upgrade",
+)
+DATABASE_AWAY = Fault(
+    "database-away",
+    "Every page says “Please try again in a moment”, /readyz answers 503.",
+    "a database that answers",
+    "DATABASE_URL",
+    EXAMPLES["DATABASE_URL"],
+)
+SCHEMA_OLD = Fault(
+    "schema-old",
+    "After an upgrade `gatepost idp` does not start.",
+    "the schema of this version",
+    "gatepost db upgrade",
+    "gatepost db upgrade",
+)
+
+
+async def _database(installation: Installation) -> list[Finding]:
+    settings = installation.settings
+    if settings.is_sqlite and not _is_file(settings.sqlite_path):  # opening it would make one
+        return [DATABASE_MISSING.seen(f"no file {settings.sqlite_path}")]
+    try:
+        await installation.read(schema.found)
+    except DatabaseUnavailable as problem:
+        return [DATABASE_AWAY.seen(str(problem))]
+    except ImportError as problem:
+        missing = "a driver: pip install 'gatepost[postgres]'"
+        return [DATABASE_AWAY.seen(f"no module {problem.name}", expected=missing, example=missing)]
+    except Exception as problem:  # noqa: BLE001 (a URL that no driver can read may hold the password: say the kind)
+        return [DATABASE_AWAY.seen(type(problem).__name__)]
+    return []
+
+
+async def _schema(installation: Installation) -> list[Finding]:
+    try:
+        schema.compare(await installation.read(schema.found))
+    except schema.WrongSchema as wrong:
+        return [SCHEMA_OLD.seen(str(wrong))]
+    return []
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_file()
+
+
+DATABASE = Check("database", "Database", _database, (DATABASE_MISSING, DATABASE_AWAY), ("settings",))
+SCHEMA = Check("schema", "Database schema", _schema, (SCHEMA_OLD,), ("database",))

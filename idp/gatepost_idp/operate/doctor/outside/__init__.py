@@ -1,0 +1,48 @@
+"""From the public URL inwards, as a client sees it: first what all else hangs on, then what clients trip over."""
+
+from gatepost_idp.operate.doctor.finding import Check
+from gatepost_idp.operate.doctor.outside import (
+    address,
+    bearer,
+    endpoints,
+    front,
+    issuer,
+    mail_records,
+    mcp,
+    pace,
+    reach,
+    resource_metadata,
+    sharing,
+)
+from gatepost_idp.operate.doctor.outside.visit import Visit
+
+CHECKS: tuple[Check[Visit], ...] = (
+    address.URL,
+    reach.DNS,
+    reach.PORT,
+    reach.CERTIFICATE,
+    mcp.ENDPOINT,
+    mcp.CHALLENGE,
+    resource_metadata.METADATA,
+    issuer.NAME,
+    reach.ISSUER_DNS,
+    reach.ISSUER_PORT,
+    reach.ISSUER_CERTIFICATE,
+    issuer.METADATA,
+    endpoints.ENDPOINTS,
+    endpoints.SLASH,
+    sharing.MCP,
+    sharing.ISSUER,
+    front.AUTHORIZATION,
+    front.KEYS,
+    front.INTROSPECTION,
+    front.USER_AGENT,
+    pace.BODY,
+    pace.PACE,
+    pace.CLOCK,
+    mail_records.RECORDS,
+    bearer.TOKEN,
+    bearer.SCOPES,
+    bearer.STREAM,
+)
+"""The one order."""

@@ -1,0 +1,101 @@
+"""What stands between: does a token get through, can the resource server fetch keys, does a filter stop Claude."""
+
+import base64
+import json
+
+from gatepost_idp.operate.doctor.finding import Check, Fault, Finding
+from gatepost_idp.operate.doctor.outside.routing import FILTERED, IDP
+from gatepost_idp.operate.doctor.outside.visit import CLAUDE, Visit, inserted
+from gatepost_idp.operate.doctor.outside.wire import Answer
+
+AUTHORIZATION_SWALLOWED = Fault(
+    "authorization-swallowed",
+    "A login loop: signed in, and asked to sign in again.",
+    "the Authorization header, as the client sent it",
+    "reverse proxy: Authorization",
+    "Apache: CGIPassAuth On; nginx: no proxy_set_header Authorization",
+)
+KEYS_UNFETCHED = Fault(
+    "keys-unfetched",
+    "Signed in, and the client says that the server is unavailable; the log says keys_not_fetched.",
+    "a resource server that reaches the issuer at its public URL",
+    "the resource server's way to OAUTH_ISSUER",
+    "on its machine or in its container: curl https://auth.example.com/.well-known/oauth-authorization-server",
+)
+INTROSPECTION_REFUSED = Fault(
+    "introspection-refused",
+    "Personal tokens are answered with 503, while Claude connects; the log speaks of introspection.",
+    "credentials of a resource server that the issuer knows",
+    "INTROSPECTION_CLIENT_ID and INTROSPECTION_CLIENT_SECRET",
+    "what `gatepost clients add NAME --resource-server` prints",
+)
+
+
+async def _authorization(visit: Visit) -> list[Finding]:
+    # With its dots it is judged on the spot: what has none may be asked about elsewhere first.
+    answer = await visit.post_mcp(("authorization", "Bearer gatepost.doctor.asks"))
+    if isinstance(answer, Finding):
+        return [answer]
+    if "error=" in answer.header("www-authenticate"):  # RFC 6750 section 3.1: only where a token came
+        return []
+    return [AUTHORIZATION_SWALLOWED.seen("a request with a token is answered as one without")]
+
+
+async def _keys(visit: Visit) -> list[Finding]:
+    """A token that is shaped rightly and signed by nobody: whoever judges it has to ask the issuer for keys."""
+    answer = await visit.post_mcp(("authorization", f"Bearer {_unsigned(visit, await visit.issuer())}"))
+    if isinstance(answer, Finding):
+        return [answer]
+    if answer.status == 503 and answer.document is not None:
+        return [KEYS_UNFETCHED.seen(f"503, {answer.document.get('error_description', '')}")]
+    return []
+
+
+async def _introspection(visit: Visit) -> list[Finding]:
+    """A token that is no JWT and nobody's: a server that introspects has to ask the issuer."""
+    answer = await visit.post_mcp(("authorization", "Bearer gatepost-doctor"))
+    if isinstance(answer, Finding):
+        return [answer]
+    if answer.status == 503 and answer.document is not None:
+        return [INTROSPECTION_REFUSED.seen(f"503, {answer.document.get('error_description', '')}")]
+    return []
+
+
+def _unsigned(visit: Visit, issuer: str) -> str:
+    now = int(visit.now().timestamp())
+    header = {"alg": "ES256", "typ": "at+jwt", "kid": "gatepost-doctor"}
+    claims = {
+        "iss": issuer,
+        "aud": visit.url,
+        "sub": "gatepost-doctor",
+        "client_id": "gatepost-doctor",
+        "jti": "gatepost-doctor",
+        "scope": "",
+        "iat": now,
+        "exp": now + 60,
+    }
+    parts = [json.dumps(header).encode(), json.dumps(claims).encode(), bytes(64)]
+    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
+
+
+async def _user_agent(visit: Visit) -> list[Finding]:
+    """As Claude's cloud calls: by its user agent first, then discovery by a Python client's."""
+    answer = await visit.post_mcp(("user-agent", CLAUDE))
+    if isinstance(answer, Finding):
+        return [answer]
+    if answer.status != 401:
+        return [FILTERED.seen(f"POST {visit.url} as {CLAUDE}: {answer}, as another program: 401")]
+    url = inserted(await visit.issuer(), "oauth-authorization-server")
+    asked = (("user-agent", "python-httpx/0.28.1"), ("accept", "*/*"), ("mcp-protocol-version", "2025-11-25"))
+    discovered = await visit.get(IDP, url, *asked)
+    if isinstance(discovered, Answer) and discovered.document is not None:
+        return []
+    return [discovered if isinstance(discovered, Finding) else FILTERED.seen(f"GET {url} as Claude: {discovered}")]
+
+
+AUTHORIZATION = Check(
+    "authorization", "Authorization header", _authorization, (AUTHORIZATION_SWALLOWED,), ("challenge",)
+)
+KEYS = Check("keys-fetched", "Keys at the resource server", _keys, (KEYS_UNFETCHED,), ("issuer", "authorization"))
+INTROSPECTION = Check("introspection", "Introspection", _introspection, (INTROSPECTION_REFUSED,), ("keys-fetched",))
+USER_AGENT = Check("user-agent", "Claude's user agent", _user_agent, (), ("issuer",))

@@ -1,0 +1,271 @@
+"""This machine's side, broken: settings, files, database, keys, clock, catalogue, mail server, an account."""
+
+import asyncio
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gatepost_idp.operate.doctor.doctor import Case, Doctor
+from gatepost_idp.operate.doctor.examination import examine, first
+from gatepost_idp.operate.doctor.finding import Outcome
+from gatepost_idp.operate.doctor.inside.configuration import FILES
+from gatepost_idp.operate.doctor.inside.installation import Installation
+from gatepost_idp.settings import Settings, SettingsError, load
+from tests.faults.mailservers import PASSWORD, USERNAME, Authority, Office, opened
+from tests.idp.doctor.deployment import Names, loud, visited
+from tests.idp.doctor.test_outside import assert_first
+from tests.support.oauth import registered
+from tests.support.person import Person
+from tests.support.ports import free_port
+from tests.support.serving import Idp
+
+TOOLS = {"demo_echo": "demo:echo", "demo_get_server_info": "demo:ops", "whoami": None}
+
+
+def examined(network: Names, settings: Settings, **case: Any) -> list[Outcome]:
+    """Without a URL: this machine alone."""
+    return visited(network, settings, "", **case)
+
+
+def changed(idp: Idp, **changes: Any) -> Settings:
+    """The settings, some of them other ones."""
+    return Settings(**{**idp.settings.model_dump(), **changes})
+
+
+def test_nothing_is_wrong(idp: Idp, network: Names) -> None:
+    """A server that runs well: every check is done, and none has anything to say."""
+    outcomes = examined(network, idp.settings)
+    assert [outcome.check for outcome in outcomes] == [
+        "settings",
+        "files",
+        "database",
+        "schema",
+        "keys",
+        "clock",
+        "catalogue",
+        "smtp",
+        "account",
+    ]
+    assert [outcome for outcome in outcomes if outcome.findings or outcome.left_out] == []
+
+
+def test_nothing_is_changed(tmp_path: Path, network: Names) -> None:
+    """On a machine where nothing was made yet, nothing is made: no folder, no database, no secret."""
+    settings = Settings(database_url=f"sqlite:///{tmp_path / 'var' / 'gatepost.db'}")
+    assert_first(first(examined(network, settings)), "database-missing", "DATABASE_URL")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_beside_a_server_is_left_as_it_is(idp: Idp, network: Names) -> None:
+    """What the doctor reads stays byte for byte what it was."""
+    before = idp.settings.sqlite_path.read_bytes(), idp.settings.secret_key_path.read_bytes()
+    examined(network, idp.settings, email="nobody@example.com")
+    assert (idp.settings.sqlite_path.read_bytes(), idp.settings.secret_key_path.read_bytes()) == before
+
+
+def test_a_setting_that_no_server_takes(network: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its line is the finding, under its name, and all that needs settings is left out."""
+    monkeypatch.setenv("OAUTH_ISSUER", "https://auth.example.com/")
+
+    async def run() -> list[Outcome]:
+        return [o async for o in Doctor(lambda: datetime.now(UTC), network, load).outcomes(Case(), lambda _: None)]
+
+    outcomes = asyncio.run(run())
+    found = first(outcomes)
+    assert_first(found, "setting-wrong", "OAUTH_ISSUER")
+    assert {outcome.left_out for outcome in outcomes[1:]} == {"settings"}
+
+
+def test_a_key_file_that_others_can_read(idp: Idp, network: Names) -> None:
+    """The server would not start with it."""
+    idp.settings.secret_key_path.chmod(0o644)
+    found = first(examined(network, idp.settings))
+    assert_first(found, "key-file-open", "SECRET_KEY")
+    assert found is not None
+    assert found.example == f"chmod 600 {idp.settings.secret_key_path}"
+
+
+def test_a_secret_file_that_others_can_read(
+    idp: Idp, network: Names, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A warning that names the setting; its content is in no finding."""
+    secret = tmp_path / "smtp_password"
+    secret.write_text("hunter2")
+    secret.chmod(0o644)
+    monkeypatch.setenv("SMTP_PASSWORD_FILE", str(secret))
+    found = first(examined(network, idp.settings))
+    assert_first(found, "secret-file-open", "SMTP_PASSWORD_FILE")
+    secret.chmod(0o640)
+    assert loud(examined(network, idp.settings)) == []
+
+
+def test_a_database_that_does_not_answer(idp: Idp, network: Names) -> None:
+    """Where nobody listens; its password is not shown."""
+    url = f"postgresql+psycopg://gatepost:hunter2@127.0.0.1:{free_port()}/gatepost"
+    settings = changed(idp, database_url=url, secret_key=("a key of more than thirty two characters",))
+    found = first(examined(network, settings))
+    assert_first(found, "database-away", "DATABASE_URL")
+    assert "hunter2" not in str(found)
+
+
+def test_a_database_url_that_nobody_can_read(idp: Idp, network: Names) -> None:
+    """The kind of the fault is told, not the URL: it may hold the password."""
+    url = "postgresql+psycopg://gatepost:hunter2@db:port/gatepost"
+    settings = changed(idp, database_url=url, secret_key=("a key of more than thirty two characters",))
+    found = first(examined(network, settings))
+    assert_first(found, "database-away", "DATABASE_URL")
+    assert "hunter2" not in str(found)
+
+
+def test_a_file_that_is_no_database(idp: Idp, network: Names, tmp_path: Path) -> None:
+    """DATABASE_URL leads to something else."""
+    other = tmp_path / "other.db"
+    other.write_text("not a database, and long enough to be taken for one " * 20)
+    assert_first(first(examined(network, changed(idp, database_url=f"sqlite:///{other}"))), "database-away", "DATABASE")
+
+
+def test_an_old_schema(idp: Idp, network: Names, tmp_path: Path) -> None:
+    """The command that brings it up is named."""
+    old = tmp_path / "old.db"
+    with sqlite3.connect(old) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        connection.execute("INSERT INTO alembic_version VALUES ('0001')")
+    connection.close()
+    found = first(examined(network, changed(idp, database_url=f"sqlite:///{old}")))
+    assert_first(found, "schema-old", "gatepost db upgrade")
+
+
+@pytest.mark.parametrize("how", ["another", "gone"])
+def test_a_secret_key_that_opens_nothing(idp: Idp, network: Names, how: str) -> None:
+    """Another SECRET_KEY than the one that sealed, or a database that moved without its key file."""
+    settings = (
+        changed(idp, secret_key=("a key of more than thirty two characters",)) if how == "another" else idp.settings
+    )
+    if how == "gone":
+        idp.settings.secret_key_path.unlink()
+    assert_first(first(examined(network, settings)), "key-lost", "SECRET_KEY")
+    assert idp.settings.secret_key_path.exists() is (how == "another")
+
+
+def test_a_clock_that_is_behind(idp: Idp, network: Names) -> None:
+    """Before the database's own newest key was made."""
+    outcomes = visited(network, idp.settings, "", now=lambda: datetime.now(UTC) - timedelta(days=30))
+    assert_first(first(outcomes), "clock-behind", "clock")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[[resource", "catalogue-wrong"),
+        ('[[resource]]\nname = "X"\nurl = "https://x.example/mcp"\n', "catalogue-lacks-resource"),
+        ('[[resource]]\nname = "X"\n[[resource.scope]]\nname = "x:y"\ntitle = "Y"\n', "catalogue-gives-nothing"),
+    ],
+)
+def test_a_catalogue(idp: Idp, network: Names, tmp_path: Path, text: str, fault: str) -> None:
+    """Not TOML, without this resource, or with nothing for whoever signs up."""
+    file = tmp_path / "catalogue.toml"
+    file.write_text(text)
+    assert_first(first(examined(network, changed(idp, catalogue=str(file)))), fault, "CATALOGUE")
+
+
+def test_no_mail_server(idp: Idp, network: Names) -> None:
+    """A failure for a public server; on loopback the demo has a mailbox of its own, so it is only told."""
+    outcomes = examined(network, changed(idp, smtp_host=""))
+    assert loud(outcomes) == []
+    assert "smtp-of-the-demo" in [finding.fault for outcome in outcomes for finding in outcome.findings]
+    public = {"oauth_issuer": "https://auth.example.com", "mcp_resource_url": "https://mcp.example.com/mcp"}
+    assert_first(first(examined(network, changed(idp, smtp_host="", **public))), "smtp-unset", "SMTP_HOST")
+
+
+def test_a_mail_server_that_is_away(idp: Idp, network: Names) -> None:
+    """Nobody listens there."""
+    found = first(examined(network, changed(idp, smtp_port=free_port())))
+    assert_first(found, "smtp-unreachable", "SMTP_PORT")
+
+
+def test_a_mail_server_without_starttls(idp: Idp, network: Names) -> None:
+    """STARTTLS was asked for and is not offered."""
+    assert_first(first(examined(network, changed(idp, smtp_security="starttls"))), "smtp-security", "SMTP_SECURITY")
+
+
+def test_a_mail_server_with_a_certificate_of_its_own(idp: Idp, network: Names, tmp_path: Path) -> None:
+    """No authority that the machine knows has signed it."""
+    office, authority = Office(), Authority(tmp_path / "ca.pem")
+    with opened(office, authority.context()):
+        settings = changed(idp, smtp_port=office.port, smtp_security="starttls")
+        assert_first(first(examined(network, settings)), "smtp-certificate", "SMTP_HOST")
+
+
+def test_a_mail_server_that_wants_another_password(
+    idp: Idp, network: Names, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The password is told nowhere; with the right one all is well, and no mail was sent by either."""
+    office, authority = Office(PASSWORD), Authority(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.path))
+    with opened(office, authority.context(), implicit=True):
+        right = {"smtp_port": office.port, "smtp_security": "implicit", "smtp_username": USERNAME}
+        found = first(examined(network, changed(idp, **right, smtp_password="not the password")))
+        assert_first(found, "smtp-sign-in", "SMTP_PASSWORD")
+        assert "not the password" not in str(found)
+        assert loud(examined(network, changed(idp, **right, smtp_password=PASSWORD))) == []
+    assert office.offered == []
+
+
+def signed_up(idp: Idp, email: str) -> None:
+    """Somebody signs in for the first time."""
+    with Person(email, idp.postbox) as person:
+        registered(idp).connect(person)
+
+
+def statement(idp: Idp, text: str) -> None:
+    """What an operator's command does to the database."""
+    with sqlite3.connect(idp.settings.sqlite_path) as connection:
+        connection.execute(text)
+    connection.close()
+
+
+def test_an_account_that_lacks_a_scope(idp: Idp, network: Names) -> None:
+    """For each scope that a person does not hold: which tools need it, and the command that gives it; no failure."""
+    signed_up(idp, "alice@example.com")
+    [*_, account] = examined(network, idp.settings, email="Alice@example.com", tools=TOOLS)
+    [found] = account.findings
+    assert (found.fault, found.level) == ("account-lacks-scopes", "information")
+    assert "demo:ops, which demo_get_server_info needs" in found.seen
+    assert found.example == "gatepost users grant alice@example.com demo:ops"
+
+
+def test_an_account_without_any_scope(idp: Idp, network: Names) -> None:
+    """Connected but no tools: the account holds none."""
+    signed_up(idp, "alice@example.com")
+    statement(idp, "DELETE FROM entitlement")
+    found = first(examined(network, idp.settings, email="alice@example.com", tools=TOOLS))
+    assert_first(found, "account-without-scopes", "gatepost users grant")
+
+
+def test_a_disabled_account(idp: Idp, network: Names) -> None:
+    """It cannot sign in."""
+    signed_up(idp, "alice@example.com")
+    statement(idp, "UPDATE account SET disabled_at = 1")
+    assert_first(first(examined(network, idp.settings, email="alice@example.com")), "account-disabled", "users enable")
+
+
+def test_an_account_that_is_not(idp: Idp, network: Names) -> None:
+    """Nobody signed up by that address."""
+    found = first(examined(network, idp.settings, email="alcie@example.com"))
+    assert_first(found, "account-unknown", "gatepost users list")
+
+
+def test_a_check_that_breaks(network: Names) -> None:
+    """A fault of doctor's own is a finding too, and the others go on."""
+
+    def loads() -> Settings:
+        raise SettingsError("OAUTH_ISSUER: is odd")
+
+    async def run() -> list[Outcome]:
+        return [outcome async for outcome in examine([FILES], Installation(loads, lambda: datetime.now(UTC)))]
+
+    assert_first(first(asyncio.run(run())), "check-broke", "doctor")
