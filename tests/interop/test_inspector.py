@@ -1,0 +1,92 @@
+"""The command line of the MCP Inspector, as its authors publish it: one process for each thing it is asked to do."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.interop.node import start
+from tests.interop.terminal import NO_BROWSER, watched
+from tests.interop.traffic import Traffic
+from tests.journeys.connecting import MODES, Mode, Tracked
+from tests.support.ports import free_port
+from tests.support.processes import Deployment
+from tests.support.smtp import Postbox
+
+INSPECTOR = "@modelcontextprotocol/inspector/clients/launcher/build/index.js"
+READER = ["demo_get_help", "demo_get_time", "whoami", "request_access"]
+
+
+@pytest.mark.program("mcp-inspector")
+@pytest.mark.clause("A1", "A5.echo", "A8.rotation", "R2", "R5")
+@pytest.mark.parametrize("era", MODES)
+def test_it_connects_refreshes_and_signs_in_anew(
+    deployment: Deployment, postbox: Postbox, tmp_path: Path, era: Mode
+) -> None:
+    """It keeps its tokens between two runs, refreshes what is over, and asks for more when it is told to sign in anew.
+
+    It lists the tools before it calls one, so it calls none that is hidden, and no 403 is there to step up from.
+    """
+    traffic = Traffic(deployment)
+    with Tracked(f"inspector-{era}@example.com", postbox) as person:
+        inspect = inspector(deployment, person, tmp_path, era)
+        person.ticks = ["demo:read"]
+        listed = inspect("--method", "tools/list")["result"]["tools"]
+        assert [tool["name"] for tool in listed] == READER
+        assert traffic.statuses("POST", "/register") == [201]
+
+        before = outlived(tmp_path)
+        called = inspect("--method", "tools/call", "--tool-name", "demo_get_time")
+        assert not called["result"]["isError"]
+        assert refresh_token(tmp_path) != before
+        assert len(person.asked) == 1
+
+        hidden = inspect("--method", "tools/call", "--tool-name", "demo_get_server_info")
+        assert hidden["error"]["code"] == "tool_not_found"
+        assert 403 not in traffic.statuses("POST", "/mcp")
+
+        person.ticks, person.reviews = ["demo:read", "demo:echo"], True
+        echo = ("--method", "tools/call", "--tool-name", "demo_echo", "--tool-arg", "text=now I may")
+        assert inspect("--relogin", *echo)["result"]["structuredContent"] == {"text": "now I may"}
+        assert len(person.asked) == 2
+
+
+def inspector(deployment: Deployment, person: Tracked, folder: Path, era: Mode) -> Callable[..., dict[str, Any]]:
+    """The program on one machine: its arguments in, what it prints as JSON out."""
+    callback = f"http://127.0.0.1:{free_port()}/oauth/callback"
+    environment = {
+        "HOME": str(folder),
+        "MCP_STORAGE_DIR": str(folder),
+        "MCP_INSPECTOR_SECRET_STORE": "file",
+        "MCP_AUTO_OPEN_ENABLED": "true",  # it signs nobody in without a terminal otherwise
+        **NO_BROWSER,
+    }
+    fixed = ("--cli", deployment.mcp, "--transport", "http", "--protocol-era", era, "--format", "json")
+
+    def inspect(*arguments: str) -> dict[str, Any]:
+        process = start(INSPECTOR, *fixed, "--callback-url", callback, *arguments, cwd=folder, **environment)
+        with watched(process, person) as terminal:
+            said = [line for line in terminal.lines() if line.startswith("{")]
+            assert said, "".join(terminal.said)
+            return dict(json.loads(said[-1]))
+
+    return inspect
+
+
+def outlived(folder: Path) -> str:
+    """Spoils the access token that it keeps, as when its time is over; answers the refresh token beside it."""
+    secrets = folder / "secrets.json"
+    text, spoiled = re.subn(r'(access_token\\":\\")[^"\\]+', r"\1outlived", secrets.read_text(encoding="utf-8"))
+    assert spoiled == 1, text
+    secrets.write_text(text, encoding="utf-8")
+    return refresh_token(folder)
+
+
+def refresh_token(folder: Path) -> str:
+    """The one that it keeps."""
+    found = re.search(r"gp_rt_[\w-]+", (folder / "secrets.json").read_text(encoding="utf-8"))
+    assert found
+    return found.group()
