@@ -9,7 +9,7 @@ UV_COMPILE = .venv-lock/bin/uv pip compile --quiet --no-config --universal --pyt
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) pyproject.toml --all-extras
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test requirements lint format lock wheel screenshots clean
+.PHONY: help setup demo test requirements clients lint format lock wheel screenshots clean
 .DELETE_ON_ERROR:
 
 help:  ## This list
@@ -25,6 +25,9 @@ test: setup  ## Run the whole suite
 
 requirements: setup  ## Write docs/requirements.md anew: what the standards ask, and which tests hold it
 	@$(BIN)/python -m tests.standards.page
+
+clients: setup  ## Run every client of others there is, then write docs/clients.md anew
+	@$(BIN)/python -m tests.interop.table
 
 lint: setup  ## ruff, mypy strict, and which way imports run
 	$(BIN)/ruff check .

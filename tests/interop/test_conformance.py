@@ -64,6 +64,7 @@ def proxied(deployment: Deployment, postbox: Postbox) -> Iterator[str]:
             yield url
 
 
+@pytest.mark.program("conformance")
 @pytest.mark.parametrize(("scenario", "revision"), SCENARIOS)
 def test_the_resource_server_conforms(proxied: str, tmp_path: Path, scenario: str, revision: str) -> None:
     """Every check of the scenario passes, save those that stand above with their reason."""
@@ -76,6 +77,7 @@ def test_the_resource_server_conforms(proxied: str, tmp_path: Path, scenario: st
     assert sum(check["status"] == "SUCCESS" for check in checks) > 0, f"nothing was checked:\n{said}"
 
 
+@pytest.mark.program("conformance")
 @pytest.mark.clause("A1", "A2", "A6")
 def test_the_authorization_server_conforms(deployment: Deployment, postbox: Postbox, tmp_path: Path) -> None:
     """Metadata, and the code grant of a client made by hand: the suite opens the URL, a person walks it."""
