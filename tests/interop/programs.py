@@ -36,13 +36,15 @@ class Program:
 OLD, BOTH = "2025-11-25", "2025-11-25 and 2026-07-28"
 
 PROGRAMS = (
-    Program("python-sdk", "MCP Python SDK", "pypi:mcp", BOTH, "RFC 7591", "connect, list, call, refresh, step-up"),
+    Program(
+        "python-sdk", "MCP Python SDK", "pypi:mcp", BOTH, "RFC 7591, its URL", "connect, list, call, refresh, step-up"
+    ),
     Program(
         "typescript-sdk",
         "MCP TypeScript SDK 1.x",
         "npm:@modelcontextprotocol/sdk",
         OLD,
-        "RFC 7591",
+        "RFC 7591, its URL",
         "connect, list, call, refresh; step-up by the link of `request_access`: it answers a 403 by a refresh alone",
     ),
     Program(
@@ -50,16 +52,18 @@ PROGRAMS = (
         "MCP TypeScript client 2.x",
         "npm:@modelcontextprotocol/client",
         BOTH,
-        "RFC 7591",
+        "RFC 7591, its URL",
         "connect, list, call, refresh, step-up",
     ),
-    Program("mcp-remote", "mcp-remote", "npm:mcp-remote", OLD, "RFC 7591", "connect, list, call, refresh, step-up"),
+    Program(
+        "mcp-remote", "mcp-remote", "npm:mcp-remote", OLD, "RFC 7591, its URL", "connect, list, call, refresh, step-up"
+    ),
     Program(
         "mcp-inspector",
         "MCP Inspector, command line",
         "npm:@modelcontextprotocol/inspector",
         BOTH,
-        "RFC 7591",
+        "RFC 7591, its URL",
         "connect, list, call, refresh, sign-in anew; no step-up: it calls only what the list shows",
     ),
     Program(

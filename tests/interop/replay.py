@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx2
 
+from tests.interop.by_url import ByUrl
 from tests.interop.ways import Way
 from tests.journeys.connecting import Tracked
 from tests.support.oauth import challenge_of
@@ -32,7 +33,7 @@ OPENID_MEMBERS = {
 class Replay:
     """One client's connection, from its first request to a call with a refreshed token."""
 
-    def __init__(self, way: Way, deployment: Deployment, person: Tracked) -> None:
+    def __init__(self, way: Way, deployment: Deployment | ByUrl, person: Tracked) -> None:
         self.way = way
         self._deployment = deployment
         self._person = person
@@ -110,7 +111,12 @@ class Replay:
         }[name]
 
     def _become_known(self) -> None:
+        if self.way.document:
+            assert self._metadata["client_id_metadata_document_supported"] is True
+            self._keep(self.way.document)
+            return
         if self.way.hand:
+            assert isinstance(self._deployment, Deployment)
             options = [] if "--claude" in self.way.hand else ["--redirect", self.way.redirect]
             made = self._deployment.gatepost("clients", "add", self.way.name, *self.way.hand, *options, "--json")
             self._keep(json.loads(made))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.interop.by_url import ByUrl
 from tests.interop.node import start
 from tests.interop.terminal import NO_BROWSER, watched
 from tests.interop.traffic import Traffic
@@ -32,7 +33,7 @@ def test_it_connects_refreshes_and_signs_in_anew(
     """
     traffic = Traffic(deployment)
     with Tracked(f"inspector-{era}@example.com", postbox) as person:
-        inspect = inspector(deployment, person, tmp_path, era)
+        inspect = inspector(deployment.mcp, person, tmp_path, era)
         person.ticks = ["demo:read"]
         listed = inspect("--method", "tools/list")["result"]["tools"]
         assert [tool["name"] for tool in listed] == READER
@@ -54,7 +55,25 @@ def test_it_connects_refreshes_and_signs_in_anew(
         assert len(person.asked) == 2
 
 
-def inspector(deployment: Deployment, person: Tracked, folder: Path, era: Mode) -> Callable[..., dict[str, Any]]:
+@pytest.mark.program("mcp-inspector")
+@pytest.mark.clause("A4", "A4.public", "A8.rotation")
+@pytest.mark.parametrize("era", MODES)
+def test_it_connects_as_the_url_of_its_metadata_document(
+    by_url: ByUrl, postbox: Postbox, tmp_path: Path, era: Mode
+) -> None:
+    """It registers nowhere, and refreshes under that name."""
+    url = by_url.show_script(f"/inspector-{era}.json", "http://127.0.0.1/oauth/callback")
+    whoami = ("--client-metadata-url", url, "--method", "tools/call", "--tool-name", "whoami")
+    with Tracked(f"inspector-url-{era}@example.com", postbox) as person:
+        inspect = inspector(by_url.mcp, person, tmp_path, era)
+        assert inspect(*whoami)["result"]["structuredContent"]["client_id"] == url
+        before = outlived(tmp_path)
+        assert inspect(*whoami)["result"]["structuredContent"]["client_id"] == url
+        assert refresh_token(tmp_path) != before
+        assert len(person.asked) == 1
+
+
+def inspector(mcp: str, person: Tracked, folder: Path, era: Mode) -> Callable[..., dict[str, Any]]:
     """The program on one machine: its arguments in, what it prints as JSON out."""
     callback = f"http://127.0.0.1:{free_port()}/oauth/callback"
     environment = {
@@ -64,7 +83,7 @@ def inspector(deployment: Deployment, person: Tracked, folder: Path, era: Mode) 
         "MCP_AUTO_OPEN_ENABLED": "true",  # it signs nobody in without a terminal otherwise
         **NO_BROWSER,
     }
-    fixed = ("--cli", deployment.mcp, "--transport", "http", "--protocol-era", era, "--format", "json")
+    fixed = ("--cli", mcp, "--transport", "http", "--protocol-era", era, "--format", "json")
 
     def inspect(*arguments: str) -> dict[str, Any]:
         process = start(INSPECTOR, *fixed, "--callback-url", callback, *arguments, cwd=folder, **environment)

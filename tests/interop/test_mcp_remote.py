@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.interop.by_url import ByUrl
 from tests.interop.node import start
 from tests.interop.terminal import NO_BROWSER, Terminal, watched
 from tests.interop.traffic import Traffic
@@ -83,3 +84,19 @@ def outlived(folder: Path) -> dict[str, Any]:
     tokens = kept(folder)
     next(folder.rglob("*_tokens.json")).write_text(json.dumps({**tokens, "expires_at": 1}), encoding="utf-8")
     return tokens
+
+
+@pytest.mark.program("mcp-remote")
+@pytest.mark.clause("A4", "A4.public", "A8.rotation")
+def test_it_connects_as_the_url_of_its_metadata_document(by_url: ByUrl, person: Tracked, tmp_path: Path) -> None:
+    """It registers nowhere, and refreshes under that name."""
+    url = by_url.show_script("/mcp-remote.json", "http://localhost/oauth/callback")
+    environment = {"MCP_REMOTE_CONFIG_DIR": str(tmp_path), **NO_BROWSER}
+    arguments = (by_url.mcp, str(free_port()), "--client-metadata-url", url)
+    with watched(start("mcp-remote/dist/proxy.js", *arguments, cwd=tmp_path, **environment), person) as proxy:
+        proxy.request(1, "initialize", **HELLO)
+        proxy.write(json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}))
+        before = outlived(tmp_path)
+        assert call(proxy, 2, "whoami")["structuredContent"]["client_id"] == url
+        assert kept(tmp_path)["refresh_token"] != before["refresh_token"]
+    assert len(person.asked) == 1

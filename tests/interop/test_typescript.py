@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.interop.by_url import ByUrl
 from tests.interop.node import start_own
 from tests.journeys.connecting import LOOPBACK, Tracked
 from tests.support.oauth import answer_of
@@ -71,9 +72,9 @@ class TypeScript:
 
 
 @contextlib.contextmanager
-def typescript(folder: Path, package: str, mode: str, mcp: str, person: Tracked) -> Iterator[TypeScript]:
-    """The program, which knows the MCP URL and its own callback address."""
-    with start_own("typescript.mjs", package, mode, mcp, LOOPBACK, cwd=folder) as process:
+def typescript(folder: Path, person: Tracked, *arguments: str) -> Iterator[TypeScript]:
+    """The program; ``arguments``: package, era, MCP URL, its callback address, and that of its metadata document."""
+    with start_own("typescript.mjs", *arguments, cwd=folder) as process:
         giving_up = threading.Timer(SECONDS, process.kill)  # a read waits for ever otherwise
         giving_up.start()
         try:
@@ -92,7 +93,7 @@ def client(
     email = f"typescript-{next(_numbers)}@example.com"
     with (
         Tracked(email, postbox) as person,
-        typescript(tmp_path, package, mode, deployment.mcp, person) as program,
+        typescript(tmp_path, person, package, mode, deployment.mcp, LOOPBACK) as program,
     ):
         person.ticks = ["demo:read"]
         program.do("connect")
@@ -153,6 +154,25 @@ def test_the_first_sdk_refreshes_instead_so_the_link_is_its_way_up(client: TypeS
 def answers_of_posts(client: TypeScript) -> list[tuple[str, int]]:
     """Path and status; 1.x fetches both documents before each token request."""
     return [(path, status) for method, path, status in client.requests() if method == "POST"]
+
+
+@pytest.mark.program("typescript-sdk", "typescript-client")
+@pytest.mark.clause("A4", "A4.public", "A8.rotation")
+@pytest.mark.parametrize(("package", "mode"), CLIENTS)
+def test_it_connects_as_the_url_of_its_metadata_document(
+    by_url: ByUrl, postbox: Postbox, tmp_path: Path, package: str, mode: str
+) -> None:
+    """It registers nowhere, and refreshes under that name."""
+    url = by_url.show_script(f"/{package}-{mode}.json")
+    with (
+        Tracked(f"typescript-{next(_numbers)}@example.com", postbox) as person,
+        typescript(tmp_path, person, package, mode, by_url.mcp, LOOPBACK, url) as client,
+    ):
+        client.do("connect")
+        assert "/register" not in [path for _, path, _ in client.requests()]
+        client.do("outlive")
+        assert client.call("whoami")["structuredContent"]["client_id"] == url
+        assert len(person.asked) == 1
 
 
 @pytest.mark.program("typescript-sdk", "typescript-client")

@@ -2,7 +2,7 @@
 
 import { createInterface } from "node:readline";
 
-const [name, mode, url, redirect] = process.argv.slice(2);
+const [name, mode, url, redirect, document] = process.argv.slice(2);
 const sdk = name === "sdk" ? await sdkOne() : await import("@modelcontextprotocol/client");
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const requests = [];
@@ -16,6 +16,7 @@ async function sdkOne() {
 // What an application has to bring: it keeps what it is given, and knows no more than its own address.
 class Application {
   redirectUrl = redirect;
+  clientMetadataUrl = document;
   clientMetadata = { client_name: "TypeScript client", redirect_uris: [redirect] };
   state = () => (this.expected = crypto.randomUUID());
   clientInformation = () => this.client;

@@ -25,10 +25,10 @@ class Way:
     ``sure``: for each part, whether it was recorded on the wire, read in the client's source, said by its vendor,
     inferred (mostly from the library it embeds), or guessed. ``discovery``, ``before_token``, ``before_refresh``:
     requests as ``METHOD place``, with a question mark where the client asks only after the one before was not found.
-    ``scope``: where its scopes are from: the challenge, the resource's or the server's metadata; empty, sent so; or
-    none. ``hand``: what to tell ``clients add`` where an operator makes the client. ``secret``: how it is proved,
-    whatever was registered. ``refreshes``: how often, one after another. ``offline_access``: asked for, and with it
-    ``prompt=consent``, where the server lists it.
+    ``scope``: where its scopes are from: the challenge, the resource's or the server's metadata; empty, sent so.
+    ``document``: its metadata document, where that one's URL is its id. ``hand``: what to tell ``clients add`` where
+    an operator makes the client. ``secret``: how it is proved, whatever was registered. ``refreshes``: how often, one
+    after another. ``offline_access``: asked for, and with it ``prompt=consent``, where the server lists it.
     """
 
     key: str
@@ -44,6 +44,7 @@ class Way:
     refresh: list[str]
     verifier: int
     registration: dict[str, Any] = field(default_factory=dict)
+    document: dict[str, Any] = field(default_factory=dict)
     scope: Literal["challenge", "resource", "server", "empty"] = "challenge"
     state: str = ""
     redirect: str = ""
@@ -59,6 +60,8 @@ class Way:
     @property
     def registers(self) -> str:
         """How the server comes to know it, in a word for the table."""
+        if self.document:
+            return "its URL"
         return "by hand" if self.hand else "RFC 7591"
 
 

@@ -130,10 +130,15 @@ class Connection:
 
 @contextlib.asynccontextmanager
 async def connection(
-    url: str, person: Person, storage: Storage, mode: Mode = "auto", callback: str = LOOPBACK
+    url: str,
+    person: Person,
+    storage: Storage,
+    mode: Mode = "auto",
+    callback: str = LOOPBACK,
+    document: str | None = None,
 ) -> AsyncIterator[Connection]:
-    """A client that found its own way in."""
-    auth = provider(url, person, storage, callback)
+    """A client that found its own way in; with ``document`` its id is that URL."""
+    auth = provider(url, person, storage, callback, document=document)
     answers: list[tuple[str, int]] = []
 
     async def seen(response: httpx2.Response) -> None:

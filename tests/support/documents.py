@@ -114,10 +114,10 @@ class DocumentHost:
 
 
 @contextlib.contextmanager
-def showing() -> Iterator[DocumentHost]:
-    """A host of documents on a free port."""
+def showing(*names: str) -> Iterator[DocumentHost]:
+    """A host of documents on a free port, under NAMES and ``names``."""
     host = DocumentHost()
-    certificate = host.ca.issue_cert(*NAMES)
+    certificate = host.ca.issue_cert(*NAMES, *names)
 
     class Connection(socketserver.BaseRequestHandler):
         def handle(self) -> None:

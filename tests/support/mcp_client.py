@@ -36,9 +36,14 @@ class Storage(TokenStorage):
 
 
 def provider(
-    url: str, person: Person, storage: Storage, callback: str, name: str = "Journey client"
+    url: str,
+    person: Person,
+    storage: Storage,
+    callback: str,
+    name: str = "Journey client",
+    document: str | None = None,
 ) -> OAuthClientProvider:
-    """The SDK's own OAuth client; its browser is ``person``."""
+    """The SDK's own OAuth client; its browser is ``person``, and ``document`` the URL of its metadata document."""
     answers: list[str] = []
 
     async def open_browser(authorize_url: str) -> None:
@@ -54,6 +59,7 @@ def provider(
         storage,
         open_browser,
         callback_arrived,
+        client_metadata_url=document,
     )
 
 
