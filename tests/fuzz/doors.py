@@ -112,7 +112,7 @@ MEANT: Fields = {
     "grant_type": ["authorization_code", "refresh_token"],
     "token_type_hint": ["access_token", "refresh_token"],
     "decision": ["allow", "deny"],
-    "remember": ["yes"],
+    "remember": ["0", "1", "30"],
     "email": ["fuzz@example.com", "Fuzz@Example.com", "fuzz+tag@example.com"],
     "website": [""],
     "code": ["12345678", "1234 5678"],

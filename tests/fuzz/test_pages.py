@@ -153,7 +153,7 @@ class Walk:
             return quote(window.email).encode()
         if name == "code":
             return quote(self._code(window) if step.pick else "0000 0000").encode()
-        given = {"decision": step.decision, "form_time": self._form_time.encode(), "remember": b"yes", "website": b""}
+        given = {"decision": step.decision, "form_time": self._form_time.encode(), "remember": b"30", "website": b""}
         return given.get(name, b"")
 
     def _code(self, window: Window) -> str:

@@ -76,7 +76,7 @@ class Tracked(Person):
                 self.open(urljoin(self._address, review[0]))
         if "remember" in self.form("decision").names():
             changes |= {"scope": self.ticks} if self.ticks is not None else {}
-            changes |= {} if self.remembers else {"remember": None}
+            changes |= {} if self.remembers else {"remember": "0"}
         if not self.agrees:
             self.submit(self.form("decision"), decision="deny")
             return

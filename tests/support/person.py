@@ -42,7 +42,7 @@ class _Page(HTMLParser):
             return
         if tag == "button" and found.get("name"):
             self.forms[-1].buttons.append((found["name"], found.get("value", "")))
-        unticked = found.get("type") == "checkbox" and "checked" not in found
+        unticked = found.get("type") in ("checkbox", "radio") and "checked" not in found
         if tag == "input" and found.get("name") and not unticked:
             self.forms[-1].fields.append((found["name"], found.get("value", "")))
 

@@ -15,6 +15,7 @@ from gatepost_idp.authorize.journey import Journey, Place, Stage, Visit
 from gatepost_idp.catalogue import Catalogue
 from gatepost_idp.clients.metadata_document import NoDocument
 from gatepost_idp.clients.registry import Registry
+from gatepost_idp.consent import rules
 from gatepost_idp.errors import PageProblem
 from gatepost_idp.pages import Asker, Pages, asker
 from gatepost_idp.parameters import Parameters
@@ -133,7 +134,7 @@ class AuthorizePages:
             if scope.name in request.scope
         ]
         shown = self._asker(stage)
-        days = self.settings.consent_days
+        lives = rules.lives(self.settings.consent_days)
         return self.pages.response(
             "consent/consent.html",
             asker=shown,
@@ -141,9 +142,10 @@ class AuthorizePages:
             action=f"{root}/consent/{request.id}",
             email=stage.session.email if stage.session else "",
             scopes=scopes,
-            days=days,
-            until=_date(self._clock() + timedelta(days=days)),
-            remember=True,
+            lives=[
+                {"days": days, "until": _date(self._clock() + timedelta(days=days)), "usual": days == lives[-1]}
+                for days in lives
+            ],
             remember_possible=stage.client.unguessable and request.resource_named and not shown.local,
             switch_action=f"{root}/consent/{request.id}/switch",
         )
@@ -196,7 +198,11 @@ def router(own: AuthorizePages) -> APIRouter:
         visit = _visit(request_id, visitor)
         allowed = decision == "allow"
         traces.current().tell(decision="allow" if allowed else "deny", ticked=scope_text(scope or []))
-        stage = await (own.journey.agree(visit, scope or [], remember == "yes") if allowed else own.journey.deny(visit))
+        stage = await (
+            own.journey.agree(visit, scope or [], rules.days(remember, own.settings.consent_days))
+            if allowed
+            else own.journey.deny(visit)
+        )
         return await own.page(visitor, stage, request_id)
 
     @doors.post("/consent/{request_id}/again")

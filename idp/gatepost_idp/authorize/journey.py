@@ -103,10 +103,10 @@ class Journey:
         now = self._clock()
         return await self._database.read(lambda tx: requests.lives(tx, request_id, now))
 
-    async def agree(self, visit: Visit, ticked: list[str], keep: bool) -> Stage | None:
-        """The person said yes to what is ``ticked``, to be remembered where ``keep`` says so."""
+    async def agree(self, visit: Visit, ticked: list[str], days: int) -> Stage | None:
+        """The person said yes to what is ``ticked``, to be remembered for ``days``."""
         now = self._clock()
-        return await self._database.write(lambda tx: self._agree(tx, visit, ticked, keep, now))
+        return await self._database.write(lambda tx: self._agree(tx, visit, ticked, days, now))
 
     async def agree_again(self, visit: Visit) -> Stage | None:
         """The person said yes, with one tap, to what they agreed to before."""
@@ -142,13 +142,13 @@ class Journey:
             return self._issue(tx, stage, now)
         return stage
 
-    def _agree(self, tx: Transaction, visit: Visit, ticked: list[str], keep: bool, now: datetime) -> Stage | None:
+    def _agree(self, tx: Transaction, visit: Visit, ticked: list[str], days: int, now: datetime) -> Stage | None:
         stage = self._open(tx, visit, now)
         if stage is None or stage.session is None or stage.step not in ("ask", "one_tap", "silent"):
             return stage
         request = stage.request
         approved = rules.approved(request, [*ticked, *self._without_tick_box(request)])
-        until = now + timedelta(days=self._settings.consent_days if keep else 0)
+        until = now + timedelta(days=days)
         agreed = Agreement(request.client_id, request.scope, approved, until)
         is_new = not connections.has_been(tx, stage.session.account_id, request.client_row)
         return self._settle(tx, stage, stage.session, agreed, now, announced=is_new)

@@ -39,3 +39,13 @@ def recall(request: Request, client: Client, agreements: Sequence[Agreement]) ->
 def approved(request: Request, ticked: Sequence[str]) -> tuple[str, ...]:
     """What of the request stays: no more than was asked, whatever a tampered form says."""
     return tuple(name for name in request.scope if name in ticked)
+
+
+def lives(most: int) -> tuple[int, ...]:
+    """For how many days a person may let a consent be remembered, 0 for this time only; the last is the usual."""
+    return tuple(dict.fromkeys((*(days for days in (0, 1, 30) if days < most), most)))
+
+
+def days(chosen: str, most: int) -> int:
+    """The days that a form asks for; what the page did not offer counts as this time only."""
+    return next((days for days in lives(most) if str(days) == chosen), 0)

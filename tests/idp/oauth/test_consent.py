@@ -311,7 +311,7 @@ def test_a_consent_that_is_not_to_be_remembered_is_asked_for_again(server: Serve
     person = newcomer()
     client = registered(server)
     consent_page(person, client)
-    person.allow(remember=None)
+    person.allow(remember="0")
     assert "code" in answer_of(person.answer())
     person.open(client.authorize_url())
     assert asks_everything(person)
@@ -323,9 +323,36 @@ def test_unticking_remember_forgets_what_was_remembered(server: Server, newcomer
     person = newcomer()
     client = agreed(server, person)
     person.open(client.authorize_url(prompt="consent"))
-    person.allow(remember=None)
+    person.allow(remember="0")
     person.open(client.authorize_url())
     assert asks_everything(person)
+
+
+@pytest.mark.clause("C4")
+@pytest.mark.parametrize(
+    ("chosen", "days"), [("0", 0), ("1", 1), ("30", 30), ("7", 0), ("3650", 0), ("-1", 0), ("٣٠", 0), (None, 0)]
+)
+def test_a_person_chooses_how_long_it_is_remembered(idp: Server, chosen: str | None, days: int) -> None:
+    """This time only, a day, 30 days; what the page did not offer counts as this time only."""
+    client = registered(idp)
+    with Person("alice@example.com", idp.postbox) as alice:
+        consent_page(alice, client)
+        alice.allow(remember=chosen)
+        expires = rows(idp, "SELECT (expires_at - granted_at) / 86400000 FROM consent")
+    assert expires == ([(days,)] if days else [])
+
+
+@pytest.mark.clause("C4")
+def test_the_page_shows_the_dates(idp: Server) -> None:
+    """Each choice with its date, the longest one chosen; none beyond CONSENT_DAYS."""
+    with Person("alice@example.com", idp.postbox) as alice:
+        consent_page(alice, registered(idp))
+        now = idp.clock()
+        for days in (1, 30):
+            until = now + timedelta(days=days)
+            assert f"until {until.day} {until:%B %Y}" in alice.text
+        assert "This time only" in alice.text
+        assert dict(alice.form("remember").fields)["remember"] == "30"
 
 
 @pytest.mark.clause("C4")
@@ -445,7 +472,7 @@ def test_nobody_agrees_before_they_signed_in(newcomer: Newcomer, client: TestCli
     assert "email" in {name for form in person.forms() for name in form.names()}
     for ending in ("", "/again"):
         form = Form(f"{client.idp.issuer}/consent/{request_id}{ending}", [("csrf", csrf)])
-        person.submit(form, decision="allow", scope="demo:read", remember="yes")
+        person.submit(form, decision="allow", scope="demo:read", remember="30")
         assert "email" in {name for form in person.forms() for name in form.names()}
         assert "code=" not in person.text
 
