@@ -25,7 +25,7 @@ OAUTH_ERRORS = frozenset((
 ))  # fmt: skip  # RFC 6749, 6750, 7009, 7591, 8707
 BEARER_ERRORS = frozenset(("invalid_request", "invalid_token", "insufficient_scope"))  # RFC 6750 section 3.1
 OUR_COOKIES = re.compile(r"gp-(browser|session)-[0-9a-f]{8}=")
-OUR_PAGES = re.compile(r"/(sign-in|consent|account)/[^\s\\]*", re.ASCII)
+OUR_PAGES = re.compile(r"/(?:sign-in/|consent/|account(?:[/?]|$))[^\s\\]*", re.ASCII)
 
 
 @dataclass

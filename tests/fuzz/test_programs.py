@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 
 from tests.fuzz.doors import IDP
-from tests.fuzz.grammar import JSON, REGISTRATIONS, objects, program_requests
+from tests.fuzz.grammar import FORM, JSON, ODD, REGISTRATIONS, encoded, objects, program_requests
 from tests.fuzz.messages import mcp_requests
 from tests.fuzz.noise import noise
 from tests.fuzz.running import VERIFIER, Target, run
@@ -29,6 +29,24 @@ def test_tokens_registration_and_documents(target: Target) -> None:
 
     with target.well():
         run(0.22, program_requests(target.known, (*TOKENS * 4, *DOCUMENTS)), work)
+
+
+@pytest.mark.clause("E1", "E2", "E5", "E7")
+def test_each_parameter_with_each_odd_value(target: Target) -> None:
+    """One by one, behind a client that is right in all else: what chance would take long to put together."""
+    for door in (door for door in TOKENS if door.form):
+        right = [*target.known.credentials(door.form)[0]]
+        right += [(name.encode(), target.known.meant(name)[0]) for name in door.form if name not in dict_of(right)]
+        for name in door.form:
+            for odd in ODD:
+                pairs = [(found, odd if found == name.encode() else its) for found, its in right]
+                request = Request("POST", door.path.encode(), ((b"content-type", FORM),), encoded(pairs))
+                target.idp_judge.check(request, target.idp.send(request))
+
+
+def dict_of(pairs: list[tuple[bytes, bytes]]) -> dict[str, bytes]:
+    """The parameters that are there already."""
+    return {name.decode(): value for name, value in pairs}
 
 
 @pytest.mark.clause("A3.never", "A5.bad-input", "P3")
