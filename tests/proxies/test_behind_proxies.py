@@ -14,7 +14,7 @@ from tests.proxies.deployed import Public, Visitor
 from tests.proxies.tunnel import CLIENT
 from tests.support.forwarded import FORWARDED, masked
 from tests.support.mcp_client import Storage
-from tests.support.smtp import link_of
+from tests.support.smtp import link_of, text_of
 
 VISIBLE = ["demo_echo", "demo_get_help", "demo_get_time", "request_access", "whoami"]
 
@@ -22,6 +22,7 @@ VISIBLE = ["demo_echo", "demo_get_help", "demo_get_time", "request_access", "who
 async def test_the_whole_journey(public: Public) -> None:
     """Discovery, registration, mail, link, consent, tokens, each tool and a refresh: at public addresses alone."""
     with public.person("alice@example.com") as person:
+        person.browser.headers["x-forwarded-for"] = "203.0.113.9"
         mails = len(person.postbox.to(person.email))
         person.by_link = True
         line = {"proxy": public.tunnel.url, "verify": public.context}
@@ -35,7 +36,9 @@ async def test_the_whole_journey(public: Public) -> None:
             assert person.email in str((await connected.call("whoami")).structured_content)
             assert connected.tokens()[0] != first
         stayed_outside(person, public)
-        assert link_of(person.postbox.to(person.email)[mails]).startswith(f"{public.issuer}/sign-in/link?")
+        mail = person.postbox.to(person.email)[mails]
+        assert link_of(mail).startswith(f"{public.issuer}/sign-in/link?")
+        assert f"network {CLIENT}\r\n" in text_of(mail)
 
 
 def stayed_outside(person: Visitor, public: Public) -> None:
