@@ -4,7 +4,7 @@ issuer's keys leads through it."""
 import contextlib
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2

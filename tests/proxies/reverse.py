@@ -1,4 +1,4 @@
-"""Caddy, nginx and HAProxy with the files of ``deploy/``, of which nothing but addresses and certificates is changed."""
+"""Caddy, nginx and HAProxy with the files of ``deploy/``; only addresses and certificates are changed."""
 
 import contextlib
 import os
@@ -106,8 +106,7 @@ def _changed(text: str, changes: Mapping[str, str]) -> str:
 
 _FRAMES = {
     # The tests' own machine has no port 443, no root and no business with a certificate authority.
-    "caddy": "{{\n\tadmin off\n\tauto_https disable_redirects\n"
-    "\t{scheme}_port {port}\n\tdefault_bind 127.0.0.1\n}}\n",
+    "caddy": "{{\n\tadmin off\n\tauto_https disable_redirects\n\t{scheme}_port {port}\n\tdefault_bind 127.0.0.1\n}}\n",
     "nginx": "daemon off;\npid {folder}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n"
     "client_body_temp_path {folder}/body;\nproxy_temp_path {folder}/proxy;\nfastcgi_temp_path {folder}/f;\n"
     "uwsgi_temp_path {folder}/u;\nscgi_temp_path {folder}/s;\n",
@@ -133,7 +132,8 @@ def _running(command: list[str], port: int, log: Path, environment: Mapping[str,
         deadline = time.monotonic() + 20
         while not _listens(port):
             said = log.read_text(encoding="utf-8", errors="replace")
-            assert process.poll() is None and time.monotonic() < deadline, said
+            assert process.poll() is None, said
+            assert time.monotonic() < deadline, said
             time.sleep(0.02)
         yield
     finally:

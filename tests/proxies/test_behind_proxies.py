@@ -1,9 +1,10 @@
-"""Behind Caddy, nginx and HAProxy, each with the files that operators copy: the journey, and what callers cannot bend."""
+"""Behind Caddy, nginx and HAProxy, with the files that operators copy: the journey, and what nobody can bend."""
 
 import json
 import re
 import ssl
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import httpx2
@@ -25,7 +26,7 @@ async def test_the_whole_journey(public: Public) -> None:
         person.browser.headers["x-forwarded-for"] = "203.0.113.9"
         mails = len(person.postbox.to(person.email))
         person.by_link = True
-        line = {"proxy": public.tunnel.url, "verify": public.context}
+        line: dict[str, Any] = {"proxy": public.tunnel.url, "verify": public.context}
         async with connection(public.mcp, person, Storage(), **line) as connected:
             assert await connected.tools() == VISIBLE
             for name in VISIBLE:

@@ -102,7 +102,9 @@ def walk(person: Person, client: TestClient) -> None:
 def shown(answer: httpx2.Response) -> str:
     """Status, headers but the hour, and body."""
     answer.read()
-    headers = [f"{name}: {value}" for name, value in answer.headers.multi_items() if name not in ("date", "content-length")]
+    headers = [
+        f"{name}: {value}" for name, value in answer.headers.multi_items() if name not in ("date", "content-length")
+    ]
     return "\n".join([str(answer.status_code), *headers, "", answer.text])
 
 
@@ -136,7 +138,9 @@ def raw(place: str, sent: bytes) -> bytes:
 
 
 @pytest.mark.clause("P1")
-@pytest.mark.parametrize("host", ["auth.example.com", "auth.example.com:8443", "AUTH.example.com:443", "[fd00::5]:9000"])
+@pytest.mark.parametrize(
+    "host", ["auth.example.com", "auth.example.com:8443", "AUTH.example.com:443", "[fd00::5]:9000"]
+)
 def test_the_public_host_is_known_with_and_without_its_port(tmp_path: Path, host: str) -> None:
     """nginx's $host has none; and an address that the server is bound to comes in brackets."""
     changes: dict[str, Any] = {
