@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from structlog.testing import capture_logs
 
 from tests.idp.oauth.wire import Server, line, running
 from tests.support.forwarded import FORWARDED, masked
@@ -127,6 +128,16 @@ def test_a_host_is_said_once(server: Server, headers: list[bytes]) -> None:
     own = server.base.removeprefix("http://")
     sent = b"\r\n".join([b"GET / HTTP/1.1", *(part.replace(b"%s", own.encode()) for part in headers), b"", b""])
     assert raw(own, sent).split(b" ")[1] in (b"400", b"421")
+
+
+@pytest.mark.clause("P1")
+def test_a_refused_host_is_logged_with_the_setting_to_look_at(server: Server) -> None:
+    """OAUTH_ISSUER first: ALLOWED_HOSTS mends a rewritten Host, and would only hide a wrong issuer."""
+    with capture_logs() as logged:
+        assert server.get("/", headers={"host": "evil.test"}).status_code == 421
+    (line,) = [entry for entry in logged if entry["event"] == "foreign_host"]
+    assert (line["host"], line["setting"]) == ("evil.test", "OAUTH_ISSUER")
+    assert line["otherwise"].startswith("ALLOWED_HOSTS")
 
 
 def raw(place: str, sent: bytes) -> bytes:
