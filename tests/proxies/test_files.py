@@ -1,10 +1,14 @@
 """The files of ``deploy/`` and the page about them say the same."""
 
+import os
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
-from tests.proxies.reverse import DEPLOY, ENDINGS, KINDS, SHAPES, file_of, settings_in
+from tests.proxies.reverse import COMPOSE, DEPLOY, ENDINGS, KINDS, SHAPES, file_of, require, settings_in
 from tests.support.processes import ROOT
 
 PAGE = ROOT / "docs" / "behind-a-proxy.md"
@@ -26,3 +30,12 @@ def test_each_file_is_tried(kind: str) -> None:
     """One that no test starts would be one that nobody knows to work."""
     there = {path.name for path in (DEPLOY / kind).iterdir()}
     assert there == {f"{shape}.{ENDINGS[kind]}" for shape in SHAPES}
+
+
+def test_caddy_takes_the_file_of_compose(tmp_path: Path) -> None:
+    """Whole and unchanged: the journeys ask for one IdP by its port, the file for however many there are."""
+    require("caddy")
+    command = [str(shutil.which("caddy")), "validate", "--adapter", "caddyfile", "--config", str(COMPOSE)]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "DOMAIN": "mcp.example.com"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
