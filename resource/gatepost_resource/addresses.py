@@ -20,27 +20,32 @@ class Proxies:
 
     def caller(self, scope: Scope) -> str:
         """The nearest address that is not a trusted proxy's: what stands left of it anybody can write."""
-        address = str(scope["client"][0]) if scope.get("client") else ""
+        peer = str(scope["client"][0]) if scope.get("client") else ""
         forwarded = ",".join(Headers(scope=scope).getlist("x-forwarded-for"))
-        if not forwarded:
-            return address
-        if not self._trusts(address):
-            self._warn_once(address)
-            return address
-        for hop in reversed(forwarded.split(",")):
-            address = hop.strip()
-            if not self._trusts(address):
-                break
-        return address[:64]
+        hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
+        if hops and not self._trusts(peer):
+            self._warn_once(peer)
+        caller = peer
+        while hops and self._trusts(caller):
+            caller = hops.pop()
+        parsed = _parsed(caller)
+        return str(parsed) if parsed is not None else peer
 
     def _trusts(self, address: str) -> bool:
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._networks)
+        parsed = _parsed(address)
+        return parsed is not None and any(parsed in network for network in self._networks)
 
     def _warn_once(self, address: str) -> None:
         if not self._warned:
             self._warned = True
             log.warning("forwarded_for_not_believed", peer=address, setting="TRUSTED_PROXIES")
+
+
+def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address, which some proxies write with a port: ``192.0.2.1:443``, ``[2001:db8::1]:443``."""
+    bare = address.rpartition(":")[0] if address.count(":") == 1 or "]:" in address else address
+    try:
+        parsed = ipaddress.ip_address(bare.strip("[]"))
+    except ValueError:
+        return None
+    return parsed.ipv4_mapped or parsed if isinstance(parsed, ipaddress.IPv6Address) else parsed

@@ -136,8 +136,12 @@ async def connection(
     mode: Mode = "auto",
     callback: str = LOOPBACK,
     document: str | None = None,
+    **line: Any,
 ) -> AsyncIterator[Connection]:
-    """A client that found its own way in; with ``document`` its id is that URL."""
+    """A client that found its own way in.
+
+    With ``document`` its id is that URL; ``line``: what its HTTP client is made with besides.
+    """
     auth = provider(url, person, storage, callback, document=document)
     answers: list[tuple[str, int]] = []
 
@@ -147,7 +151,7 @@ async def connection(
 
     hooks = {"response": [seen]}
     async with (
-        httpx2.AsyncClient(auth=auth, trust_env=False, timeout=20, event_hooks=hooks) as http,
+        httpx2.AsyncClient(auth=auth, trust_env=False, timeout=20, event_hooks=hooks, **line) as http,
         Client(streamable_http_client(url, http_client=http), mode=mode) as client,
     ):
         yield Connection(client, auth, storage, answers)

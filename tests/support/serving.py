@@ -27,9 +27,14 @@ class Clock:
 
     def __init__(self) -> None:
         self._ahead = timedelta()
+        self._stopped: datetime | None = None
 
     def __call__(self) -> datetime:
-        return datetime.now(UTC) + self._ahead
+        return (self._stopped or datetime.now(UTC)) + self._ahead
+
+    def stop(self) -> None:
+        """Stands still from now on, so that two walks can be compared to the letter."""
+        self._stopped = datetime.now(UTC)
 
     def forward(self, **duration: float) -> None:
         """Jumps ahead by a timedelta's arguments."""

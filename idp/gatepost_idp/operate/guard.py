@@ -40,9 +40,9 @@ class Guard:
         self._recorder = recorder
         self._issuer = settings.oauth_issuer
         self._root = settings.root
-        bound = [f"{host}:{settings.idp_port}" for host in settings.idp_host]
-        public = urlsplit(settings.oauth_issuer).netloc
-        self._hosts = frozenset(host.lower() for host in (public, *bound, *settings.idp_host, *settings.allowed_hosts))
+        public = urlsplit(settings.oauth_issuer).hostname or ""
+        self._names = frozenset(name.strip("[]").lower() for name in (public, *settings.idp_host, *LOOPBACK_NAMES))
+        self._allowed = frozenset(host.lower() for host in settings.allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers what needs no door, passes on the rest."""
@@ -105,6 +105,7 @@ class Guard:
     def _at_once(self, scope: Scope, is_open: bool) -> Response | None:
         """A foreign Host, or a preflight."""
         hosts = _headers(scope, b"host")
+        # Of two Hosts a proxy may have looked at the other one (RFC 9112 section 3.2).
         if scope["path"] not in HEALTH and not (len(hosts) == 1 and self._is_ours(hosts[0])):
             traces.current().refuse("foreign Host", f"Host: {', '.join(hosts)[:100]}", f"that of {self._issuer}")
             log.warning(
@@ -119,11 +120,13 @@ class Guard:
         return None
 
     def _is_ours(self, host: str) -> bool:
-        name = host.lower()
-        if name in self._hosts:
+        """Whether a Host is one of ours. The port says nothing: a proxy's is its own, and some leave it out."""
+        whole = host.lower()
+        name, colon, port = whole.rpartition(":")
+        bare = name if colon and port.isdecimal() else whole
+        if whole in self._allowed or bare in self._allowed:
             return True
-        bare = name.rpartition(":")[0] if name.rpartition(":")[2].isdigit() else name
-        return bare in self._hosts or bare.strip("[]") in LOOPBACK_NAMES
+        return bare.removeprefix("[").removesuffix("]") in self._names
 
 
 def _headers(scope: Scope, name: bytes) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.idp.oauth.wire import FORM, Server, authorize, error_of, page_of, running
+from tests.support.forwarded import FORWARDED
 from tests.support.line import Line, Request
 from tests.support.oauth import TestClient, answer_of, registered
 from tests.support.person import Person
@@ -26,20 +27,6 @@ FOREIGN = [
     "169.254.169.254",
     "auth.example.com",
 ]
-
-FORWARDED = {
-    "x-forwarded-host": "evil.test",
-    "x-forwarded-proto": "https",
-    "x-forwarded-port": "444",
-    "x-forwarded-prefix": "/evil",
-    "x-forwarded-for": "203.0.113.9",
-    "x-forwarded-server": "evil.test",
-    "x-original-url": "/evil",
-    "x-rewrite-url": "/evil",
-    "x-host": "evil.test",
-    "x-real-ip": "203.0.113.9",
-    "forwarded": "for=203.0.113.9;host=evil.test;proto=https",
-}
 
 
 @pytest.fixture(scope="module")
