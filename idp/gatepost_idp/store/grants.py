@@ -237,7 +237,8 @@ def redeem_code(tx: Transaction, asked: Redemption, now: datetime) -> Granted | 
         end(tx, grant_id, "code replayed", now)
         reason, expected = "code replayed; its grant is ended", "each code once"
         return Refused("invalid_grant", _CODE_REFUSED, reason, "a code that was redeemed before", expected, trace_id)
-    ends_at = milliseconds(now + CONNECTION_LIFE)
+    # Without a refresh token nothing can use the grant for longer than that.
+    ends_at = milliseconds(now + CONNECTION_LIFE if asked.refresh_token_hash else asked.refresh_expires_at)
     _start_grant(tx, row, now_ms, ends_at)
     if asked.refresh_token_hash is not None:
         _add_refresh_token(tx, asked.refresh_token_hash, grant_id, min(milliseconds(asked.refresh_expires_at), ends_at))
