@@ -53,7 +53,11 @@ def filling(table: type[SQLModel], count: int, **values: Any) -> Work[None]:
 
     columns = SQLModel.metadata.tables[str(table.__tablename__)].columns
     made = [{column.name: value(column, number) for column in columns} for number in range(count)]
-    return lambda tx: tx._connection.execute(insert(table), made) and None
+
+    def work(tx: Transaction) -> None:
+        tx._connection.execute(insert(table), made)
+
+    return work
 
 
 async def fill(database: Database, table: type[SQLModel], count: int, **values: Any) -> None:

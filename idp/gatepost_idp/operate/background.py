@@ -48,12 +48,16 @@ class Purge:
         """One round: everything that has ended, and at least one page of the clients."""
         for name, step in purge.STEPS.items():
             gone = 0
-            while batch := await self._database.write(partial(step, now=self._clock())):
+            while batch := await self._batch(step):
                 gone += batch
                 await asyncio.sleep(BETWEEN_BATCHES_SECONDS)
             if gone:
                 log.info("purged", what=name, rows=gone)
         await self._clients()
+
+    async def _batch(self, step: purge.Step) -> int:
+        now = self._clock()
+        return await self._database.write(lambda tx: step(tx, now))
 
     async def _clients(self) -> None:
         """A page a round, more only while there is something to delete: in a full table most of them are in use."""
