@@ -79,6 +79,14 @@ class Replicated(Idp):
         finally:
             engine.dispose()
 
+    def forget_grants(self) -> None:
+        """So that what is counted afterwards is the test's own."""
+        engine = sqlalchemy.create_engine(self.settings.database_url)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM refresh_token")
+            connection.exec_driver_sql("DELETE FROM authorization_grant")
+        engine.dispose()
+
     def kill(self, number: int) -> float:
         """kill -9 of one process, started again at once; answers the seconds until it answers."""
         self.servers[number].process.kill()

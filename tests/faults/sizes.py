@@ -18,7 +18,7 @@ class Sizes:
     starts: int
 
 
-CI = Sizes(at_once=40, refreshes=30, rounds=5, kills=5, chains=6, outage=5, starts=5)
+CI = Sizes(at_once=25, refreshes=25, rounds=5, kills=5, chains=6, outage=5, starts=5)
 FULL = Sizes(at_once=200, refreshes=50, rounds=100, kills=100, chains=20, outage=60, starts=50)
 SIZES = FULL if os.environ.get("GATEPOST_TORTURE") == "full" else CI
 BACK_SECONDS = 5.0

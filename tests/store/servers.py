@@ -68,6 +68,12 @@ class Postgres:
             found = connection.exec_driver_sql(f"{ended}'{sqlalchemy.make_url(url).database}'").scalar()
         return int(found or 0)
 
+    def reads_only(self, url: str, whether: bool) -> None:
+        """Makes a database take no writes, as a standby does, or again; whoever is connected has to come anew."""
+        setting = "SET default_transaction_read_only = on" if whether else "RESET default_transaction_read_only"
+        self._say(f'ALTER DATABASE "{sqlalchemy.make_url(url).database}" {setting}')
+        self.disconnect(url)
+
     def _made(self, template: str) -> str:
         name = f"test_{next(self._numbers)}"
         self._say(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
