@@ -14,6 +14,7 @@ import httpx2
 import sqlalchemy
 
 from tests.faults.asking import built, environment_for
+from tests.faults.sizes import SIZES
 from tests.support import processes
 from tests.support.oauth import TestClient, registered
 from tests.support.person import Person
@@ -59,7 +60,7 @@ class Replicated(Idp):
 
     def line(self) -> httpx2.Client:
         """A client whose requests go anywhere."""
-        return httpx2.Client(transport=Scattered(self.ports), timeout=30)
+        return httpx2.Client(transport=Scattered(self.ports), timeout=SIZES.patience)
 
     @contextlib.contextmanager
     def person(self, email: str = "alice@example.com") -> Iterator[Person]:
@@ -203,7 +204,7 @@ def at_once(replicas: Replicated, form: dict[str, str], count: int) -> list[http
     def send(_number: int) -> httpx2.Response:
         with replicas.line() as own:
             own.get(f"{replicas.issuer}/healthz")  # the way there is known before the race begins
-            gate.wait(30)
+            gate.wait(SIZES.patience)
             return own.post(f"{replicas.issuer}/token", data=form)
 
     with ThreadPoolExecutor(count) as pool:

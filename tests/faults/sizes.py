@@ -7,7 +7,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """``at_once`` and ``refreshes`` requests at the same moment, ``rounds`` times; ``kills`` and ``starts`` of
-    processes; ``chains`` connections under load; ``outage`` and ``lock`` in seconds."""
+    processes; ``chains`` connections under load; ``outage`` in seconds; ``patience``: seconds until what starts or
+    meets at the same moment has to be there."""
 
     at_once: int
     refreshes: int
@@ -16,10 +17,11 @@ class Sizes:
     chains: int
     outage: float
     starts: int
+    patience: float
 
 
-CI = Sizes(at_once=25, refreshes=25, rounds=5, kills=5, chains=6, outage=5, starts=5)
-FULL = Sizes(at_once=200, refreshes=50, rounds=100, kills=100, chains=20, outage=60, starts=50)
+CI = Sizes(at_once=25, refreshes=25, rounds=5, kills=5, chains=6, outage=5, starts=5, patience=60)
+FULL = Sizes(at_once=200, refreshes=50, rounds=100, kills=100, chains=20, outage=60, starts=50, patience=600)
 SIZES = FULL if os.environ.get("GATEPOST_TORTURE") == "full" else CI
 BACK_SECONDS = 5.0
 """How soon everything works again after whatever was wrong is over."""

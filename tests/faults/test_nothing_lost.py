@@ -23,7 +23,6 @@ from tests.store.servers import Postgres
 from tests.store.servers import running as postgresql
 from tests.support.oauth import TestClient, registered
 from tests.support.ports import free_port
-from tests.support.processes import Server, run_gatepost, wait_for
 from tests.support.serving import Clock, Idp, settings_of
 from tests.support.smtp import Postbox, receiving
 
@@ -38,8 +37,11 @@ def mails() -> Iterator[Postbox]:
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL that these tests stop and start."""
+    """A PostgreSQL that these tests stop and start, with room for as many processes as they start."""
     with postgresql() as server:
+        server._say("ALTER SYSTEM SET max_connections = 500")
+        server.stop()
+        server.start()
         yield server
 
 
@@ -246,15 +248,24 @@ def test_processes_that_start_at_once_agree(
 
 def started(stack: contextlib.ExitStack, idp: Idp, port: int, folder: Path) -> dict[str, Any]:
     """Upgrades, serves, and answers what keys it publishes."""
-    environment = environment_for(idp, IDP_PORT=str(port))
-    run_gatepost(environment, "db", "upgrade")
+    gatepost = f"{sys.executable} -m gatepost_idp"
     log = folder / f"{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gatepost_idp", "idp"], env=environment, stdout=output, stderr=output
+            ["/bin/sh", "-c", f"{gatepost} db upgrade && exec {gatepost} idp"],
+            env=environment_for(idp, IDP_PORT=str(port)),
+            stdout=output,
+            stderr=output,
         )
     stack.callback(process.wait, 30)
     stack.callback(process.terminate)
-    base = f"http://127.0.0.1:{port}"
-    wait_for(f"{base}/healthz", Server(base, process, log))
-    return dict(httpx2.get(f"{base}/jwks.json", trust_env=False).json())
+    keys: list[dict[str, Any]] = []
+
+    def answers() -> bool:
+        assert process.poll() is None, log.read_text()
+        with contextlib.suppress(httpx2.TransportError):
+            keys.append(httpx2.get(f"http://127.0.0.1:{port}/jwks.json", trust_env=False).json())
+        return bool(keys)
+
+    eventually(answers, f"it does not start: {log.read_text()}", SIZES.patience)
+    return keys[0]
