@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Index, LargeBinary, MetaData, UniqueConstraint, false, text
 from sqlmodel import Field, SQLModel
 
-SCHEMA = "0004"
+SCHEMA = "0005"
 """The migration that these tables match; ``idp`` refuses to serve any other."""
 
 SQLModel.metadata.naming_convention = MetaData(

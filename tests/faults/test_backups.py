@@ -126,7 +126,9 @@ def test_a_restore_without_the_right_key_or_an_empty_database_changes_nothing(tm
         )
         assert "--force overwrites it" in refused(url, "restore", str(saved))
     restored = environment(url, f"{KEY},{OTHER_KEY}")
-    assert "Ended 0 sessions" in run_gatepost(restored, "db", "restore", str(saved), "--force")
+    assert "Ended 0 sessions, 0 connections and 0 personal tokens" in run_gatepost(
+        restored, "db", "restore", str(saved), "--force"
+    )
 
 
 def test_a_move_to_postgresql_signs_nobody_out(tmp_path: Path, mails: Postbox, postgres: Postgres) -> None:

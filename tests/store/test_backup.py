@@ -20,6 +20,7 @@ from gatepost_idp.store.backup import CannotCopy, NotEmpty, Restored
 from tests.store.parts import KIND, NOW, a_code, connection, person, rows
 from tests.store.test_clients import REGISTRATION
 from tests.store.test_outbox import queue
+from tests.store.test_purge import fill
 
 SECRET = SecretKeys(("s" * 32,))
 OTHER = SecretKeys(("o" * 32,))
@@ -38,6 +39,7 @@ async def furnished(database: Database) -> None:
     await a_code(database, await person(database, "bob@example.com"))
     [alice, _bob] = [row.id for row in await rows(database, models.Account)]
     await database.write(lambda tx: accounts.start_session(tx, b"\0cookie\xff", alice, NOW, NOW, "Firefox", ""))
+    await fill(database, models.PersonalToken, 1, account_id=alice)
 
 
 def everything(engine: Engine) -> dict[str, list[tuple[object, ...]]]:
@@ -91,12 +93,12 @@ async def test_a_restore_brings_all_back_but_lets_nobody_in(database: Database, 
     """From either database to either: people, clients, keys stay; sessions, codes, families, sign-ins have ended."""
     before = content(saved)
     found = restored(saved, new)
-    assert (found.sessions_ended, found.grants_ended) == (1, 1)
+    assert (found.sessions_ended, found.grants_ended, found.personal_tokens_ended) == (1, 1, 1)
     assert content(saved) == before
     old, now = everything(database.engine), everything(new.engine)
     assert {name for name in old if old[name] != now[name]} == {
         "browser_session", "authorization_grant", "authorization_code", "authorization_request", "sign_in_attempt",
-        "outbox", "audit_event",
+        "outbox", "audit_event", "personal_token",
     }  # fmt: skip  # a list of names
     assert [row.ended_at is None for row in await rows(new, models.BrowserSession)] == [False]
     [grant] = await rows(new, models.AuthorizationGrant)
@@ -112,7 +114,7 @@ def test_whatever_lets_somebody_in_is_ended_by_a_restore() -> None:
     bearers = {
         table.name for table in SQLModel.metadata.sorted_tables if any("hash" in key.name for key in table.primary_key)
     }
-    assert bearers == {"browser_session", "authorization_code", "refresh_token"}
+    assert bearers == {"browser_session", "authorization_code", "refresh_token", "personal_token"}
 
 
 async def test_a_restore_refuses_what_is_not_empty_unless_it_is_told(
@@ -166,7 +168,7 @@ async def test_an_older_backup_is_brought_to_this_version(
         connection.exec_driver_sql("DROP INDEX ix_authorization_grant_ended_at")
         connection.exec_driver_sql("DROP INDEX ix_authorization_request_client_row")
         connection.exec_driver_sql("DROP INDEX ix_consent_client_row")
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0003'")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0004'")
     await person(old)
     saved = tmp_path / "saved"
     backup.save(old.engine, saved, silent)

@@ -86,6 +86,10 @@ EXPIRING: dict[str, tuple[type[SQLModel], str, dict[str, Any]]] = {
     "consents": (models.Consent, "expires_at", {"account_id": ALICE, "client_id": str}),
     "limits": (models.LimitWindow, "expires_at", {}),
     "suppressions": (models.MailSuppression, "until", {}),
+    "personal_tokens": (models.PersonalToken, "expires_at", {"account_id": ALICE}),
+    "sent_mails": (models.Outbox, "next_at", {"state": "sent"}),
+    "failed_mails": (models.Outbox, "next_at", {"state": "failed"}),
+    "dropped_mails": (models.Outbox, "next_at", {"state": "dropped"}),
 }
 
 

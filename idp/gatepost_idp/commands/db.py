@@ -75,11 +75,15 @@ def restore(
             )
         )
     said = (
-        f"Restored {sum(found.rows.values())} rows from {file}. Ended {found.sessions_ended} sessions and "
-        f"{found.grants_ended} connections: a copy cannot know what was revoked after it was made.\n"
+        f"Restored {sum(found.rows.values())} rows from {file}. Ended {found.sessions_ended} sessions, "
+        f"{found.grants_ended} connections and {found.personal_tokens_ended} personal tokens: a copy cannot know what was revoked after it was made.\n"
         "Scopes taken away, people disabled and consents withdrawn since then are back: look through them."
     )
-    ended = {"sessions": found.sessions_ended, "grants": found.grants_ended}
+    ended = {
+        "sessions": found.sessions_ended,
+        "grants": found.grants_ended,
+        "personal_tokens": found.personal_tokens_ended,
+    }
     console.show({"rows": found.rows, "ended": ended}, as_json, said)
 
 

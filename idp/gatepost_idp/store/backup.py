@@ -25,6 +25,8 @@ from gatepost_idp.models import (
     AuthorizationGrant,
     AuthorizationRequest,
     BrowserSession,
+    Outbox,
+    PersonalToken,
     RefreshToken,
     ServerSecret,
     SigningKey,
@@ -54,6 +56,7 @@ class Restored:
     rows: Counts
     sessions_ended: int
     grants_ended: int
+    personal_tokens_ended: int
 
 
 def save(engine: Engine, path: Path, progress: Progress) -> int:
@@ -94,10 +97,10 @@ def restore(
                 for table in reversed(SQLModel.metadata.sorted_tables):
                     writing.execute(table.delete())
             rows = _copied(reading, writing, progress)
-            sessions, families = _end_everything(writing, milliseconds(now))
+            ended = _end_everything(writing, milliseconds(now))
             transaction = Transaction(writing, writing.connection.cursor())
             audit.record(transaction, "database.restored", now, detail=path.name[:200])
-    return Restored(rows, sessions, families)
+    return Restored(rows, *ended)
 
 
 def copy(source: Engine, target: Engine, progress: Progress) -> Counts:
@@ -146,17 +149,20 @@ def _copied(reading: Connection, writing: Connection, progress: Progress) -> Cou
     return _filled(writing)
 
 
-def _end_everything(connection: Connection, now_ms: int) -> tuple[int, int]:
-    """Answers how many sessions and grants it ended. Sign-ins under way go too, or their mails would go out twice."""
+def _end_everything(connection: Connection, now_ms: int) -> tuple[int, int, int]:
+    """Answers how many sessions, grants and personal tokens it ended. Sign-ins under way go too, or their mails would go out twice."""
     living = col(BrowserSession.ended_at).is_(None)
     sessions = connection.execute(update(BrowserSession).where(living).values(ended_at=now_ms)).rowcount
     living = col(AuthorizationGrant.ended_at).is_(None)
     ended = update(AuthorizationGrant).where(living).values(ended_at=now_ms, end_reason="restored from a backup")
     families = connection.execute(ended).rowcount
+    living = col(PersonalToken.ended_at).is_(None)
+    personal = connection.execute(update(PersonalToken).where(living).values(ended_at=now_ms)).rowcount
     connection.execute(update(RefreshToken).values(salt=None))
+    connection.execute(delete(Outbox))
     connection.execute(delete(AuthorizationCode))
     connection.execute(delete(AuthorizationRequest))
-    return sessions, families
+    return sessions, families, personal
 
 
 def _check_seals(source: Engine, secret_keys: SecretKeys, now_ms: int) -> None:

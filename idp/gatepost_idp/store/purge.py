@@ -20,6 +20,8 @@ from gatepost_idp.models import (
     Consent,
     LimitWindow,
     MailSuppression,
+    Outbox,
+    PersonalToken,
     RefreshToken,
 )
 from gatepost_idp.protocol import milliseconds
@@ -48,9 +50,9 @@ def _before(key: Any, instant: Any) -> "Select[Any]":
     return columns(key).where(col(instant) < bindparam("before")).order_by(col(instant))
 
 
-def _delete(table: type[SQLModel], key: Any, instant: Any) -> Query:
+def _delete(table: type[SQLModel], key: Any, instant: Any, *conditions: Any) -> Query:
     """Deletes the rows whose ``instant`` is longest past; what hangs on them goes with them (ON DELETE CASCADE)."""
-    batch = _locked(_before(key, instant), BATCH, "batch")
+    batch = _locked(_before(key, instant).where(*conditions), BATCH, "batch")
     return Query(delete(table).where(col(key).in_(select(batch.c[key.key]))).returning(col(key)))
 
 
@@ -62,6 +64,12 @@ _EXPIRED = {
     "consents": _delete(Consent, Consent.id, Consent.expires_at),
     "limits": _delete(LimitWindow, LimitWindow.key, LimitWindow.expires_at),
     "suppressions": _delete(MailSuppression, MailSuppression.email_key, MailSuppression.until),
+    "personal_tokens": _delete(PersonalToken, PersonalToken.token_hash, PersonalToken.expires_at),
+}
+# Mails about a grant hang on no sign-in; one that waits still is the outbox's to drop, since it may be on its way.
+_EXPIRED |= {
+    f"{state}_mails": _delete(Outbox, Outbox.id, Outbox.next_at, col(Outbox.state) == state)
+    for state in ("sent", "failed", "dropped")
 }
 
 _EXPIRED_TOKENS = _locked(_before(RefreshToken.token_hash, RefreshToken.expires_at), BATCH, "batch")
