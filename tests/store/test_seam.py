@@ -304,7 +304,9 @@ async def test_a_read_only_file_is_unavailable_and_then_works_again(sqlite_datab
     await sqlite_database.write(say("PRAGMA query_only=ON"))
     with pytest.raises(DatabaseUnavailable, match="readonly"):
         await sqlite_database.write(put("lost"))
-    await sqlite_database.write(say("PRAGMA query_only=OFF"))
+    mended = sqlite_database.engine.raw_connection()
+    mended.cursor().execute("PRAGMA query_only=OFF")
+    mended.close()
     assert await sqlite_database.write(put("kept")) == "kept"
     assert await keys_of(sqlite_database) == {"kept"}
 

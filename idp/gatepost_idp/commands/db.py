@@ -76,7 +76,8 @@ def restore(
         )
     said = (
         f"Restored {sum(found.rows.values())} rows from {file}. Ended {found.sessions_ended} sessions, "
-        f"{found.grants_ended} connections and {found.personal_tokens_ended} personal tokens: a copy cannot know what was revoked after it was made.\n"
+        f"{found.grants_ended} connections and {found.personal_tokens_ended} personal tokens: a copy cannot know what "
+        "was revoked after it was made.\n"
         "Scopes taken away, people disabled and consents withdrawn since then are back: look through them."
     )
     ended = {

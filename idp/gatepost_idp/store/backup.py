@@ -150,7 +150,10 @@ def _copied(reading: Connection, writing: Connection, progress: Progress) -> Cou
 
 
 def _end_everything(connection: Connection, now_ms: int) -> tuple[int, int, int]:
-    """Answers how many sessions, grants and personal tokens it ended. Sign-ins under way go too, or their mails would go out twice."""
+    """Answers how many sessions, grants and personal tokens it ended.
+
+    Sign-ins under way go too, and what waits in the outbox, or their mails would go out twice.
+    """
     living = col(BrowserSession.ended_at).is_(None)
     sessions = connection.execute(update(BrowserSession).where(living).values(ended_at=now_ms)).rowcount
     living = col(AuthorizationGrant.ended_at).is_(None)
