@@ -246,6 +246,11 @@ def test_processes_that_start_at_once_agree(
     assert all(answer == jwks[0] for answer in jwks)
 
 
+def _ended(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()  # how it stops is another test
+    process.wait(30)
+
+
 def started(stack: contextlib.ExitStack, idp: Idp, port: int, folder: Path) -> dict[str, Any]:
     """Upgrades, serves, and answers what keys it publishes."""
     gatepost = f"{sys.executable} -m gatepost_idp"
@@ -257,8 +262,7 @@ def started(stack: contextlib.ExitStack, idp: Idp, port: int, folder: Path) -> d
             stdout=output,
             stderr=output,
         )
-    stack.callback(process.wait, 30)
-    stack.callback(process.terminate)
+    stack.callback(_ended, process)
     keys: list[dict[str, Any]] = []
 
     def answers() -> bool:
