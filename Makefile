@@ -9,7 +9,7 @@ UV_COMPILE = .venv-lock/bin/uv pip compile --quiet --no-config --universal --pyt
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) pyproject.toml --all-extras
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test requirements clients lint format lock wheel screenshots clean
+.PHONY: help setup demo test torture requirements clients lint format lock wheel screenshots clean
 .DELETE_ON_ERROR:
 
 help:  ## This list
@@ -28,6 +28,9 @@ requirements: setup  ## Write docs/requirements.md anew: what the standards ask,
 
 clients: setup  ## Run every client of others there is, then write docs/clients.md anew
 	@$(BIN)/python -m tests.interop.table
+
+torture: setup  ## Kill, stop, fill and race the servers at full size (an hour or more): docs/reliability.md
+	@GATEPOST_TORTURE=full $(BIN)/python -m pytest -rP tests/faults/test_nothing_lost.py tests/faults/test_backups.py
 
 lint: setup  ## ruff, mypy strict, and which way imports run
 	$(BIN)/ruff check .

@@ -41,7 +41,7 @@ from gatepost_idp.keys import RELOAD_SECONDS, Keys
 from gatepost_idp.mail.letters import Letters
 from gatepost_idp.mail.outbox import Outbox
 from gatepost_idp.operate import logs
-from gatepost_idp.operate.background import erase_salts, steadily
+from gatepost_idp.operate.background import Purge, erase_salts, steadily
 from gatepost_idp.operate.details import serve_details
 from gatepost_idp.operate.doctor.readiness import Readiness
 from gatepost_idp.operate.guard import Guard
@@ -60,6 +60,7 @@ from gatepost_idp.visitors import Visitors
 log = structlog.get_logger("gatepost")
 ERASE_SECONDS = 10.0
 FORGET_SECONDS = 3600.0
+PURGE_SECONDS = 60.0
 _READ = ["GET", "HEAD"]
 
 
@@ -91,6 +92,7 @@ class Parts:
             asyncio.create_task(steadily("salts", self._erase_salts, ERASE_SECONDS)),
             asyncio.create_task(steadily("documents", self.documents.forget, FORGET_SECONDS)),
             asyncio.create_task(steadily("recorder", self.recorder.work, WRITE_SECONDS)),
+            asyncio.create_task(steadily("purge", Purge(self.database, self.clock).work, PURGE_SECONDS)),
             *self._details(),
         ]
 

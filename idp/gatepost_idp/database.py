@@ -29,6 +29,7 @@ Row = tuple[Any, ...]
 # Serialization failure, deadlock, a row that another transaction added meanwhile: the next run sees how things stand.
 _RETRIED = ("40001", "40P01", "23505")
 _TRIES = 5
+_READ_ONLY = "25006"  # a standby that we reached in a failover, or an operator's hand: somebody may mend it
 
 
 class DatabaseUnavailable(Exception):
@@ -346,9 +347,8 @@ def _translated(engine: Engine, problem: Exception) -> Exception:
     """A database that fails is unavailable; a fault of our own stays what it is."""
     driver = cast(Any, engine.dialect.dbapi)
     original = getattr(problem, "orig", problem)
-    if isinstance(original, (driver.OperationalError, driver.InterfaceError)) or isinstance(
-        problem, sqlalchemy.exc.TimeoutError
-    ):
+    is_theirs = isinstance(original, (driver.OperationalError, driver.InterfaceError))
+    if is_theirs or isinstance(problem, sqlalchemy.exc.TimeoutError) or _sqlstate(problem) == _READ_ONLY:
         return DatabaseUnavailable(str(original))
     if isinstance(original, driver.DataError):
         return Unstorable(str(original))

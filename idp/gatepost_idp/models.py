@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Index, LargeBinary, MetaData, UniqueConstraint, false, text
 from sqlmodel import Field, SQLModel
 
-SCHEMA = "0004"
+SCHEMA = "0005"
 """The migration that these tables match; ``idp`` refuses to serve any other."""
 
 SQLModel.metadata.naming_convention = MetaData(
@@ -101,7 +101,7 @@ class AuthorizationRequest(SQLModel, table=True):
     browser_hash: bytes = _bytes()
     trace_id: str
     client_id: str
-    client_row: str
+    client_row: str = Field(index=True)
     redirect_uri: str
     state: str | None = None
     scope: str
@@ -181,7 +181,7 @@ class Consent(SQLModel, table=True):
     id: str = Field(primary_key=True)
     account_id: str = Field(foreign_key="account.id", ondelete="CASCADE")
     client_id: str
-    client_row: str
+    client_row: str = Field(index=True)
     redirect_host: str
     resource: str
     scope_asked: str
@@ -226,7 +226,7 @@ class AuthorizationGrant(SQLModel, table=True):
     id: str = Field(primary_key=True)
     account_id: str = Field(foreign_key="account.id", index=True, ondelete="CASCADE")
     client_id: str
-    client_row: str
+    client_row: str = Field(index=True)
     resource: str
     scope: str
     redirect_uri: str = _added()
@@ -239,6 +239,14 @@ class AuthorizationGrant(SQLModel, table=True):
     ends_at: int = _instant(index=True)
     ended_at: int | None = _instant(default=None, nullable=True)
     end_reason: str = ""
+
+
+Index(
+    "ix_authorization_grant_ended_at",
+    AuthorizationGrant.__table__.c.ended_at,  # type: ignore[attr-defined]  # SQLModel does not type __table__
+    sqlite_where=AuthorizationGrant.__table__.c.ended_at.is_not(None),  # type: ignore[attr-defined]  # as above
+    postgresql_where=AuthorizationGrant.__table__.c.ended_at.is_not(None),  # type: ignore[attr-defined]  # as above
+)
 
 
 class RefreshToken(SQLModel, table=True):

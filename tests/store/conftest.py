@@ -104,13 +104,3 @@ def shared_sqlite(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactor
     database = Database(f"sqlite:///{shutil.copy(sqlite_template, tmp_path_factory.mktemp('shared') / 'gatepost.db')}")
     yield database
     database.close()
-
-
-@pytest.fixture(scope="module")
-def shared_postgres(postgres: Postgres) -> Iterator[Database]:
-    """One PostgreSQL database for tests that change nothing."""
-    url = postgres.migrated()
-    database = Database(url)
-    yield database
-    database.close()
-    postgres.drop(url)

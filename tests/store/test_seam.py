@@ -299,6 +299,18 @@ async def test_a_locked_file_is_unavailable_and_then_works_again(
     assert "Traceback" not in capfd.readouterr().err
 
 
+async def test_a_read_only_file_is_unavailable_and_then_works_again(sqlite_database: Database) -> None:
+    """A mount that turned read-only after a fault of the disk makes 503; when it is mended, writes go on."""
+    await sqlite_database.write(say("PRAGMA query_only=ON"))
+    with pytest.raises(DatabaseUnavailable, match="readonly"):
+        await sqlite_database.write(put("lost"))
+    mended = sqlite_database.engine.raw_connection()
+    mended.cursor().execute("PRAGMA query_only=OFF")
+    mended.close()
+    assert await sqlite_database.write(put("kept")) == "kept"
+    assert await keys_of(sqlite_database) == {"kept"}
+
+
 async def test_a_full_disk_is_unavailable_and_then_works_again(sqlite_database: Database) -> None:
     """Nothing of what did not fit is kept, and the writer outlives it."""
     await sqlite_database.write(put("before"))
@@ -443,6 +455,15 @@ async def test_a_server_that_is_not_there_is_unavailable(
         with pytest.raises(DatabaseUnavailable) as caught:
             await asked
         assert "hunter2" not in str(caught.value)
+
+
+async def test_a_standby_is_unavailable(postgres: Postgres, opened: Callable[[str], Database]) -> None:
+    """A failover that leaves us on a server which only reads is answered 503, not as a fault of ours."""
+    url = postgres.migrated()
+    standby = opened(f"{url}&options=-c%20default_transaction_read_only%3Don")
+    with pytest.raises(DatabaseUnavailable, match="read-only"):
+        await standby.write(put("lost"))
+    assert await keys_of(standby) == set()
 
 
 async def test_transactions_run_beside_each_other(postgres_database: Database) -> None:

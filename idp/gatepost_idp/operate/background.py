@@ -9,11 +9,12 @@ import structlog
 
 from gatepost_idp.database import Database, DatabaseUnavailable
 from gatepost_idp.protocol import Clock
-from gatepost_idp.store import grants
+from gatepost_idp.store import grants, purge
 
 log = structlog.get_logger("gatepost.background")
 
 AFTER_FAILURE_SECONDS = 1.0
+BETWEEN_BATCHES_SECONDS = 0.05
 
 
 async def steadily(name: str, work: Callable[[], Awaitable[None]], pause: float) -> None:
@@ -33,3 +34,37 @@ async def steadily(name: str, work: Callable[[], Awaitable[None]], pause: float)
 async def erase_salts(database: Database, grace: timedelta, clock: Clock) -> None:
     """Erases the salts of spent refresh tokens whose grace is over."""
     await database.write(partial(grants.erase_salts, grace=grace, now=clock()))
+
+
+class Purge:
+    """Deletes what has ended, batch by batch; between two of them requests have the database to themselves."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._after = ""
+
+    async def work(self) -> None:
+        """One round: everything that has ended, and at least one page of the clients."""
+        for name, step in purge.STEPS.items():
+            gone = 0
+            while batch := await self._batch(step):
+                gone += batch
+                await asyncio.sleep(BETWEEN_BATCHES_SECONDS)
+            if gone:
+                log.info("purged", what=name, rows=gone)
+        await self._clients()
+
+    async def _batch(self, step: purge.Step) -> int:
+        now = self._clock()
+        return await self._database.write(lambda tx: step(tx, now))
+
+    async def _clients(self) -> None:
+        """A page a round, more only while there is something to delete: in a full table most of them are in use."""
+        gone = 1
+        while gone:
+            page = partial(purge.unused_registrations, after=self._after, now=self._clock())
+            gone, self._after = await self._database.write(page)
+            if gone:
+                log.info("purged", what="registrations", rows=gone)
+            await asyncio.sleep(BETWEEN_BATCHES_SECONDS)

@@ -139,7 +139,7 @@ def by_key(tx: Transaction, email_key: str) -> Account | None:
 
 
 def sign_up(tx: Transaction, email: str, email_key: str, entitlements: list[tuple[str, str]], now: datetime) -> Account:
-    """Makes an account that holds ``entitlements``, pairs of resource and scope."""
+    """Makes an account that holds ``entitlements``, pairs of resource and scope; an invitation is used up by it."""
     now_ms = milliseconds(now)
     account = Account(id=random_id(), email=email, email_key=email_key, created_at=now_ms, seen_at=now_ms)
     tx.session.add(account)
@@ -147,6 +147,7 @@ def sign_up(tx: Transaction, email: str, email_key: str, entitlements: list[tupl
     for resource, scope in entitlements:
         tx.session.add(Entitlement(account_id=account.id, resource=resource, scope=scope, granted_at=now_ms))
     tx.session.flush()
+    tx.session.exec(delete(Invitation).where(col(Invitation.email_key) == email_key))
     return account
 
 

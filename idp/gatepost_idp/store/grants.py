@@ -237,7 +237,7 @@ def redeem_code(tx: Transaction, asked: Redemption, now: datetime) -> Granted | 
         end(tx, grant_id, "code replayed", now)
         reason, expected = "code replayed; its grant is ended", "each code once"
         return Refused("invalid_grant", _CODE_REFUSED, reason, "a code that was redeemed before", expected, trace_id)
-    ends_at = milliseconds(now + CONNECTION_LIFE)
+    ends_at = _ends_at(asked, now)
     _start_grant(tx, row, now_ms, ends_at)
     if asked.refresh_token_hash is not None:
         _add_refresh_token(tx, asked.refresh_token_hash, grant_id, min(milliseconds(asked.refresh_expires_at), ends_at))
@@ -273,6 +273,11 @@ def _over(now_ms: int, expires_at: int, what: str) -> tuple[str, str] | None:
     if expires_at > now_ms:
         return None
     return "expired", f"{what} {(now_ms - expires_at) // 1000} s after its end"
+
+
+def _ends_at(asked: Redemption, now: datetime) -> int:
+    """A year from now at the most; a grant without a refresh token is of no use for longer than one would live."""
+    return milliseconds(now + CONNECTION_LIFE if asked.refresh_token_hash else asked.refresh_expires_at)
 
 
 def _start_grant(tx: Transaction, code: Row, now_ms: int, ends_at: int) -> None:

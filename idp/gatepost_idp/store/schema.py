@@ -34,8 +34,17 @@ def compare(found: str) -> None:
         raise WrongSchema(f"DATABASE_URL: the database {is_at}, this version wants {SCHEMA}; run: gatepost db upgrade")
 
 
+def is_there(engine: Engine) -> bool:
+    """Whether the database has a schema of Gatepost's, of whichever version."""
+    with engine.connect() as connection:
+        return _version(connection) != ""
+
+
 def upgrade(engine: Engine) -> str:
-    """Brings the database to this version's schema, under a lock; answers the version it was at."""
+    """Brings the database to this version's schema, under a lock; answers the version it was at.
+
+    Raises WrongSchema where a newer version made it.
+    """
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
@@ -48,11 +57,15 @@ def upgrade(engine: Engine) -> str:
 def _run(connection: Connection) -> None:
     from alembic import command  # noqa: PLC0415 (a quarter of a second that only migrations need)
     from alembic.config import Config  # noqa: PLC0415 (as above)
+    from alembic.util import CommandError  # noqa: PLC0415 (as above)
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as problem:  # the revision is one that this version does not have
+        raise WrongSchema(f"DATABASE_URL: a newer version of Gatepost made it; run that one ({problem})") from None
 
 
 def _version(connection: Connection) -> str:

@@ -1,0 +1,29 @@
+"""How much of everything: little on every change, the full column of docs/reliability.md by ``make torture``."""
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """``at_once`` and ``refreshes`` requests at the same moment, ``rounds`` times; ``kills`` and ``starts`` of
+    processes; ``chains`` connections under load; ``outage`` in seconds; ``patience``: seconds until what starts or
+    meets at the same moment has to be there."""
+
+    at_once: int
+    refreshes: int
+    rounds: int
+    kills: int
+    chains: int
+    outage: float
+    starts: int
+    patience: float
+
+
+CI = Sizes(at_once=25, refreshes=25, rounds=5, kills=5, chains=6, outage=5, starts=5, patience=60)
+FULL = Sizes(at_once=200, refreshes=50, rounds=100, kills=100, chains=20, outage=60, starts=50, patience=600)
+SIZES = FULL if os.environ.get("GATEPOST_TORTURE") == "full" else CI
+BACK_SECONDS = 5.0
+"""How soon everything works again after whatever was wrong is over."""
+EDGE = 50
+"""Redemptions at once on SQLite, at full size: one writer takes them all."""
