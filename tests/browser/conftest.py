@@ -2,12 +2,14 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser.windows import Window, chromium_path, launched, opened
+from tests.interop.node import packages
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +32,9 @@ def window(chromium: Browser) -> Iterator[Callable[..., Window]]:
             return stack.enter_context(opened(chromium, **options))
 
         yield open_window
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """The library itself, put into pages by the debugger, which no policy of theirs concerns."""
+    return Path(packages() / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")

@@ -1,36 +1,19 @@
 """axe-core on every page, on a phone and on a desktop, in light and in dark: WCAG 2.2, levels A and AA."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.browser.looking import AUDIT, RULES, audit
 from tests.browser.pages import LONG, walk, walk_aside
 from tests.browser.windows import Window
-from tests.interop.node import packages
 from tests.support.serving import Idp
 from tests.support.smtp import link_of
 
 Windows = Callable[..., Window]
 
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 SIZES = [(320, 640), (1280, 800)]
-AUDIT = """async rules => {
-  const found = await axe.run(document, { runOnly: { type: "tag", values: rules } });
-  return found.violations.map(one => `${one.id}: ${one.nodes.map(node => node.html.slice(0, 120)).join(" | ")}`);
-}"""
-
-
-@pytest.fixture(scope="module")
-def axe() -> str:
-    """The library itself, put into pages by the debugger, which no policy of theirs concerns."""
-    return Path(packages() / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
-
-
-def _audit(window: Window, axe: str) -> Any:
-    window.page.evaluate(axe)
-    return window.page.evaluate(AUDIT, RULES)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["phone", "desktop"])
@@ -38,7 +21,7 @@ def _audit(window: Window, axe: str) -> Any:
 def test_axe_finds_nothing_on_the_road(idp: Idp, window: Windows, axe: str, scheme: str, size: tuple[int, int]) -> None:
     """From the home page to the finish page, errors on the way included."""
     one = window(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
-    found = {name: _audit(one, axe) for name in walk(idp, one)}
+    found = {name: audit(one, axe) for name in walk(idp, one)}
     assert len(found) == 9
     assert not {name: violations for name, violations in found.items() if violations}
 
@@ -51,7 +34,7 @@ def test_axe_finds_nothing_beside_the_road(
     """Another device, ended links, one tap, cookies, what is finished, what is not there."""
     options: dict[str, Any] = {"viewport": {"width": size[0], "height": size[1]}, "color_scheme": scheme}
     one, other = window(**options), window(**options)
-    found = {name: _audit(shown, axe) for name, shown in walk_aside(idp, one, other)}
+    found = {name: audit(shown, axe) for name, shown in walk_aside(idp, one, other)}
     assert len(found) == 12
     assert not {name: violations for name, violations in found.items() if violations}
 
