@@ -74,16 +74,16 @@ class AccountPages:
 
     async def enter(self, request: Request, path: str, *, fresh: bool = False) -> Guest | Response:
         """Whoever is signed in, else the way to the sign-in, which ends at ``path``; ``fresh``: within the hour."""
-        return await self._guest(request, self.visitors.welcome(request), path, fresh)
+        return await self._guest(self.visitors.welcome(request), path, fresh)
 
     async def enter_by_form(self, request: Request, csrf: str, path: str, *, fresh: bool = False) -> Guest | Response:
         """The same for a POST; raises PageProblem where the form is not ours."""
-        return await self._guest(request, self.visitors.of_own_form(request, csrf), path, fresh)
+        return await self._guest(self.visitors.of_own_form(request, csrf), path, fresh)
 
-    async def _guest(self, request: Request, visitor: Visitor, path: str, fresh: bool) -> Guest | Response:
+    async def _guest(self, visitor: Visitor, path: str, fresh: bool) -> Guest | Response:
         person = await self._person(visitor)
         if person is None or (fresh and self._clock() - person.auth_time > FRESH):
-            return await self.sign_in(request, visitor, path)
+            return await self.sign_in(visitor, path)
         return Guest(visitor, person)
 
     async def _person(self, visitor: Visitor) -> Session | None:
@@ -95,7 +95,7 @@ class AccountPages:
             await self._database.write(partial(accounts.mark_seen, token_hash=session_hash, now=now))
         return found
 
-    async def sign_in(self, request: Request, visitor: Visitor, path: str) -> Response:
+    async def sign_in(self, visitor: Visitor, path: str) -> Response:
         """To the sign-in, which ends at ``path``."""
         browser, now = visitor.browser or "", self._clock()
         request_id = await self._database.write(partial(own_pages.begin, path=path, browser=browser, now=now))
@@ -181,7 +181,7 @@ def access_doors(own: AccountPages, doors: APIRouter, brake: Callable[[Door], Do
     async def switch_account(request: Request, csrf: Field = "") -> Response:
         visitor = own.visitors.of_own_form(request, csrf)
         await own.sign_out(visitor)
-        response = await own.sign_in(request, visitor, ACCESS)
+        response = await own.sign_in(visitor, ACCESS)
         response.headers.append("set-cookie", own.visitors.cookies.ended_session_header())
         return response
 
