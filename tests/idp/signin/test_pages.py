@@ -231,7 +231,7 @@ def test_each_field_has_a_label_and_each_page_a_way_on(pages: Pages) -> None:
         labelled = {label["for"] for label in outline.all("label") if "for" in label}
         for field in outline.all("input"):
             kind = field.get("type")
-            named = kind in ("hidden", "checkbox") or field.get("id") in labelled or "aria-label" in field
+            named = kind in ("hidden", "checkbox", "radio") or field.get("id") in labelled or "aria-label" in field
             assert named, (name, field)
         acts = outline.all("button") or [link for link in outline.all("a") if "button" in link.get("class", "")]
         told = re.search(r"[Gg]o back to|connect again|[Rr]eturn to|add it again", words_of(page.text))
