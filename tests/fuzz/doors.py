@@ -66,7 +66,7 @@ IDP = (
     Door("/account/disconnect", "page", _POST, form=("csrf", "grant")),
     Door("/account/forget", "page", _POST, form=("csrf", "client")),
     Door("/account/sign-out", "page", _POST, form=("csrf", "session")),
-    Door("/account/export", "page", ("GET",)),
+    Door("/account/export", "script", ("GET",)),
     Door("/account/delete", "page", ("GET",)),
     Door("/account/delete", "page", _POST, form=("csrf", "sure")),
     Door("/account/tokens", "page", ("GET",)),

@@ -13,7 +13,7 @@ from tests.support.line import Answer, Raw, Request
 SECONDS = 2.0
 SLASHES = re.compile(r"//+|/$")
 # What Starlette, FastAPI and uvicorn say by themselves.
-FRAMEWORK = (b'"detail"', b"Traceback (most recent call last)", b"Internal Server Error")
+FRAMEWORK = (b'{"detail"', b"Traceback (most recent call last)", b"Internal Server Error")
 BARE = (b"Not Found", b"Method Not Allowed", b"Unauthorized", b"Forbidden", b"Bad Request", b"Not Acceptable")
 LONGEST_TARGET = 65_000
 """What uvicorn can read; a longer one no application ever sees."""
