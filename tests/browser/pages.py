@@ -80,6 +80,6 @@ def walk_aside(idp: Idp, window: Window, other: Window) -> Iterator[tuple[str, W
 
 
 def _elsewhere(idp: Idp, window: Window) -> Iterator[tuple[str, Window]]:
-    for path in ("/sign-in/link?t=nothing", "/account/access", "/nowhere", "/consent/gone"):
+    for path in ("/sign-in/link?t=nothing", "/connect", "/account/access", "/nowhere", "/consent/gone"):
         window.page.goto(f"{idp.issuer}{path}")
         yield path, window

@@ -42,9 +42,7 @@ def _install(source: Path, folder: Path) -> None:
     )
     if done.returncode != 0:
         last = str(done.stderr).strip().splitlines()[-3:]
-        pytest.skip(
-            f"npm cannot fetch what the tests run on Node; by hand: cd {source} && npm ci ({' '.join(last)})"
-        )
+        pytest.skip(f"npm cannot fetch what the tests run on Node; by hand: cd {source} && npm ci ({' '.join(last)})")
 
 
 def _keep(made: Path, folder: Path) -> None:

@@ -1,10 +1,13 @@
 """What /connect tells people to do, done: each command and config as the page shows it, until the sign-in opens."""
 
+import contextlib
 import json
 import os
+import re
 import shlex
+import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,9 +18,9 @@ from tests.idp.connect.reading import App, apps_of
 from tests.interop.node import HERE, VENDORS, node, packages
 from tests.interop.pseudo_terminal import until
 from tests.interop.terminal import NO_BROWSER
-from tests.journeys.wire import Wire
 from tests.support.person import Person
-from tests.support.processes import Deployment
+from tests.support.ports import free_port
+from tests.support.processes import Deployment, running
 from tests.support.smtp import Postbox
 
 # Where npm puts what a command starts, and under which lock file.
@@ -55,7 +58,9 @@ def command(line: str | Sequence[str]) -> list[str]:
 
 def ran(line: str, cwd: Path, environment: dict[str, str]) -> None:
     """Runs a line that ends by itself."""
-    done = subprocess.run(command(line), cwd=cwd, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        command(line), cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -63,8 +68,10 @@ def opens_the_sign_in(deployment: Deployment, address: str) -> None:
     """Whether the address that a program opens is the way into this deployment, for its MCP URL."""
     assert address.startswith(f"{deployment.issuer}/authorize?")
     assert set(parse_qs(urlsplit(address).query)["resource"]) == {deployment.mcp}
-    page = httpx2.get(address, trust_env=False, follow_redirects=True, headers={"cookie": ""})
-    assert "cookies" in page.text or page.status_code == 200, page.text
+    with httpx2.Client(trust_env=False, follow_redirects=True) as browser:
+        page = browser.get(address)
+    assert page.status_code == 200
+    assert "Email me a link" in page.text
 
 
 def test_claude_code(deployment: Deployment, apps: dict[str, App], home: dict[str, str], tmp_path: Path) -> None:
@@ -109,3 +116,46 @@ def test_inspector(deployment: Deployment, apps: dict[str, App], home: dict[str,
     (line,) = apps["inspector"].copied
     private = {**home, "MCP_INSPECTOR_SECRET_STORE": "file", "MCP_STORAGE_DIR": str(tmp_path)}
     opens_the_sign_in(deployment, until(SIGN_IN, command(line), tmp_path, private))
+
+
+def test_curl(deployment: Deployment, postbox: Postbox, home: dict[str, str], tmp_path: Path) -> None:
+    """A personal token, pasted as told, and the tools that it may use."""
+    if shutil.which("curl") is None:
+        pytest.skip("install it: apt-get install curl")
+    with introspecting(deployment, tmp_path) as mcp, Person("curl@example.com", postbox) as person:
+        curl = apps_of(httpx2.get(f"{deployment.issuer}/connect", trust_env=False).text)["curl"]
+        paste, call = curl.copied
+        token = personal_token(person, curl.links[0])
+        line = call.replace(deployment.mcp, mcp)
+        assert line != call
+        script = ["bash", "-c", f"{paste}\n{line}"]
+        done = subprocess.run(
+            script, input=f"{token}\n", env=home, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    tools = json.loads(done.stdout)["result"]["tools"]
+    assert "demo_get_time" in [tool["name"] for tool in tools]
+    assert "demo_echo" not in [tool["name"] for tool in tools]
+
+
+@contextlib.contextmanager
+def introspecting(deployment: Deployment, folder: Path) -> Iterator[str]:
+    """The resource server once more, now with credentials at /introspect; answers where it listens."""
+    made = json.loads(deployment.gatepost("clients", "add", "The tools", "--resource-server", "--json"))
+    port = free_port()
+    credentials = {f"INTROSPECTION_{name.upper()}": made[name] for name in ("client_id", "client_secret")}
+    environment = {**deployment.environment, **credentials, "RESOURCE_PORT": str(port)}
+    base = f"http://127.0.0.1:{port}"
+    with running(base, environment, folder / "resource.log", "gatepost_resource"):
+        yield f"{base}/mcp"
+
+
+def personal_token(person: Person, address: str) -> str:
+    """Made on the page that the link leads to, by somebody who signs in there."""
+    person.open(address)
+    person.ask_for_mail()
+    person.sign_in_by_code()
+    person.submit(person.form("name"), name="curl", scope=["demo:read"], days="30")
+    found = re.search(r"<pre[^>]*>(gp_pt_[\w-]+)</pre>", person.text)
+    assert found, person.text
+    return found.group(1)

@@ -28,6 +28,7 @@ def test_the_wheel_holds_every_file_of_both_packages(installed: Installed) -> No
         "gatepost_idp/emails/sign_in/body.txt",
         "gatepost_idp/catalogue.toml",
         "gatepost_idp/clients/pinned_documents.toml",
+        "gatepost_idp/connect/clients.toml",
         "gatepost_resource/catalogue.toml",
         "gatepost_resource/page.html",
         "gatepost_resource/page.css",

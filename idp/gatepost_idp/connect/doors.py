@@ -1,5 +1,7 @@
 """Where people arrive: ``/`` and ``/connect``, for everybody, without a sign-in and without a cookie."""
 
+from typing import Any
+
 from fastapi import APIRouter
 from starlette.responses import Response
 
@@ -15,11 +17,12 @@ def router(pages: Pages, settings: Settings) -> APIRouter:
     account_url = f"{settings.oauth_issuer}/account"
     mcp_url = settings.mcp_resource_url
     clients = guide.fill(guide.read(guide.FILE.read_text(encoding="utf-8")), mcp_url, account_url)
-    addresses = {
+    addresses: dict[str, Any] = {
         "mcp_url": mcp_url,
         "account_url": account_url,
         "connect_url": f"{settings.oauth_issuer}/connect",
     }
+    reach: dict[str, Any] = {"public": guide.is_public(mcp_url), "local": settings.is_local}
     doors = APIRouter(include_in_schema=False)
 
     @doors.api_route("/", methods=_READ)
@@ -28,6 +31,6 @@ def router(pages: Pages, settings: Settings) -> APIRouter:
 
     @doors.api_route("/connect", methods=_READ)
     async def connect() -> Response:
-        return pages.response("connect/connect.html", clients=clients, public=guide.is_public(mcp_url), **addresses)
+        return pages.response("connect/connect.html", clients=clients, **reach, **addresses)
 
     return doors

@@ -81,7 +81,7 @@ def test_every_app_is_there(shown: tuple[str, dict[str, App]]) -> None:
 
 
 def test_on_this_machine_hosted_apps_get_a_warning_and_no_url(local: Idp) -> None:
-    """Their dialogs refuse http and their servers reach no localhost; Claude is sent to Claude Desktop by mcp-remote."""
+    """Their dialogs refuse http and their servers reach no localhost; for Claude there is mcp-remote."""
     apps = apps_of(local.get("/connect").text)
     assert {key for key, app in apps.items() if app.warned} == HOSTED
     for key in HOSTED:
