@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import pytest
 
+from gatepost_idp.connect import guide
 from tests.idp.connect.reading import App, apps_of
 from tests.interop.node import HERE, VENDORS, node, packages
 from tests.interop.pseudo_terminal import until
@@ -31,6 +32,7 @@ PROGRAMS = {
     "mcp-remote": (HERE, "mcp-remote/dist/proxy.js"),
     "@modelcontextprotocol/inspector": (HERE, "@modelcontextprotocol/inspector/clients/launcher/build/index.js"),
 }
+RUN = ["claude-code", "claude-desktop", "gemini-cli", "codex", "inspector", "curl"]
 SIGN_IN = r"https?://[^\s\x00-\x1f]+/authorize\?[^\s\x00-\x1f]+(?=[\s\x00-\x1f])"
 
 
@@ -72,6 +74,17 @@ def opens_the_sign_in(deployment: Deployment, address: str) -> None:
         page = browser.get(address)
     assert page.status_code == 200
     assert "Email me a link" in page.text
+
+
+def test_the_page_knows_which_versions_were_run() -> None:
+    """Whoever moves a version up has the lines run again, and says so where they stand."""
+    clients = guide.read(guide.FILE.read_text(encoding="utf-8")).client
+    named = dict(re.findall(r"npm:(\S+) ([\d.]+)", " ".join(each.source for each in clients if each.known == "run")))
+    files = [json.loads((folder / "package.json").read_text(encoding="utf-8")) for folder in (VENDORS, HERE)]
+    pinned = files[1]["dependencies"] | files[0]["dependencies"]
+    assert named == {name: version for name, version in pinned.items() if name in named}
+    assert set(named) >= set(files[0]["dependencies"])
+    assert [each.key for each in clients if each.known == "run"] == RUN
 
 
 def test_claude_code(deployment: Deployment, apps: dict[str, App], home: dict[str, str], tmp_path: Path) -> None:
