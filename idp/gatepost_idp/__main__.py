@@ -6,13 +6,21 @@ from typing import Annotated
 
 import typer
 
-from gatepost_idp.commands import clients, console, db, doctor, keys, mail, tracing, users
+from gatepost_idp.commands import audit, clients, console, db, doctor, keys, mail, tracing, users
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Sign-in by mail, consent and tokens for MCP.")
-for name, group in (("db", db), ("keys", keys), ("clients", clients), ("users", users), ("mail", mail)):
-    cli.add_typer(group.app, name=name)
-cli.command("trace")(tracing.trace)
-cli.command("doctor")(doctor.doctor)
+_RUN, _PEOPLE, _LOOK, _KEEP = "Run it", "People, clients, mail", "See what happens", "Keep it"
+for name, group, panel in (
+    ("users", users, _PEOPLE),
+    ("clients", clients, _PEOPLE),
+    ("mail", mail, _PEOPLE),
+    ("audit", audit, _LOOK),
+    ("db", db, _KEEP),
+    ("keys", keys, _KEEP),
+):
+    cli.add_typer(group.app, name=name, rich_help_panel=panel)
+cli.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
+cli.command("trace", rich_help_panel=_LOOK)(tracing.trace)
 
 
 def main() -> None:
@@ -20,7 +28,7 @@ def main() -> None:
     cli(prog_name="gatepost")
 
 
-@cli.command()
+@cli.command(rich_help_panel=_RUN)
 def demo(
     public: Annotated[
         str | None, typer.Option(metavar="URL", help="A tunnel's https URL that leads to port 9000 of this machine.")
@@ -32,7 +40,7 @@ def demo(
     raise typer.Exit(run(public))
 
 
-@cli.command()
+@cli.command(rich_help_panel=_RUN)
 def idp() -> None:
     """Run the authorization server."""
     from gatepost_idp.operate.serve import serve
@@ -43,7 +51,7 @@ def idp() -> None:
     serve(settings.idp_host, settings.idp_port, settings.workers)
 
 
-@cli.command()
+@cli.command(rich_help_panel=_RUN)
 def resource() -> None:
     """Run the resource server: MCP, with the tools that each token's scopes allow."""
     # Another package and another process: the two servers share nothing but the wire.

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from gatepost_idp import account, limits
+from gatepost_idp import account, audit, limits
 from gatepost_idp import catalogue as catalogues
 from gatepost_idp.account.access import Access
 from gatepost_idp.account.cut_off import CutOff
@@ -82,11 +82,15 @@ class Parts:
         self.letters = Letters(settings, self.catalogue)
         self.recorder = Recorder(self.database, clock)
         self.outbox = Outbox(self.database, settings, self.letters, self.recorder, clock)
+        self.refusals = audit.Refusals(self.database, clock)
+        kept_for = timedelta(days=settings.audit_days) if settings.audit_days else None
+        self.sealer = audit.Sealer(self.database, settings.secret_keys, clock, kept_for)
 
     async def start(self) -> list[asyncio.Task[None]]:
         """Checks the schema, loads the keys, starts what runs in the background."""
         schema.check(self.database.engine)
         await self.keys.load()
+        await self.sealer.load()
         return [
             asyncio.create_task(steadily("keys", self.keys.reload, RELOAD_SECONDS)),
             asyncio.create_task(steadily("outbox", self.outbox.work, 0)),
@@ -94,6 +98,8 @@ class Parts:
             asyncio.create_task(steadily("documents", self.documents.forget, FORGET_SECONDS)),
             asyncio.create_task(steadily("recorder", self.recorder.work, WRITE_SECONDS)),
             asyncio.create_task(steadily("purge", Purge(self.database, self.clock).work, PURGE_SECONDS)),
+            asyncio.create_task(steadily("refusals", self.refusals.work, audit.WRITE_SECONDS)),
+            asyncio.create_task(steadily("audit", self.sealer.work, audit.SEAL_SECONDS)),
             *self._details(),
         ]
 
@@ -133,6 +139,7 @@ def create(settings: Settings, clock: Clock = system_clock, fetcher: Fetcher | N
             await parts.outbox.close()
             await parts.documents.close()
             await parts.recorder.close()
+            await parts.refusals.close()
             parts.database.close()
 
     app = FastAPI(
@@ -147,7 +154,7 @@ def create(settings: Settings, clock: Clock = system_clock, fetcher: Fetcher | N
     errors = Errors(parts.pages, settings.is_local)
     for kind, name in HANDLED.items():
         app.add_exception_handler(kind, getattr(errors, name))
-    return Guard(app, settings, parts.callers, parts.recorder)
+    return Guard(app, settings, parts.callers, parts.recorder, parts.refusals)
 
 
 def from_environment() -> ASGIApp:
@@ -164,9 +171,9 @@ def _hang_doors(app: FastAPI, parts: Parts) -> None:
     settings, clock = parts.settings, parts.clock
     authentication = ClientAuthentication(parts.registry)
     grants = {"authorization_code": authorization_code, "refresh_token": refresh_token}
-    token = TokenEndpoint(parts.database, settings, parts.keys, authentication, grants, clock)
-    register = RegisterEndpoint(parts.registry, clock)
-    revoke = RevocationEndpoint(parts.database, settings, parts.keys, authentication, clock)
+    token = TokenEndpoint(parts.database, settings, parts.keys, authentication, grants, parts.callers, clock)
+    register = RegisterEndpoint(parts.registry, parts.callers, clock)
+    revoke = RevocationEndpoint(parts.database, settings, parts.keys, authentication, parts.callers, clock)
     introspect = IntrospectionEndpoint(parts.database, settings, parts.keys, authentication, clock)
     userinfo = UserinfoEndpoint(parts.database, settings, parts.keys, clock)
     journey = Journey(parts.database, settings, parts.catalogue, clock)

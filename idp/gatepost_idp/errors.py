@@ -62,6 +62,7 @@ class PageProblem(Exception):
     reason: str = ""
     received: str = ""
     expected: str = ""
+    event: str = ""
 
 
 class Errors:
@@ -77,7 +78,7 @@ class Errors:
             raise refusal
         refused, trace = refusal.refused, traces.current()
         trace.belongs_to(refused.trace_id)
-        trace.refuse(f"{refused.error}: {refused.reason}", refused.received, refused.expected)
+        trace.refuse(f"{refused.error}: {refused.reason}", refused.received, refused.expected, refused.event)
         log.info("refused", error=refused.error, reason=refused.reason, trace_id=trace.id)
         headers = {"cache-control": "no-store", "pragma": "no-cache"}
         if refusal.challenge:
@@ -90,7 +91,7 @@ class Errors:
         if not isinstance(problem, PageProblem):
             raise problem
         trace = traces.current()
-        trace.refuse(problem.reason or problem.title, problem.received, problem.expected)
+        trace.refuse(problem.reason or problem.title, problem.received, problem.expected, problem.event)
         log.info("page_refused", title=problem.title, reason=problem.reason, hint=problem.hint, trace_id=trace.id)
         return self._pages.response(
             "authorize/error.html",

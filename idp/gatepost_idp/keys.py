@@ -11,6 +11,7 @@ from gatepost_idp import crypto, models
 from gatepost_idp.crypto import SecretKeys
 from gatepost_idp.database import Database, Transaction
 from gatepost_idp.protocol import Clock, instant, milliseconds
+from gatepost_idp.store import audit
 from gatepost_idp.store import keys as store
 
 PUBLISHED_AHEAD = timedelta(seconds=60)
@@ -143,7 +144,15 @@ def make_signing_key(
     return row
 
 
-def rotate(tx: Transaction, secret_keys: SecretKeys, now: datetime, token_life: timedelta) -> list[models.SigningKey]:
+def rotate(
+    tx: Transaction,
+    secret_keys: SecretKeys,
+    now: datetime,
+    token_life: timedelta,
+    *,
+    network: str = "",
+    actor: str = "",
+) -> list[models.SigningKey]:
     """Publishes new keys at once and lets them sign a minute later; the old ones verify for one token life more."""
     store.lock(tx)
     active_at = now + PUBLISHED_AHEAD
@@ -151,4 +160,7 @@ def rotate(tx: Transaction, secret_keys: SecretKeys, now: datetime, token_life: 
         if row.retired_at is None:
             row.retired_at = milliseconds(active_at + token_life + PUBLISHED_AHEAD)
             store.save(tx, row)
-    return [make_signing_key(tx, secret_keys, algorithm, now, active_at) for algorithm in ID_TOKEN_ALGORITHMS]
+    made = [make_signing_key(tx, secret_keys, algorithm, now, active_at) for algorithm in ID_TOKEN_ALGORITHMS]
+    kids = " ".join(row.kid for row in made)
+    audit.record(tx, "key.rotated", now, network=network, actor=actor, detail=f"new: {kids}")
+    return made

@@ -55,6 +55,7 @@ class Refused:
 
     ``description`` is constant ASCII without a quote or backslash (RFC 6749 section 5.2). ``received`` and ``expected``
     are for `gatepost trace` and hold no secret; ``trace_id`` is the authorization's, where the refusal found it.
+    ``event`` is what the audit log calls it, where it is a security event.
     """
 
     error: ErrorCode
@@ -63,6 +64,7 @@ class Refused:
     received: str = ""
     expected: str = ""
     trace_id: str = ""
+    event: str = ""
 
 
 def system_clock() -> datetime:

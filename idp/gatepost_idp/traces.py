@@ -52,6 +52,7 @@ class Trace:
     reason: str = ""
     received: str = ""
     expected: str = ""
+    event: str = ""
 
     def belongs_to(self, trace_id: str, client_id: str = "") -> None:
         """Joins the authorization that ``trace_id`` names."""
@@ -62,9 +63,9 @@ class Trace:
         """Adds what is worth reading later; never a secret."""
         self.facts.update(facts)
 
-    def refuse(self, reason: str, received: str = "", expected: str = "") -> None:
-        """Notes why the request is refused, what came, and what should have come."""
-        self.reason, self.received, self.expected = reason, received, expected
+    def refuse(self, reason: str, received: str = "", expected: str = "", event: str = "") -> None:
+        """Notes why the request is refused, what came, what should have come; ``event`` for the audit log."""
+        self.reason, self.received, self.expected, self.event = reason, received, expected, event
 
     def is_kept(self, status: int) -> bool:
         """Of the everyday calls, refreshes, introspection and userinfo, only refusals are recorded."""

@@ -68,6 +68,7 @@ class Visitors:
                 reason="foreign form",
                 received=f"Origin: {headers.get('origin', 'none')[:100]}" + ("" if visitor.browser else ", no cookie"),
                 expected=f"a form of {self.cookies.origin}, sent with the browser's cookie",
+                event="refused.foreign_form",
             )
         return visitor
 

@@ -1,6 +1,8 @@
 """People: their accounts, what they hold, and the browsers in which they are signed in."""
 
 from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -86,13 +88,33 @@ async def test_scopes_are_given_and_taken(database: Database) -> None:
 
 
 async def test_people_are_listed_with_what_they_hold(database: Database) -> None:
-    """By address."""
+    """By address, page by page; or those whose address has something in it."""
     bob = await person(database, "bob@example.com", ())
     alice = await person(database, "alice@example.com")
-    assert await database.read(accounts.listed) == [
-        {"email": "alice@example.com", "id": alice, "scopes": "demo:echo demo:read"},
-        {"email": "bob@example.com", "id": bob, "scopes": ""},
-    ]
+    carol = await person(database, "c_rol@example.org", ())
+
+    async def listed(**asked: Any) -> list[tuple[str, list[str]]]:
+        found = await database.read(partial(accounts.people, **asked))
+        return [(each.id, [scope for _, scope in each.scopes]) for each in found]
+
+    assert await listed() == [(alice, ["demo:echo", "demo:read"]), (bob, []), (carol, [])]
+    assert await listed(limit=2) == [(alice, ["demo:echo", "demo:read"]), (bob, [])]
+    assert await listed(limit=2, after="bob@example.com") == [(carol, [])]
+    assert await listed(after="c_rol@example.org") == []
+    assert [one for one, _ in await listed(search="Example.com")] == [alice, bob]
+    assert [one for one, _ in await listed(search="c_r")] == [carol], "an underscore is one, not any letter"
+    found = await database.read(lambda tx: accounts.find(tx, "alice@example.com"))
+    assert found is not None
+    assert found.scopes == ((RESOURCE, "demo:echo"), (RESOURCE, "demo:read"))
+
+
+async def test_a_role_is_given_and_taken(database: Database) -> None:
+    """The second time changes nothing, and says so."""
+    account_id = await person(database)
+    for role in ("admin", ""):
+        for changed in (True, False):
+            assert await database.write(lambda tx, to=role: accounts.set_role(tx, account_id, to)) is changed  # type: ignore[misc]  # a default binds the loop's value, which mypy does not infer
+        assert (await the_row(database, models.Account)).role == role
 
 
 async def test_a_session_is_found_by_its_hash(database: Database) -> None:

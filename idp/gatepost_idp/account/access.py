@@ -7,6 +7,7 @@ from gatepost_idp.database import Database, Transaction
 from gatepost_idp.protocol import Clock
 from gatepost_idp.store import accounts, audit, connections
 from gatepost_idp.store.accounts import Session
+from gatepost_idp.store.audit import Source
 from gatepost_idp.store.connections import Connection
 
 
@@ -40,9 +41,9 @@ class Access:
         """Every app that is connected, with its choices."""
         return await self._database.read(lambda tx: self._apps(tx, person))
 
-    async def choose(self, person: Session, grant_id: str, ticked: list[str], trace_id: str) -> App | None:
+    async def choose(self, person: Session, grant_id: str, ticked: list[str], source: Source) -> App | None:
         """Lets an app have what is ticked and nothing else of its resource; None where it is not this person's."""
-        return await self._database.write(lambda tx: self._choose(tx, person, grant_id, ticked, trace_id))
+        return await self._database.write(lambda tx: self._choose(tx, person, grant_id, ticked, source))
 
     def _apps(self, tx: Transaction, person: Session) -> list[App]:
         living = connections.living(tx, person.account_id, self._clock())
@@ -55,7 +56,7 @@ class Access:
         choices = tuple(Choice(scope, scope.name in connection.scope, scope.name in held) for scope in offered)
         return App(connection, resource.name if resource else connection.resource, choices)
 
-    def _choose(self, tx: Transaction, person: Session, grant_id: str, ticked: list[str], trace_id: str) -> App | None:
+    def _choose(self, tx: Transaction, person: Session, grant_id: str, ticked: list[str], source: Source) -> App | None:
         app = next((app for app in self._apps(tx, person) if app.connection.grant_id == grant_id), None)
         if app is None:
             return None
@@ -71,7 +72,8 @@ class Access:
             account_id=person.account_id,
             client_id=app.connection.client_id,
             grant_id=grant_id,
-            trace_id=trace_id,
+            network=source.network,
+            trace_id=source.trace_id,
             detail=" ".join(chosen),
         )
         return app

@@ -4,7 +4,7 @@ from gatepost_idp import tokens
 from gatepost_idp.crypto import SecretKeys
 from gatepost_idp.database import Database, Transaction
 from gatepost_idp.protocol import Clock
-from gatepost_idp.store import audit, connections, grants, outbox
+from gatepost_idp.store import connections, grants, outbox
 from gatepost_idp.store.outbox import News
 
 
@@ -21,7 +21,7 @@ class CutOff:
         grant_id = tokens.grant_of_cut_off(self._secret_keys, token)
         return await self._database.read(lambda tx: outbox.news(tx, grant_id)) if grant_id else None
 
-    async def cut(self, token: str, network: str, trace_id: str) -> bool:
+    async def cut(self, token: str, network: str) -> bool:
         """Ends the connection; False where the link is bent. A second time is as good as the first."""
         grant_id = tokens.grant_of_cut_off(self._secret_keys, token)
         if grant_id is None:
@@ -30,8 +30,7 @@ class CutOff:
 
         def work(tx: Transaction) -> None:
             connections.forget_consent(tx, grant_id)  # else a session in the wrong hands connects it again in silence
-            if grants.end(tx, grant_id, "cut off by mail", now):
-                audit.record(tx, "grant.cut_off", now, grant_id=grant_id, trace_id=trace_id, network=network)
+            grants.end(tx, grant_id, "cut off by mail", now, network=network)
 
         await self._database.write(work)
         return True

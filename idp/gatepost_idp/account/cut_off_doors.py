@@ -4,7 +4,6 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gatepost_idp import traces
 from gatepost_idp.account.doors import AccountPages, Field
 from gatepost_idp.pages import asker
 
@@ -40,7 +39,7 @@ def cut_off_doors(own: AccountPages, doors: APIRouter) -> None:
     async def cut(request: Request, csrf: Field = "", token: Field = "") -> Response:
         # Whoever holds the mail may; the cookie that its page set keeps out what posts without one.
         visitor = own.visitors.of_own_form(request, csrf)
-        is_cut = await own.steps.cut_off.cut(token, visitor.network, traces.current().id)
+        is_cut = await own.steps.cut_off.cut(token, visitor.network)
         state = "cut" if is_cut else "nothing"
         return own.open_page(
             visitor, "account/cut_off.html", 200 if is_cut else 410, state=state, account_url=own.url("/account")

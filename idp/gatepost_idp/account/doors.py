@@ -17,13 +17,14 @@ from gatepost_idp.account.cut_off import CutOff
 from gatepost_idp.account.overview import Overview
 from gatepost_idp.account.personal_tokens import PersonalTokens
 from gatepost_idp.catalogue import Catalogue
-from gatepost_idp.database import Database
+from gatepost_idp.database import Database, Transaction
 from gatepost_idp.pages import Pages
 from gatepost_idp.protocol import Clock
 from gatepost_idp.settings import Settings
 from gatepost_idp.signin import own_pages
-from gatepost_idp.store import accounts
+from gatepost_idp.store import accounts, audit
 from gatepost_idp.store.accounts import Session
+from gatepost_idp.store.audit import Source
 from gatepost_idp.visitors import Visitor, Visitors
 
 Door = Callable[..., Any]
@@ -49,6 +50,11 @@ class Guest:
 
     visitor: Visitor
     person: Session
+
+    @property
+    def source(self) -> Source:
+        """For the audit log."""
+        return Source(self.visitor.network, traces.current().id)
 
 
 class AccountPages:
@@ -104,9 +110,18 @@ class AccountPages:
 
     async def sign_out(self, visitor: Visitor) -> None:
         """Ends the session of this browser."""
-        if visitor.session_hash is not None:
-            session_hash, now = visitor.session_hash, self._clock()
-            await self._database.write(partial(accounts.end_session, token_hash=session_hash, now=now))
+        session_hash, now, trace_id = visitor.session_hash, self._clock(), traces.current().id
+        if session_hash is None:
+            return
+
+        def work(tx: Transaction) -> None:
+            person = accounts.session(tx, session_hash, now)
+            accounts.end_session(tx, session_hash, now)
+            if person is not None:
+                own, network = person.account_id, visitor.network
+                audit.record(tx, "signed_out", now, account_id=own, network=network, trace_id=trace_id)
+
+        await self._database.write(work)
 
     def see(self, path: str) -> RedirectResponse:
         """On to another page of ours."""
@@ -174,7 +189,7 @@ def access_doors(own: AccountPages, doors: APIRouter, brake: Callable[[Door], Do
         guest = await own.enter_by_form(request, csrf, ACCESS)
         if isinstance(guest, Response):
             return guest
-        changed = await own.steps.access.choose(guest.person, grant, scope or [], traces.current().id)
+        changed = await own.steps.access.choose(guest.person, grant, scope or [], guest.source)
         return own.see(f"{ACCESS}?saved={changed.connection.grant_id}" if changed else ACCESS)
 
     @doors.post("/access/switch")

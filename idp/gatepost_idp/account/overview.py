@@ -9,6 +9,7 @@ from gatepost_idp.database import Database, Transaction
 from gatepost_idp.protocol import Clock
 from gatepost_idp.store import accounts, audit, connections, consents, grants, personal_data, personal_tokens
 from gatepost_idp.store.accounts import Session, SignedIn
+from gatepost_idp.store.audit import Source
 from gatepost_idp.store.connections import Connection
 from gatepost_idp.store.consents import Remembered
 from gatepost_idp.store.personal_tokens import Shown
@@ -45,35 +46,34 @@ class Overview:
             )
         )
 
-    async def disconnect(self, person: Session, grant_ids: list[str], trace_id: str) -> int:
+    async def disconnect(self, person: Session, grant_ids: list[str], source: Source) -> int:
         """Ends these connections, and forgets what was agreed to: the app has to ask again. Answers how many ended."""
 
         def work(tx: Transaction, now: datetime) -> int:
             living = connections.living(tx, person.account_id, now)
             chosen = [connection for connection in living if connection.grant_id in grant_ids]
             for connection in chosen:
-                grants.end(tx, connection.grant_id, "disconnected by the person", now)
+                grants.end(tx, connection.grant_id, "disconnected by the person", now, network=source.network)
                 consents.forget(tx, person.account_id, connection.client_id)
-                self._note(tx, person, now, "grant.disconnected", trace_id, grant_id=connection.grant_id)
             return len(chosen)
 
         return await self._change(work)
 
-    async def forget(self, person: Session, client_id: str, trace_id: str) -> None:
+    async def forget(self, person: Session, client_id: str, source: Source) -> None:
         """Forgets a remembered consent; what is connected stays so."""
 
         def work(tx: Transaction, now: datetime) -> None:
             consents.forget(tx, person.account_id, client_id)
-            self._note(tx, person, now, "consent.forgotten", trace_id, client_id=client_id)
+            self._note(tx, person, now, "consent.forgotten", source, client_id=client_id)
 
         await self._change(work)
 
-    async def end_session(self, person: Session, session_id: str | None, trace_id: str) -> None:
+    async def end_session(self, person: Session, session_id: str | None, source: Source) -> None:
         """Signs the person out of one browser, or of all."""
 
         def work(tx: Transaction, now: datetime) -> None:
             accounts.end_sessions(tx, person.account_id, now, session_id)
-            self._note(tx, person, now, "signed_out", trace_id)
+            self._note(tx, person, now, "signed_out", source)
 
         await self._change(work)
 
@@ -81,12 +81,12 @@ class Overview:
         """Everything stored about the person, as one JSON object."""
         return await self._database.read(lambda tx: personal_data.exported(tx, person.account_id))
 
-    async def delete(self, person: Session, trace_id: str) -> None:
+    async def delete(self, person: Session, source: Source) -> None:
         """Deletes the account with everything that hangs on it."""
 
         def work(tx: Transaction, now: datetime) -> None:
             personal_data.delete_account(tx, person.account_id, now)
-            audit.record(tx, "account.deleted", now, trace_id=trace_id)
+            audit.record(tx, "account.deleted", now, detail="by the person", trace_id=source.trace_id)
 
         await self._change(work)
 
@@ -95,5 +95,7 @@ class Overview:
         return await self._database.write(lambda tx: work(tx, now))
 
     @staticmethod
-    def _note(tx: Transaction, person: Session, now: datetime, event: str, trace_id: str, **more: str) -> None:
-        audit.record(tx, event, now, account_id=person.account_id, trace_id=trace_id, **more)
+    def _note(tx: Transaction, person: Session, now: datetime, event: str, source: Source, **more: str) -> None:
+        audit.record(
+            tx, event, now, account_id=person.account_id, network=source.network, trace_id=source.trace_id, **more
+        )

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gatepost_idp import redirects, traces
+from gatepost_idp import redirects
 from gatepost_idp.account.doors import ACCESS, AccountPages, Door, Field, Guest, date
 from gatepost_idp.account.overview import Everything
 from gatepost_idp.catalogue import Catalogue
@@ -115,7 +115,7 @@ def overview_doors(own: AccountPages, doors: APIRouter, brake: Callable[[Door], 
         guest = await own.enter_by_form(request, csrf, ACCOUNT)
         if isinstance(guest, Response):
             return guest
-        ended = await own.steps.overview.disconnect(guest.person, grant or [], traces.current().id)
+        ended = await own.steps.overview.disconnect(guest.person, grant or [], guest.source)
         return own.see(f"{ACCOUNT}?done=disconnected" if ended else ACCOUNT)
 
     @doors.post("/forget")
@@ -123,7 +123,7 @@ def overview_doors(own: AccountPages, doors: APIRouter, brake: Callable[[Door], 
         guest = await own.enter_by_form(request, csrf, ACCOUNT)
         if isinstance(guest, Response):
             return guest
-        await own.steps.overview.forget(guest.person, client, traces.current().id)
+        await own.steps.overview.forget(guest.person, client, guest.source)
         return own.see(f"{ACCOUNT}?done=forgotten")
 
     _session_doors(own, doors)
@@ -138,7 +138,7 @@ def _session_doors(own: AccountPages, doors: APIRouter) -> None:
             return guest
         is_one = len(session) == 64 and all(digit in "0123456789abcdef" for digit in session)
         here = guest.visitor.session_hash
-        await own.steps.overview.end_session(guest.person, session if is_one else None, traces.current().id)
+        await own.steps.overview.end_session(guest.person, session if is_one else None, guest.source)
         if is_one and here is not None and session != here.hex():
             return own.see(f"{ACCOUNT}?done=signed-out")
         response = own.open_page(guest.visitor, "account/gone.html", deleted=False)
@@ -170,7 +170,7 @@ def _data_doors(own: AccountPages, doors: APIRouter) -> None:
             return guest
         if sure != "yes":
             return own.see(DELETE)
-        await own.steps.overview.delete(guest.person, traces.current().id)
+        await own.steps.overview.delete(guest.person, guest.source)
         response = own.open_page(guest.visitor, "account/gone.html", deleted=True)
         response.headers.append("set-cookie", own.visitors.cookies.ended_session_header())
         return response

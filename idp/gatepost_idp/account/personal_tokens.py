@@ -10,6 +10,7 @@ from gatepost_idp.protocol import Clock
 from gatepost_idp.store import accounts, audit
 from gatepost_idp.store import personal_tokens as store
 from gatepost_idp.store.accounts import Session
+from gatepost_idp.store.audit import Source
 
 DAYS = (7, 30, 90, 365)
 MOST = 50
@@ -53,7 +54,7 @@ class PersonalTokens:
         return await self._database.read(lambda tx: self._offers(tx, person))
 
     async def make(
-        self, person: Session, name: str, resource: str, ticked: list[str], days: int, trace_id: str
+        self, person: Session, name: str, resource: str, ticked: list[str], days: int, source: Source
     ) -> Made | Wrong:
         """A token for ``days`` days, with what is ticked and held."""
         name = redirects.plain_name(name, 60)
@@ -61,15 +62,23 @@ class PersonalTokens:
             return Wrong("Give it a name, so that you know it again.")
         if days not in DAYS:
             return Wrong("Choose for how long.")
-        return await self._database.write(lambda tx: self._make(tx, person, name, resource, ticked, days, trace_id))
+        return await self._database.write(lambda tx: self._make(tx, person, name, resource, ticked, days, source))
 
-    async def end(self, person: Session, token_id: str, trace_id: str) -> None:
+    async def end(self, person: Session, token_id: str, source: Source) -> None:
         """Ends a token; it is refused within a minute."""
         now = self._clock()
 
         def work(tx: Transaction) -> None:
             if store.end(tx, person.account_id, now, token_id):
-                audit.record(tx, "token.ended", now, account_id=person.account_id, trace_id=trace_id, detail=token_id)
+                audit.record(
+                    tx,
+                    "token.ended",
+                    now,
+                    account_id=person.account_id,
+                    network=source.network,
+                    trace_id=source.trace_id,
+                    detail=token_id,
+                )
 
         await self._database.write(work)
 
@@ -81,7 +90,7 @@ class PersonalTokens:
         ]
 
     def _make(
-        self, tx: Transaction, person: Session, name: str, resource: str, ticked: list[str], days: int, trace_id: str
+        self, tx: Transaction, person: Session, name: str, resource: str, ticked: list[str], days: int, source: Source
     ) -> Made | Wrong:
         now = self._clock()
         offer = next((one for one in self._offers(tx, person) if one.resource.url == resource), None)
@@ -95,5 +104,13 @@ class PersonalTokens:
         new = store.NewToken(token_id, crypto.token_hash(token), person.account_id, name, resource, scope, until)
         store.add(tx, new, now)
         detail = f"{token_id}: {' '.join(scope)}"
-        audit.record(tx, "token.made", now, account_id=person.account_id, trace_id=trace_id, detail=detail)
+        audit.record(
+            tx,
+            "token.made",
+            now,
+            account_id=person.account_id,
+            network=source.network,
+            trace_id=source.trace_id,
+            detail=detail,
+        )
         return Made(token, name, resource)

@@ -6,7 +6,6 @@ from fastapi import APIRouter, Form
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gatepost_idp import traces
 from gatepost_idp.account.doors import AccountPages, Field, Guest
 from gatepost_idp.account.personal_tokens import DAYS, Made, Wrong
 
@@ -51,7 +50,7 @@ def token_doors(own: AccountPages, doors: APIRouter) -> None:
         if isinstance(guest, Response):
             return guest
         life = int(days) if days.isascii() and days.isdigit() and len(days) < 5 else 0
-        trace_id = traces.current().id
+        trace_id = guest.source
         made = await own.steps.tokens.make(guest.person, name, resource, scope or [], life, trace_id)
         if isinstance(made, Wrong):
             return await tokens_page(own, guest, wrong=made)
@@ -62,5 +61,5 @@ def token_doors(own: AccountPages, doors: APIRouter) -> None:
         guest = await own.enter_by_form(request, csrf, "/account")
         if isinstance(guest, Response):
             return guest
-        await own.steps.tokens.end(guest.person, token, traces.current().id)
+        await own.steps.tokens.end(guest.person, token, guest.source)
         return own.see("/account?done=token-ended")

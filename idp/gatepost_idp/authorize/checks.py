@@ -26,6 +26,7 @@ class NoReturn:
     reason: str
     received: str = ""
     expected: str = ""
+    event: str = ""
 
 
 def redirect_of(parameters: Parameters, client: Client | None) -> str | NoReturn:
@@ -48,6 +49,7 @@ def redirect_of(parameters: Parameters, client: Client | None) -> str | NoReturn
             "client disabled" if client else "unknown client_id",
             f"client_id {shown(client_id)}",
             "a client that is enabled: gatepost clients enable" if client else registry.why_unknown(client_id or ""),
+            "refused.client_disabled" if client else "",
         )
     asked = parameters.get("redirect_uri")
     if asked is None and len(client.redirect_uris) == 1 and not redirects.is_loopback(client.redirect_uris[0]):
@@ -61,6 +63,7 @@ def redirect_of(parameters: Parameters, client: Client | None) -> str | NoReturn
             "redirect_uri not registered",
             redirects.shown(asked),
             f"one of: {', '.join(redirects.shown(uri) for uri in client.redirect_uris[:5])}",
+            "refused.foreign_redirect",
         )
     return asked
 

@@ -223,7 +223,7 @@ def _other_doors(doors: APIRouter, own: AuthorizePages) -> None:
     @doors.post("/consent/{request_id}/switch")
     async def switch_account(request: Request, request_id: str, csrf: Field = "") -> Response:
         visitor = own.visitors.of_own_form(request, csrf)
-        await own.journey.sign_out(visitor.session_hash)
+        await own.journey.sign_out(_visit(request_id, visitor))
         response = RedirectResponse(f"{own.settings.root}/sign-in/{request_id}", 303)
         response.headers.append("set-cookie", own.visitors.cookies.ended_session_header())
         return response
@@ -276,6 +276,7 @@ def _problem(found: str | NoReturn) -> PageProblem:
         reason=found.reason,
         received=found.received,
         expected=found.expected,
+        event=found.event,
     )
 
 

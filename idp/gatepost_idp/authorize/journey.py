@@ -118,15 +118,24 @@ class Journey:
         now = self._clock()
         return await self._database.write(lambda tx: self._deny(tx, visit, now))
 
-    async def sign_out(self, session_hash: bytes | None) -> None:
+    async def sign_out(self, visit: Visit) -> None:
         """``Use another address``."""
-        if session_hash is not None:
-            now = self._clock()
-            await self._database.write(lambda tx: accounts.end_session(tx, session_hash, now))
+        now = self._clock()
+        await self._database.write(lambda tx: self._sign_out(tx, visit, now))
 
     def refusal(self, redirect_uri: str, state: str | None, refused: Refused) -> str:
         """The redirect that tells a client its error, ``iss`` included (RFC 9207)."""
         return self._answer(redirect_uri, {"error": refused.error, "error_description": refused.description}, state)
+
+    def _sign_out(self, tx: Transaction, visit: Visit, now: datetime) -> None:
+        if visit.session_hash is None:
+            return
+        person = accounts.session(tx, visit.session_hash, now)
+        accounts.end_session(tx, visit.session_hash, now)
+        if person is not None:
+            request = requests.find(tx, visit.request_id, visit.browser_hash, now)
+            trace_id, own = request.trace_id if request else "", person.account_id
+            audit.record(tx, "signed_out", now, account_id=own, network=visit.place.network, trace_id=trace_id)
 
     def _begin(self, tx: Transaction, request: Request, client: Client, visit: Visit, now: datetime) -> Stage:
         stage = self._stage(tx, request, client, visit, now)
@@ -184,6 +193,7 @@ class Journey:
             account_id=person.account_id,
             client_id=request.client_id,
             trace_id=request.trace_id,
+            network=stage.place.network,
             detail=" ".join(agreed.approved),
         )
         return self._with_code(tx, stage, person, rules.approved(request, agreed.approved), now, announced=announced)
@@ -204,7 +214,15 @@ class Journey:
             return replace(stage, step="finished")
         request = stage.request
         refused = Refused("access_denied", "The person did not agree.", "denied")
-        audit.record(tx, "consent.denied", now, client_id=request.client_id, trace_id=request.trace_id)
+        audit.record(
+            tx,
+            "consent.denied",
+            now,
+            account_id=stage.session.account_id if stage.session else "",
+            client_id=request.client_id,
+            trace_id=request.trace_id,
+            network=visit.place.network,
+        )
         return replace(stage, step=refused, answer=self.refusal(request.redirect_uri, request.state, refused))
 
     def _stage(self, tx: Transaction, request: Request, client: Client, visit: Visit, now: datetime) -> Stage:

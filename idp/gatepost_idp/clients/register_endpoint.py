@@ -10,7 +10,9 @@ from gatepost_idp import traces
 from gatepost_idp.clients.metadata import ClientMetadata, Registration
 from gatepost_idp.clients.registry import Registry
 from gatepost_idp.errors import OAuthRefusal
+from gatepost_idp.limits import Callers
 from gatepost_idp.protocol import Clock, Refused
+from gatepost_idp.store.audit import Source
 
 MAX_BYTES = 64 * 1024
 
@@ -18,8 +20,9 @@ MAX_BYTES = 64 * 1024
 class RegisterEndpoint:
     """Answers with the effective metadata."""
 
-    def __init__(self, registry: Registry, clock: Clock) -> None:
+    def __init__(self, registry: Registry, callers: Callers, clock: Clock) -> None:
         self._registry = registry
+        self._callers = callers
         self._clock = clock
 
     async def post(self, request: Request) -> Response:
@@ -44,21 +47,21 @@ class RegisterEndpoint:
         for name in ("client_uri", "logo_uri"):
             if getattr(registration, name):
                 information[name] = getattr(registration, name)
-        information |= await self._credentials(registration)
+        source = Source(self._callers.network(request), trace.id)
+        information |= await self._credentials(registration, source)
         trace.client_id = str(information["client_id"])
         if left_out := len(metadata.redirect_uris) - len(accepted):
             trace.tell(left_out=f"{left_out} redirect_uris that may not be registered")
         return Response(json.dumps(information), 201, {"cache-control": "no-store"}, "application/json")
 
-    async def _credentials(self, registration: Registration) -> dict[str, object]:
+    async def _credentials(self, registration: Registration, source: Source) -> dict[str, object]:
         if registration.token_endpoint_auth_method == "none":
-            client_id = await self._registry.register_public(registration)
+            client_id = await self._registry.register_public(registration, source)
             if client_id is None:
-                raise OAuthRefusal(
-                    Refused("invalid_client_metadata", "Clients of this kind are not welcome here.", "disabled kind")
-                )
+                description, event = "Clients of this kind are not welcome here.", "refused.client_disabled"
+                raise OAuthRefusal(Refused("invalid_client_metadata", description, "disabled kind", event=event))
             return {"client_id": client_id}
-        client_id, secret = await self._registry.register_confidential(registration, "registered")
+        client_id, secret = await self._registry.register_confidential(registration, "registered", source)
         return {"client_id": client_id, "client_secret": secret, "client_secret_expires_at": 0}
 
 

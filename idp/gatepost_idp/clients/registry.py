@@ -1,6 +1,7 @@
 """Finds the client behind a ``client_id``, from a small cache that is never older than ten seconds."""
 
 import hmac
+from datetime import datetime
 from time import monotonic
 
 from gatepost_idp import crypto
@@ -10,7 +11,9 @@ from gatepost_idp.clients.metadata import Registration
 from gatepost_idp.database import Database, Transaction
 from gatepost_idp.keys import Keys
 from gatepost_idp.protocol import Clock
+from gatepost_idp.store import audit
 from gatepost_idp.store import clients as store
+from gatepost_idp.store.audit import NOWHERE, Source
 from gatepost_idp.store.clients import Client
 
 PUBLIC_PREFIX = "gp_dc_"
@@ -55,7 +58,7 @@ class Registry:
             self._cache[client_id] = (monotonic(), client)
         return client
 
-    async def register_public(self, registration: Registration) -> str | None:
+    async def register_public(self, registration: Registration, source: Source = NOWHERE) -> str | None:
         """A fresh id for one registration of a kind, None where the operator disabled that kind.
 
         The id is the digest of the kind, a random part, and a MAC over both under a key that every process shares.
@@ -67,7 +70,7 @@ class Registry:
             found = await self._database.read(lambda tx: store.find(tx, row, row))
             if found is None:
                 now = self._clock()
-                await self._database.write(lambda tx: store.add(tx, row, "registered", canonical, now))
+                await self._database.write(lambda tx: _made(tx, row, "registered", canonical, now, source))
             elif found.disabled:
                 return None
             if len(self._stored_kinds) >= _CACHE_SIZE:
@@ -76,22 +79,26 @@ class Registry:
         unique = crypto.random_id(12)
         return f"{row}.{unique}.{self._mac(row, unique)}"
 
-    async def register_confidential(self, registration: Registration, origin: store.Origin) -> tuple[str, str]:
+    async def register_confidential(
+        self, registration: Registration, origin: store.Origin, source: Source = NOWHERE
+    ) -> tuple[str, str]:
         """A client id and its secret, which is shown this once and stored as a hash."""
         client_id = CONFIDENTIAL_PREFIX + crypto.random_id()
         secret = crypto.opaque_token(SECRET_PREFIX)
         secret_hash, now, text = crypto.token_hash(secret), self._clock(), registration.canonical_json()
-        await self._database.write(lambda tx: store.add(tx, client_id, origin, text, now, secret_hash))
+        await self._database.write(lambda tx: _made(tx, client_id, origin, text, now, source, secret_hash))
         return client_id, secret
 
-    async def register_manual(self, registration: Registration) -> str:
+    async def register_manual(self, registration: Registration, source: Source = NOWHERE) -> str:
         """The id of a public client that an operator made."""
         client_id = MANUAL_PREFIX + crypto.random_id()
         now, text = self._clock(), registration.canonical_json()
-        await self._database.write(lambda tx: store.add(tx, client_id, "manual", text, now))
+        await self._database.write(lambda tx: _made(tx, client_id, "manual", text, now, source))
         return client_id
 
-    async def register_resource_server(self, name: str, resource: str, client_id: str = "") -> tuple[str, str]:
+    async def register_resource_server(
+        self, name: str, resource: str, client_id: str = "", source: Source = NOWHERE
+    ) -> tuple[str, str]:
         """The id and secret with which a resource server introspects tokens for ``resource`` (RFC 7662 section 2.1).
 
         ``client_id``: one of before, whose secret then changes.
@@ -102,8 +109,12 @@ class Registry:
         text = Registration(name, (), "client_secret_basic", ()).canonical_json()
 
         def work(tx: Transaction) -> None:
-            store.add(tx, client_id, "resource_server", text, now, secret_hash, resource)
-            store.set_secret(tx, client_id, secret_hash)
+            if not _made(tx, client_id, "resource_server", text, now, source, secret_hash, resource):
+                store.set_secret(tx, client_id, secret_hash)
+                audit.record(
+                    tx, "client.secret_renewed", now, client_id=client_id, network=source.network,
+                    trace_id=source.trace_id,
+                )  # fmt: skip  # one row
 
         await self._database.write(work)
         return client_id, secret
@@ -123,6 +134,24 @@ class Registry:
     def _mac(self, row: str, unique: str) -> str:
         mac = crypto.keyed_digest(self._keys.registration_key, b"client id", row.encode(), unique.encode())
         return crypto.base64url(mac[:16])
+
+
+def _made(
+    tx: Transaction,
+    row: str,
+    origin: store.Origin,
+    registration: str,
+    now: datetime,
+    source: Source,
+    secret_hash: bytes | None = None,
+    resource: str = "",
+) -> bool:
+    """Stores a client, and says so in the audit log; False where it is there already."""
+    is_new = store.add(tx, row, origin, registration, now, secret_hash, resource)
+    if is_new:
+        network, trace_id = source.network, source.trace_id
+        audit.record(tx, "client.made", now, client_id=row, network=network, trace_id=trace_id, detail=origin)
+    return is_new
 
 
 def why_unknown(client_id: str) -> str:

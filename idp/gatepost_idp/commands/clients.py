@@ -1,6 +1,6 @@
 """``gatepost clients …``: those made by hand, those that registered, those that are the URL of their metadata."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +11,7 @@ from gatepost_idp.commands.console import Json
 if TYPE_CHECKING:
     from gatepost_idp.clients.metadata import Registration
     from gatepost_idp.clients.registry import Registry
+    from gatepost_idp.database import Transaction
     from gatepost_idp.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Clients: made by hand, registered, or the URL of their metadata.")
@@ -116,7 +117,12 @@ def _mark(url: str, checks_iss: bool | None, as_json: bool) -> None:
     _check_url(url, as_json)
     if checks_iss is None:
         console.fail("A metadata URL is a client without being added; say --checks-iss or --no-checks-iss.", as_json)
-    console.in_database(lambda tx: documents.mark(tx, url, checks_iss))
+
+    def work(tx: "Transaction") -> None:
+        documents.mark(tx, url, checks_iss)
+        console.note(tx, "client.marked", client_id=url, detail=f"checks_iss: {checks_iss}".lower())
+
+    console.in_database(work)
     _show_made({"client_id": url, "checks_iss": checks_iss}, as_json)
 
 
@@ -132,18 +138,25 @@ def _check_url(url: str, as_json: bool) -> None:
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """List every client, the newest first, and then those that are the URL of their metadata."""
+    from itertools import chain
+
     from gatepost_idp.store import clients as store
     from gatepost_idp.store import documents
 
-    made = [
-        (row.id, row.name, row.origin, row.disabled_at is not None, None) for row in console.in_database(store.listed)
-    ]
-    urls = [
-        (each.url, each.client.name if each.client else "", "document", each.disabled, each.checks_iss)
-        for each in console.in_database(documents.listed)
-    ]
-    columns = ("client", "name", "origin", "disabled", "checks_iss")
-    console.show_table([dict(zip(columns, row, strict=True)) for row in (*made, *urls)], as_json)
+    made = (
+        [_row(row.id, row.name, row.origin, row.disabled_at is not None) for row in rows]
+        for rows in console.stream(store.listed, lambda row: row.id)
+    )
+    urls = (
+        [_row(each.url, each.client.name if each.client else "", "document", each.disabled, each.checks_iss)
+         for each in found]
+        for found in console.stream(documents.listed, lambda each: each.url)
+    )  # fmt: skip  # one line a thing
+    console.show_pages(chain(made, urls), as_json)
+
+
+def _row(client: str, name: str, origin: str, disabled: bool, checks_iss: bool | None = None) -> dict[str, Any]:
+    return {"client": client, "name": name, "origin": origin, "disabled": disabled, "checks_iss": checks_iss}
 
 
 @app.command("show")
@@ -209,12 +222,20 @@ def _switch_client(client_id: str, as_json: bool, off: bool) -> None:
     from gatepost_idp.store import clients as store
     from gatepost_idp.store import documents
 
-    row, at = client_id.partition(".")[0], system_clock() if off else None
-    if metadata_document.is_url(client_id):
-        row = client_id
+    at, is_url = system_clock() if off else None, metadata_document.is_url(client_id)
+    row = client_id if is_url else client_id.partition(".")[0]
+    if is_url:
         _check_url(client_id, as_json)
-        console.in_database(lambda tx: documents.set_disabled(tx, client_id, at))
-    elif not console.in_database(lambda tx: store.set_disabled(tx, row, at)):
+
+    def work(tx: "Transaction") -> bool:
+        if is_url:
+            documents.set_disabled(tx, client_id, at)
+        elif not store.set_disabled(tx, row, at):
+            return False
+        console.note(tx, "client.disabled" if off else "client.enabled", client_id=row)
+        return True
+
+    if not console.in_database(work):
         console.fail(f"There is no client {client_id}; list them: gatepost clients list", as_json)
     console.show({"client": row, "disabled": off}, as_json, f"{row} is {'disabled' if off else 'enabled'}.")
 
@@ -226,11 +247,15 @@ def _show_made(made: dict[str, Any], as_json: bool) -> None:
 def _register(registration: "Registration", confidential: bool) -> dict[str, str]:
     """Stores a client made by hand; a secret is in the answer and nowhere else."""
 
+    from gatepost_idp.store.audit import COMMAND_LINE, Source
+
+    source = Source(COMMAND_LINE, "")
+
     async def register(registry: "Registry") -> dict[str, str]:
         if confidential:
-            client_id, secret = await registry.register_confidential(registration, "manual")
+            client_id, secret = await registry.register_confidential(registration, "manual", source)
             return {"client_id": client_id, "client_secret": secret}
-        return {"client_id": await registry.register_manual(registration)}
+        return {"client_id": await registry.register_manual(registration, source)}
 
     return _in_registry(register)
 
@@ -239,6 +264,7 @@ def _resource_server(name: str, resource: str, as_json: bool) -> dict[str, str]:
     """Stores a resource server, for a resource that the catalogue has."""
     from gatepost_idp import catalogue as catalogues
     from gatepost_idp.settings import load_or_exit
+    from gatepost_idp.store.audit import COMMAND_LINE, Source
 
     catalogue = catalogues.load(load_or_exit())
     found = catalogue.find(resource) if resource else catalogue.default
@@ -248,31 +274,20 @@ def _resource_server(name: str, resource: str, as_json: bool) -> dict[str, str]:
     url = found.url
 
     async def register(registry: "Registry") -> dict[str, str]:
-        client_id, secret = await registry.register_resource_server(name, url)
+        source = Source(COMMAND_LINE, "")
+        client_id, secret = await registry.register_resource_server(name, url, source=source)
         return {"client_id": client_id, "client_secret": secret, "resource": url}
 
     return _in_registry(register)
 
 
-def _in_registry(work: "Callable[[Registry], Awaitable[dict[str, str]]]") -> dict[str, str]:
+def _in_registry(work: "Callable[[Registry], Coroutine[Any, Any, dict[str, str]]]") -> dict[str, str]:
     """Runs ``work`` on the registry, beside whatever servers run."""
-    import asyncio
-
     from gatepost_idp.clients.registry import Registry
-    from gatepost_idp.database import Database
     from gatepost_idp.keys import Keys
     from gatepost_idp.protocol import system_clock
     from gatepost_idp.settings import load_or_exit
 
-    settings = load_or_exit()
-    console.check_schema()
-    database = Database(settings.database_url)
-    registry = Registry(database, Keys(database, settings.secret_keys, system_clock), system_clock)
-
-    async def run() -> dict[str, str]:
-        return await work(registry)
-
-    try:
-        return asyncio.run(run())
-    finally:
-        database.close()
+    with console.opened() as beside:
+        keys = Keys(beside.database, load_or_exit().secret_keys, system_clock)
+        return beside.run(work(Registry(beside.database, keys, system_clock)))

@@ -1,36 +1,87 @@
 """What every command shares: the database beside running servers, and how an answer is printed."""
 
+import contextlib
 import json
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Protocol, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
-    from gatepost_idp.database import Transaction
+    import asyncio
+
+    from gatepost_idp.database import Database, Transaction
 
 T = TypeVar("T")
+Row_co = TypeVar("Row_co", covariant=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def in_database(work: "Callable[[Transaction], T]") -> T:
-    """Runs ``work`` in one transaction beside whatever servers run."""
+class Page(Protocol[Row_co]):
+    """Reads the rows behind ``after``; empty after the last."""
+
+    def __call__(self, tx: "Transaction", /, *, after: str) -> Sequence[Row_co]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The database, beside whatever servers run, and the loop that its work is awaited on."""
+
+    database: "Database"
+    runner: "asyncio.Runner"
+
+    def run(self, work: "Coroutine[Any, Any, T]") -> T:
+        """What ``work`` answers."""
+        return self.runner.run(work)
+
+
+@contextlib.contextmanager
+def opened() -> Iterator[Opened]:
+    """The database; ends the process with one line where it cannot be used."""
     import asyncio
 
-    from gatepost_idp.database import Database
+    from gatepost_idp.database import Database, DatabaseUnavailable
     from gatepost_idp.settings import load_or_exit
+    from gatepost_idp.store import schema
 
-    check_schema()
     database = Database(load_or_exit().database_url)
-
-    async def write() -> T:
-        return await database.write(work)
-
     try:
-        return asyncio.run(write())
+        with asyncio.Runner() as runner:
+            beside = Opened(database, runner)
+            schema.compare(beside.run(database.read(schema.found)))
+            yield beside
+    except schema.WrongSchema as wrong:
+        fail(str(wrong), as_json=False)
+    except DatabaseUnavailable as problem:
+        fail(f"DATABASE_URL: the database does not answer: {problem}", as_json=False)
     finally:
         database.close()
+
+
+def in_database(work: "Callable[[Transaction], T]") -> T:
+    """Runs ``work`` in one transaction."""
+    with opened() as beside:
+        return beside.run(beside.database.write(work))
+
+
+def stream(page: "Page[T]", key: Callable[[T], str]) -> Iterator[Sequence[T]]:
+    """Page after page, each read in a transaction of its own behind the ``key`` of the last row before it."""
+    after = ""
+    with opened() as beside:
+        while rows := beside.run(beside.database.read(partial(page, after=after))):
+            yield rows
+            after = key(rows[-1])
+
+
+def note(tx: "Transaction", event: str, **what: str) -> None:
+    """Records in the audit log what a command did."""
+    from gatepost_idp.protocol import system_clock
+    from gatepost_idp.store import audit
+
+    audit.record(tx, event, system_clock(), network=audit.COMMAND_LINE, **what)
 
 
 def with_engine(work: Callable[[Any], T]) -> T:
@@ -47,12 +98,8 @@ def with_engine(work: Callable[[Any], T]) -> T:
 
 def check_schema() -> None:
     """Ends the process with one line where the database is not at this version's schema."""
-    from gatepost_idp.store import schema
-
-    try:
-        with_engine(schema.check)
-    except schema.WrongSchema as wrong:
-        fail(str(wrong), as_json=False)
+    with opened():
+        pass
 
 
 def show(found: dict[str, Any], as_json: bool, text: str) -> None:
@@ -71,10 +118,29 @@ def show_table(rows: list[dict[str, Any]], as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*rows[0])
+    table = Table()
+    for name in rows[0]:
+        table.add_column(name, overflow="fold")  # an id that is cut short cannot be copied
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     Console().print(table)
+
+
+def show_pages(pages: Iterable[Sequence[dict[str, Any]]], as_json: bool) -> None:
+    """Prints rows as they come, however many: one JSON array, or a table for each page."""
+    if not as_json:
+        count = 0
+        for rows in pages:
+            count += len(rows)
+            show_table(list(rows), as_json=False)
+        if not count:
+            show_table([], as_json=False)
+        return
+    before = "["
+    for row in (row for rows in pages for row in rows):
+        print(before, json.dumps(row), sep="")
+        before = ","
+    print("]" if before == "," else "[]")
 
 
 def fail(message: str, as_json: bool) -> NoReturn:

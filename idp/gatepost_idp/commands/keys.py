@@ -40,12 +40,13 @@ def rotate(as_json: Json = False) -> None:
     from gatepost_idp.keys import rotate
     from gatepost_idp.protocol import system_clock
     from gatepost_idp.settings import load_or_exit
+    from gatepost_idp.store.audit import COMMAND_LINE
 
     settings = load_or_exit()
     life = timedelta(minutes=settings.access_token_minutes)
 
     def made(tx: "Transaction") -> list[dict[str, str]]:
-        rows = rotate(tx, settings.secret_keys, system_clock(), life)
+        rows = rotate(tx, settings.secret_keys, system_clock(), life, network=COMMAND_LINE)
         return [{"kid": row.kid, "algorithm": row.algorithm} for row in rows]
 
     keys = console.in_database(made)

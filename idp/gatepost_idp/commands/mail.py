@@ -1,9 +1,14 @@
 """``gatepost mail …``: a test, and addresses that the mail server refused."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from gatepost_idp.commands import console
 from gatepost_idp.commands.console import Json
+
+if TYPE_CHECKING:
+    from gatepost_idp.database import Transaction
 
 app = typer.Typer(no_args_is_help=True, help="Mail: a test, and addresses that the mail server refused.")
 
@@ -47,6 +52,12 @@ def allow(address: str, as_json: Json = False) -> None:
     """Let mail go to a suppressed address again."""
     from gatepost_idp.store import outbox
 
-    if not console.in_database(lambda tx: outbox.allow(tx, address)):
+    def work(tx: "Transaction") -> bool:
+        is_lifted = outbox.allow(tx, address)
+        if is_lifted:
+            console.note(tx, "mail.allowed", address=address.lower())
+        return is_lifted
+
+    if not console.in_database(work):
         console.fail(f"{address} is not suppressed; list them: gatepost mail suppressed", as_json)
     console.show({"email": address, "suppressed": False}, as_json, f"Mail to {address} goes out again.")

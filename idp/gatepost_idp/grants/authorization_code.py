@@ -27,5 +27,6 @@ def authorization_code(asked: TokenRequest) -> Redeem | Refused:
         refresh_token=refresh_token,
         refresh_token_hash=crypto.token_hash(refresh_token) if refresh_token else None,
         refresh_expires_at=asked.now + timedelta(days=asked.settings.refresh_token_days),
+        network=asked.network,
     )
     return lambda tx: store.redeem_code(tx, redemption, asked.now)

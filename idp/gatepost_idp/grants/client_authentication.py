@@ -71,11 +71,13 @@ class ClientAuthentication:
             )
         if client.disabled:
             expected = "a client that is enabled: gatepost clients enable"
-            raise _refused("This client is disabled.", "disabled client", credentials, expected)
+            event = "refused.client_disabled"
+            raise _refused("This client is disabled.", "disabled client", credentials, expected, event)
         if client.secret_hash is not None and not is_secret_of(client, credentials.secret or ""):
             reason = "wrong client secret" if credentials.secret else "no client secret"
             expected = "the client_secret that this client was given, by HTTP Basic or in the form"
-            raise _refused("The client secret is missing or wrong.", reason, credentials, expected)
+            event = "refused.wrong_secret" if credentials.secret else ""
+            raise _refused("The client secret is missing or wrong.", reason, credentials, expected, event)
         return client
 
 
@@ -104,7 +106,7 @@ def _credentials(request: Request, asked: Parameters) -> _Credentials:
     return _Credentials(client_id, secret, basic=True)
 
 
-def _refused(description: str, reason: str, credentials: _Credentials, expected: str) -> OAuthRefusal:
+def _refused(description: str, reason: str, credentials: _Credentials, expected: str, event: str = "") -> OAuthRefusal:
     challenge = 'Basic realm="gatepost"' if credentials.basic else ""  # RFC 6749 section 5.2: where Basic was tried
-    refused = Refused("invalid_client", description, reason, credentials.shown, expected)
+    refused = Refused("invalid_client", description, reason, credentials.shown, expected, event=event)
     return OAuthRefusal(refused, challenge=challenge)

@@ -23,5 +23,6 @@ def refresh_token(asked: TokenRequest) -> Redeem | Refused:
         successor=lambda salt: tokens.successor(key, token, salt),
         expires_at=asked.now + timedelta(days=asked.settings.refresh_token_days),
         grace=timedelta(seconds=asked.settings.refresh_grace_seconds),
+        network=asked.network,
     )
     return lambda tx: store.rotate_refresh_token(tx, rotation, asked.now)

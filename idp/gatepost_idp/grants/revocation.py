@@ -8,6 +8,7 @@ from gatepost_idp.database import Database
 from gatepost_idp.errors import OAuthRefusal
 from gatepost_idp.grants.client_authentication import ClientAuthentication, read_form
 from gatepost_idp.keys import Keys
+from gatepost_idp.limits import Callers
 from gatepost_idp.protocol import Clock, Refused
 from gatepost_idp.settings import Settings
 from gatepost_idp.store import grants as store
@@ -26,12 +27,14 @@ class RevocationEndpoint:
         settings: Settings,
         keys: Keys,
         authentication: ClientAuthentication,
+        callers: Callers,
         clock: Clock,
     ) -> None:
         self._database = database
         self._issuer = settings.oauth_issuer
         self._keys = keys
         self._authentication = authentication
+        self._callers = callers
         self._clock = clock
 
     async def post(self, request: Request) -> Response:
@@ -45,6 +48,6 @@ class RevocationEndpoint:
         claims = tokens.read_access_token(self._keys, self._issuer, token, now)
         if claims is not None and claims["client_id"] == client.id:
             raise OAuthRefusal(_ENDS_BY_ITSELF)
-        token_hash = crypto.token_hash(token)
-        await self._database.write(lambda tx: store.revoke(tx, token_hash, client.id, now))
+        token_hash, network = crypto.token_hash(token), self._callers.network(request)
+        await self._database.write(lambda tx: store.revoke(tx, token_hash, client.id, now, network))
         return Response(status_code=200, headers={"cache-control": "no-store"})

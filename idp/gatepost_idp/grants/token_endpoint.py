@@ -21,6 +21,7 @@ from gatepost_idp.database import Database, Transaction
 from gatepost_idp.errors import OAuthRefusal
 from gatepost_idp.grants.client_authentication import ClientAuthentication, read_form
 from gatepost_idp.keys import Keys
+from gatepost_idp.limits import Callers
 from gatepost_idp.parameters import Parameters
 from gatepost_idp.protocol import Clock, Refused, scope_set, scope_text
 from gatepost_idp.settings import Settings
@@ -41,6 +42,7 @@ class TokenRequest:
     now: datetime
     settings: Settings
     keys: Keys
+    network: str
 
 
 class Grant(Protocol):
@@ -59,6 +61,7 @@ class TokenEndpoint:
         keys: Keys,
         authentication: ClientAuthentication,
         grants: dict[str, Grant],
+        callers: Callers,
         clock: Clock,
     ) -> None:
         self._database = database
@@ -66,13 +69,15 @@ class TokenEndpoint:
         self._keys = keys
         self._authentication = authentication
         self._grants = grants
+        self._callers = callers
         self._clock = clock
 
     async def post(self, request: Request) -> Response:
         """Answers with tokens, or raises OAuthRefusal (RFC 6749 section 5)."""
         parameters = await read_form(request)
         client = await self._authentication.client(request, parameters)
-        redeem = self._redeem_of(TokenRequest(parameters, client, self._clock(), self._settings, self._keys))
+        network = self._callers.network(request)
+        redeem = self._redeem_of(TokenRequest(parameters, client, self._clock(), self._settings, self._keys, network))
         granted = await self._database.write(redeem)
         if isinstance(granted, Refused):
             raise OAuthRefusal(granted)

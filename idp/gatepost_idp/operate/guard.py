@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gatepost_idp import traces
+from gatepost_idp.audit import Refusals
 from gatepost_idp.limits import Callers
 from gatepost_idp.recorder import Recorder
 from gatepost_idp.settings import LOOPBACK_NAMES, Settings
@@ -34,10 +35,13 @@ _PREFLIGHT = {
 class Guard:
     """Pure ASGI, since every request passes here. Nothing that leaves is ever built from the request's Host."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, callers: Callers, recorder: Recorder) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, callers: Callers, recorder: Recorder, refusals: Refusals
+    ) -> None:
         self._app = app
         self._callers = callers
         self._recorder = recorder
+        self._refusals = refusals
         self._issuer = settings.oauth_issuer
         self._root = settings.root
         public = urlsplit(settings.oauth_issuer).hostname or ""
@@ -84,9 +88,11 @@ class Guard:
         why = {name: traces.plain(value) for name, value in why.items() if value}
         place = _place(scope["path"])
         log.info("request", method=scope["method"], path=place, status=status, ms=ms, trace_id=trace.id, **why)
+        request = Request(scope)
+        if trace.event:
+            self._refusals.note(trace.event, trace.client_id, self._callers.network(request), trace.reason, trace.id)
         if not trace.is_kept(status):
             return
-        request = Request(scope)
         trace.tell(user_agent=request.headers.get("user-agent", "")[:100])
         if trace.step == "discovery" or status in (404, 405):
             trace.tell(asked_for=f"{request.method} {request.scope['path'][:100]}")

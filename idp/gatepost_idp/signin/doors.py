@@ -310,8 +310,8 @@ def _link_forms(doors: APIRouter, own: SignInPages) -> None:
     @doors.post("/link/not-me")
     async def not_me(request: Request, csrf: Field = "", token: Field = "") -> Response:
         # Any browser may cancel that holds the mail; the cookie that its page set keeps out what posts without one.
-        own.visitors.of_own_form(request, csrf)
-        state = await own.sign_in.not_me(token) or "unknown"
+        visitor = own.visitors.of_own_form(request, csrf)
+        state = await own.sign_in.not_me(token, visitor.network) or "unknown"
         return own.ended_page("used" if state == "consumed" else state, False)
 
 

@@ -4,7 +4,7 @@ import hmac
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gatepost_idp import crypto, limits, sessions, tokens
+from gatepost_idp import crypto, limits, sessions, tokens, traces
 from gatepost_idp.catalogue import Catalogue
 from gatepost_idp.database import Database, Transaction
 from gatepost_idp.mail.letters import Letters
@@ -149,10 +149,10 @@ class SignIn:
         now = self._clock()
         await self._database.write(lambda tx: _cancel(tx, attempt_id, browser_hash, now))
 
-    async def not_me(self, token: str) -> AttemptState | None:
+    async def not_me(self, token: str, network: str) -> AttemptState | None:
         """``It wasn't me``, from whichever device holds the mail; answers what became of the attempt."""
         now = self._clock()
-        return await self._database.write(lambda tx: self._not_me(tx, token, now))
+        return await self._database.write(lambda tx: self._not_me(tx, token, network, now))
 
     async def lives(self, request_id: str) -> bool:
         """Whether that request is alive in some browser, so that it must be cookies that are missing here."""
@@ -207,6 +207,7 @@ class SignIn:
         recipient = account.email if account else address.mailbox
         if not self._may_sign_in(tx, address.key, account):
             recipient = outbox.NOBODY
+            self._note(tx, "refused.sign_in", attempt, browser.network, now)
         outbox.add(tx, crypto.random_id(12), attempt.id, recipient, self._letters.message_id(), now)
         return attempt
 
@@ -264,7 +265,10 @@ class SignIn:
     def _redeem_link(self, tx: Transaction, token: str, browser: Browser, now: datetime) -> SignedIn | None:
         attempt = self._verified(tx, token)
         # The rule that settles the rest: a link signs in nobody but the browser that asked for it.
-        if attempt is None or not hmac.compare_digest(attempt.browser_hash, browser.hash):
+        if attempt is None:
+            return None
+        if not hmac.compare_digest(attempt.browser_hash, browser.hash):
+            self._note(tx, "refused.link_elsewhere", attempt, browser.network, now)
             return None
         return self._consume(tx, attempt, browser, now)
 
@@ -277,11 +281,12 @@ class SignIn:
         if attempt.state(now) != "pending" or not self._settings.secret_keys.knows(attempt.key_id):
             return None
         if limits.codes_are_off(tx, attempt.email_key, now):
+            self._note(tx, "refused.codes_off", attempt, browser.network, now)
             return WrongCode(tries_left=0, codes_off=True)
         digits = "".join(c for c in code if c in "0123456789")
         if not hmac.compare_digest(digits, tokens.sign_in_code(self._settings.secret_keys, attempt)):
             limits.count_wrong_code(tx, attempt.email_key, now)
-            audit.record(tx, "sign_in.wrong_code", now, network=browser.network, detail=attempt.id)
+            self._note(tx, "refused.wrong_code", attempt, browser.network, now)
             return WrongCode(attempts.count_wrong_code(tx, attempt_id, now))
         return self._consume(tx, attempt, browser, now)
 
@@ -291,12 +296,13 @@ class SignIn:
             return None
         account = accounts.by_key(tx, attempt.email_key)
         if not self._may_sign_in(tx, attempt.email_key, account):
+            self._note(tx, "refused.sign_in", attempt, browser.network, now)
             return None
         if account is None:
             account = accounts.sign_up(
                 tx, attempt.email, attempt.email_key, self._catalogue.entitlements_of_new_accounts, now
             )
-            audit.record(tx, "account.created", now, account_id=account.id, network=browser.network)
+            self._note(tx, "account.created", attempt, browser.network, now)
         if browser.session_hash is not None:
             accounts.end_session(tx, browser.session_hash, now)
         session = sessions.new_session()
@@ -304,16 +310,25 @@ class SignIn:
         accounts.start_session(
             tx, crypto.token_hash(session), account.id, now, expires_at, browser.label, browser.network
         )
-        audit.record(tx, "sign_in", now, account_id=account.id, network=browser.network)
+        self._note(tx, "sign_in", attempt, browser.network, now)
         tab_alive = attempt.polled_at is not None and now - attempt.polled_at <= TAB_ALIVE
         return SignedIn(session, attempt.request_id, tab_alive)
 
-    def _not_me(self, tx: Transaction, token: str, now: datetime) -> AttemptState | None:
+    def _not_me(self, tx: Transaction, token: str, network: str, now: datetime) -> AttemptState | None:
         attempt = self._verified(tx, token)
         if attempt is None or not attempts.turn(tx, attempt.id, "cancelled", now):
             return attempt.state(now) if attempt else None
-        audit.record(tx, "sign_in.not_me", now, network=attempt.network, detail=attempt.id)
+        self._note(tx, "sign_in.not_me", attempt, network, now)
         return "cancelled"
+
+    @staticmethod
+    def _note(tx: Transaction, event: str, attempt: Attempt, network: str, now: datetime) -> None:
+        """For the audit log; whoever has no account is nobody there."""
+        account = accounts.by_key(tx, attempt.email_key)
+        trace_id, account_id = traces.id_of(attempt.request_id), account.id if account else ""
+        audit.record(
+            tx, event, now, account_id=account_id, network=network, trace_id=trace_id, detail=f"attempt {attempt.id}"
+        )
 
 
 def _asking(tx: Transaction, request_id: str, browser_hash: bytes, now: datetime) -> Asking | None:

@@ -184,10 +184,50 @@ def revoke_scope(tx: Transaction, account_id: str, resource: str, scope: str) ->
     return gone.rowcount == 1
 
 
-def listed(tx: Transaction) -> list[dict[str, str]]:
-    """Every person with the scopes they hold, by address."""
-    held: dict[str, list[str]] = {}
-    for entitlement in tx.session.exec(select(Entitlement).order_by(col(Entitlement.scope))):
-        held.setdefault(entitlement.account_id, []).append(entitlement.scope)
-    people = tx.session.exec(select(Account).order_by(col(Account.email_key)))
-    return [{"email": person.email, "id": person.id, "scopes": " ".join(held.get(person.id, []))} for person in people]
+def set_role(tx: Transaction, account_id: str, role: str) -> bool:
+    """Gives a person a role, ``admin`` or none; False where they had it."""
+    own = (col(Account.id) == account_id, col(Account.role) != role)
+    return tx.session.exec(update(Account).where(*own).values(role=role)).rowcount == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A person, and the scopes they hold: pairs of resource and scope."""
+
+    id: str
+    email: str
+    email_key: str
+    role: str
+    created_at: datetime
+    seen_at: datetime
+    disabled: bool
+    scopes: tuple[tuple[str, str], ...]
+
+
+def people(tx: Transaction, search: str = "", after: str = "", limit: int = 500) -> list[Person]:
+    """The next people behind the mailbox ``after``, by address; ``search``: those whose address has it in it."""
+    key = col(Account.email_key)
+    statement = select(Account).where(key > after).order_by(key).limit(limit)
+    if search:
+        statement = statement.where(key.contains(search.lower(), autoescape=True))
+    rows = tx.session.exec(statement).all()
+    held: dict[str, list[tuple[str, str]]] = {row.id: [] for row in rows}
+    theirs = select(Entitlement).where(col(Entitlement.account_id).in_(held))
+    for entitlement in tx.session.exec(theirs.order_by(col(Entitlement.resource), col(Entitlement.scope))):
+        held[entitlement.account_id].append((entitlement.resource, entitlement.scope))
+    return [_person(row, held[row.id]) for row in rows]
+
+
+def find(tx: Transaction, email_key: str) -> Person | None:
+    """The person of a mailbox, with what they hold."""
+    row = by_key(tx, email_key)
+    if row is None:
+        return None
+    theirs = select(Entitlement).where(col(Entitlement.account_id) == row.id)
+    found = tx.session.exec(theirs.order_by(col(Entitlement.resource), col(Entitlement.scope)))
+    return _person(row, [(entitlement.resource, entitlement.scope) for entitlement in found])
+
+
+def _person(row: Account, held: list[tuple[str, str]]) -> Person:
+    created_at, seen_at, is_disabled = instant(row.created_at), instant(row.seen_at), row.disabled_at is not None
+    return Person(row.id, row.email, row.email_key, row.role, created_at, seen_at, is_disabled, tuple(held))

@@ -1,13 +1,31 @@
-"""The audit log: one row for each security event, written in the transaction of what it tells."""
+"""The audit log: one row for each security event, written in the transaction of what it tells, read by page."""
 
-import uuid
+import secrets
+from dataclasses import dataclass
 from datetime import datetime
 
-from gatepost_idp.database import Transaction, insert_query
-from gatepost_idp.models import AuditEvent
-from gatepost_idp.protocol import milliseconds
+from sqlalchemy import ColumnElement
+from sqlmodel import col, or_, select
 
+from gatepost_idp.database import Transaction, insert_query
+from gatepost_idp.models import Account, AuditEvent
+from gatepost_idp.protocol import instant, milliseconds
+
+COMMAND_LINE = "command line"
+"""The network of what was done by a command."""
 _INSERT = insert_query(AuditEvent)
+_UNSEALED = {"batch": None, "salt": None, "who": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """From where something was done, and under which trace."""
+
+    network: str
+    trace_id: str
+
+
+NOWHERE = Source("", "")
 
 
 def record(
@@ -21,12 +39,19 @@ def record(
     trace_id: str = "",
     network: str = "",
     detail: str = "",
+    actor: str = "",
+    address: str = "",
 ) -> None:
-    """Adds an event; ``detail`` holds no secret."""
+    """Adds an event about ``account_id``, or about a mailbox that has no account: ``address``.
+
+    ``actor`` is the account id of an administrator who did it, if not the person. ``detail`` holds no secret and
+    nothing about a person: it stays when they go.
+    """
+    at = milliseconds(now)
     tx.run(
         _INSERT,
-        id=uuid.uuid4().hex,
-        at=milliseconds(now),
+        id=f"{at:012x}{secrets.token_hex(10)}",  # sorts by time
+        at=at,
         event=event,
         account_id=account_id,
         client_id=client_id,
@@ -34,4 +59,84 @@ def record(
         trace_id=trace_id,
         network=network,
         detail=detail,
+        actor=actor,
+        address=address,
+        **_UNSEALED,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A filter; what is empty lets everything through. ``event`` may be the part before the dot."""
+
+    event: str = ""
+    account_id: str = ""
+    address: str = ""
+    client_id: str = ""
+    trace_id: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A row of the log; ``email`` is the account's, while there is one."""
+
+    id: str
+    at: datetime
+    event: str
+    email: str
+    account_id: str
+    address: str
+    actor: str
+    client_id: str
+    grant_id: str
+    trace_id: str
+    network: str
+    detail: str
+    batch: int | None
+    salt: bytes | None
+    who: bytes | None
+
+
+def page(tx: Transaction, wanted: Wanted, after: str = "", limit: int = 500, *, newest: bool = False) -> list[Event]:
+    """The next events behind the one with the id ``after``, the oldest first, or the newest; empty after the last."""
+    by_id = col(AuditEvent.id)
+    statement = (
+        select(AuditEvent, Account.email)
+        .outerjoin(Account, col(Account.id) == col(AuditEvent.account_id))
+        .where(*_conditions(wanted))
+        .order_by(by_id.desc() if newest else by_id)
+        .limit(limit)
+    )
+    if after:
+        statement = statement.where(by_id < after if newest else by_id > after)
+    return [_event(row, email) for row, email in tx.session.exec(statement)]
+
+
+def _event(row: AuditEvent, email: str | None) -> Event:
+    return Event(
+        row.id, instant(row.at), row.event, email or "", row.account_id, row.address, row.actor, row.client_id,
+        row.grant_id, row.trace_id, row.network, row.detail, row.batch, row.salt, row.who,
+    )  # fmt: skip  # one row
+
+
+def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if wanted.event:
+        event = col(AuditEvent.event)
+        found.append(or_(event == wanted.event, event.startswith(f"{wanted.event}.", autoescape=True)))
+    if wanted.account_id:
+        found.append(or_(col(AuditEvent.account_id) == wanted.account_id, col(AuditEvent.actor) == wanted.account_id))
+    if wanted.address:
+        found.append(col(AuditEvent.address) == wanted.address)
+    if wanted.client_id:
+        client_id = col(AuditEvent.client_id)  # a registration, or the kind that it belongs to
+        found.append(or_(client_id == wanted.client_id, client_id.startswith(f"{wanted.client_id}.", autoescape=True)))
+    if wanted.trace_id:
+        found.append(col(AuditEvent.trace_id) == wanted.trace_id)
+    if wanted.since:
+        found.append(col(AuditEvent.id) >= f"{milliseconds(wanted.since):012x}")
+    if wanted.until:
+        found.append(col(AuditEvent.id) < f"{milliseconds(wanted.until):012x}")
+    return found

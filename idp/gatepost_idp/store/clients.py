@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import bindparam, func
+from sqlalchemy import bindparam, func, tuple_
 from sqlmodel import col, select, update
 
 from gatepost_idp import models
@@ -120,10 +120,10 @@ def add(
     now: datetime,
     secret_hash: bytes | None = None,
     resource: str = "",
-) -> None:
-    """Stores a client; a row that is there already stays as it is. ``registration`` is its canonical JSON."""
+) -> bool:
+    """Stores a client; False: a row that is there already stays as it is. ``registration`` is its canonical JSON."""
     if tx.one(_EXISTS, row=row) != (0,):
-        return
+        return False
     tx.run(
         _INSERT,
         id=row,
@@ -135,12 +135,18 @@ def add(
         created_at=milliseconds(now),
         disabled_at=None,
     )
+    return True
 
 
-def listed(tx: Transaction) -> list[models.Client]:
-    """Every client, the newest first, save those that are documents: ``store.documents`` lists them."""
-    query = select(models.Client).where(col(models.Client.origin) != "document")
-    rows = tx.session.exec(query.order_by(col(models.Client.created_at).desc())).all()
+def listed(tx: Transaction, after: str = "", limit: int = 500) -> list[models.Client]:
+    """The next clients behind the one with the id ``after``, the newest first, save those that are documents."""
+    newest = (col(models.Client.created_at).desc(), col(models.Client.id).desc())
+    query = select(models.Client).where(col(models.Client.origin) != "document").order_by(*newest).limit(limit)
+    last = tx.session.get(models.Client, after) if after else None
+    if last is not None:
+        behind = tuple_(col(models.Client.created_at), col(models.Client.id)) < (last.created_at, last.id)
+        query = query.where(behind)
+    rows = tx.session.exec(query).all()
     for row in rows:
         tx.session.expunge(row)
     return list(rows)

@@ -11,7 +11,7 @@ from gatepost_idp.database import Query, Transaction, columns
 from gatepost_idp.models import AuthorizationCode, AuthorizationGrant, AuthorizationRequest, ClientDocument, Consent
 from gatepost_idp.models import Client as ClientRow
 from gatepost_idp.protocol import instant, milliseconds
-from gatepost_idp.store import clients
+from gatepost_idp.store import audit, clients
 from gatepost_idp.store.clients import Client
 
 
@@ -106,7 +106,8 @@ def find(tx: Transaction, url: str) -> Document | None:
 
 def keep(tx: Transaction, copy: Copy, now: datetime) -> Document | None:
     """Stores what a document says; what the operator said about its URL stays."""
-    clients.add(tx, copy.row, "document", copy.registration, now)
+    if clients.add(tx, copy.row, "document", copy.registration, now):
+        audit.record(tx, "client.made", now, client_id=copy.url, detail=f"document {copy.row}")
     values = {
         "url": copy.url,
         "client_row": copy.row,
@@ -141,9 +142,10 @@ def mark(tx: Transaction, url: str, checks_iss: bool) -> None:
     tx.run(_MARK[tx.dialect], **{**_NEVER, "url": url, "checks_iss": checks_iss})
 
 
-def listed(tx: Transaction) -> list[Document]:
-    """Every URL that was met, the last used first."""
-    urls = tx.session.exec(select(ClientDocument.url).order_by(col(ClientDocument.used_at).desc())).all()
+def listed(tx: Transaction, after: str = "", limit: int = 500) -> list[Document]:
+    """The next URLs that were met, behind ``after``."""
+    url = col(ClientDocument.url)
+    urls = tx.session.exec(select(ClientDocument.url).where(url > after).order_by(url).limit(limit)).all()
     return [document for url in urls if (document := find(tx, url)) is not None]
 
 

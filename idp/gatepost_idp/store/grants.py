@@ -68,6 +68,7 @@ class Redemption:
     refresh_token: str | None
     refresh_token_hash: bytes | None
     refresh_expires_at: datetime
+    network: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class Rotation:
     successor: Callable[[bytes], tuple[str, bytes]]
     expires_at: datetime
     grace: timedelta
+    network: str = ""
 
 
 _INSERT_CODE = insert_query(AuthorizationCode)
@@ -125,6 +127,7 @@ _END_GRANT = Query(
     update(AuthorizationGrant)
     .where(col(AuthorizationGrant.id) == bindparam("of"), col(AuthorizationGrant.ended_at).is_(None))
     .values(ended_at=bindparam("now"), end_reason=bindparam("reason"))
+    .returning(col(AuthorizationGrant.account_id), col(AuthorizationGrant.client_id), col(AuthorizationGrant.trace_id))
 )
 _REFRESH = Query(
     columns(
@@ -232,18 +235,22 @@ def redeem_code(tx: Transaction, asked: Redemption, now: datetime) -> Granted | 
     if spent_at is None and (expires_at <= now_ms or disabled_at is not None):
         reason, received = _over(now_ms, expires_at, "the code") or ("disabled account", "")
         expected = "the code within a minute" if received else "an account that is not disabled"
-        return Refused("invalid_grant", _CODE_REFUSED, reason, received, expected, trace_id)
+        event = "" if received else "refused.account_disabled"
+        return Refused("invalid_grant", _CODE_REFUSED, reason, received, expected, trace_id, event)
     if spent_at is not None or tx.run(_SPEND_CODE, of=asked.code_hash, now=now_ms) != 1:
-        end(tx, grant_id, "code replayed", now)
-        reason, expected = "code replayed; its grant is ended", "each code once"
-        return Refused("invalid_grant", _CODE_REFUSED, reason, "a code that was redeemed before", expected, trace_id)
+        end(tx, grant_id, "code replayed", now, network=asked.network)
+        reason, received = "code replayed; its grant is ended", "a code that was redeemed before"
+        return Refused(
+            "invalid_grant", _CODE_REFUSED, reason, received, "each code once", trace_id, "refused.code_replayed"
+        )
     ends_at = _ends_at(asked, now)
     _start_grant(tx, row, now_ms, ends_at)
     if asked.refresh_token_hash is not None:
         _add_refresh_token(tx, asked.refresh_token_hash, grant_id, min(milliseconds(asked.refresh_expires_at), ends_at))
     audit.record(
-        tx, "grant.started", now, account_id=account_id, client_id=client_id, grant_id=grant_id, trace_id=trace_id
-    )
+        tx, "grant.started", now, account_id=account_id, client_id=client_id, grant_id=grant_id, trace_id=trace_id,
+        network=asked.network,
+    )  # fmt: skip  # one row
     if announced:
         outbox.announce(tx, grant_id, email, now)
     held = accounts.held_scopes(tx, account_id, resource)
@@ -257,7 +264,10 @@ def _other_than_authorized(asked: Redemption, code: Row) -> Refused | None:
     client_id, redirect_uri, resource, trace_id = code[3], code[5], code[7], code[11]
     if client_id != asked.client_id:
         received, expected = f"client_id {asked.client_id}", f"client_id {client_id}"
-        return Refused("invalid_grant", _CODE_REFUSED, "code of another client", received, expected, trace_id)
+        return Refused(
+            "invalid_grant", _CODE_REFUSED, "code of another client", received, expected, trace_id,
+            "refused.code_of_another",
+        )  # fmt: skip  # one row
     if asked.redirect_uri not in (None, redirect_uri):
         received, expected = redirects.shown(asked.redirect_uri), redirects.shown(redirect_uri)
         reason = "redirect_uri differs from the one at /authorize"
@@ -315,7 +325,8 @@ def _wrong_verifier(tx: Transaction, code_hash: bytes, challenge: str, trace_id:
     if row is not None and row[0] >= WRONG_VERIFIERS:
         tx.run(_SPEND_CODE, of=code_hash, now=now_ms)
     reason, expected = "code_verifier does not match the code_challenge", f"one whose S256 is {challenge[:8]}..."
-    return Refused("invalid_grant", _CODE_REFUSED, reason, "a verifier of another S256", expected, trace_id)
+    received, event = "a verifier of another S256", "refused.wrong_verifier"
+    return Refused("invalid_grant", _CODE_REFUSED, reason, received, expected, trace_id, event)
 
 
 def rotate_refresh_token(tx: Transaction, asked: Rotation, now: datetime) -> Granted | Refused:
@@ -340,16 +351,24 @@ def rotate_refresh_token(tx: Transaction, asked: Rotation, now: datetime) -> Gra
         token, successor_hash = asked.successor(salt)
         _add_refresh_token(tx, successor_hash, grant_id, min(milliseconds(asked.expires_at), ends_at))
         tx.run(_USED, of=grant_id, now=now_ms)
-        audit.record(tx, "grant.refreshed", now, account_id=account_id, client_id=client_id, grant_id=grant_id)
+        audit.record(
+            tx, "grant.refreshed", now, account_id=account_id, client_id=client_id, grant_id=grant_id,
+            trace_id=trace_id, network=asked.network,
+        )  # fmt: skip  # one row
     else:
         kept = _kept_salt(tx, asked, now_ms)
         if kept is None:
-            end(tx, grant_id, "refresh token replayed", now)
-            reason, received = "refresh token replayed; its family is ended", "a token spent before, after the grace"
-            return Refused("invalid_grant", _REFRESH_REFUSED, reason, received, "the newest refresh token", trace_id)
+            end(tx, grant_id, "refresh token replayed", now, network=asked.network)
+            return _replayed(trace_id)
         token, _ = asked.successor(kept)
     held = accounts.held_scopes(tx, account_id, resource)
     return Granted(grant_id, account_id, email, resource, scope_set(scope), held, auth_time, None, token, trace_id)
+
+
+def _replayed(trace_id: str) -> Refused:
+    reason, received = "refresh token replayed; its family is ended", "a token spent before, after the grace"
+    expected, event = "the newest refresh token", "refused.refresh_replayed"
+    return Refused("invalid_grant", _REFRESH_REFUSED, reason, received, expected, trace_id, event)
 
 
 def _cannot_refresh(asked: Rotation, grant: Row, now_ms: int) -> Refused | None:
@@ -359,11 +378,13 @@ def _cannot_refresh(asked: Rotation, grant: Row, now_ms: int) -> Refused | None:
     if client_id != asked.client_id:
         received, expected = f"client_id {asked.client_id}", f"client_id {client_id}"
         return Refused(
-            "invalid_grant", _REFRESH_REFUSED, "refresh token of another client", received, expected, trace_id
-        )
+            "invalid_grant", _REFRESH_REFUSED, "refresh token of another client", received, expected, trace_id,
+            "refused.refresh_of_another",
+        )  # fmt: skip  # one row
     if ended_at is not None or disabled_at is not None:
         reason, received = ("ended grant", end_reason) if ended_at is not None else ("disabled account", "")
-        return Refused("invalid_grant", _REFRESH_REFUSED, reason, received, _ANEW, trace_id)
+        event = "refused.grant_ended" if ended_at is not None else "refused.account_disabled"
+        return Refused("invalid_grant", _REFRESH_REFUSED, reason, received, _ANEW, trace_id, event)
     if over := _over(now_ms, min(expires_at, ends_at), "the refresh token"):
         return Refused("invalid_grant", _REFRESH_REFUSED, *over, _ANEW, trace_id)
     if _is_other_resource(asked.resource, resource):
@@ -386,19 +407,27 @@ def _add_refresh_token(tx: Transaction, token_hash: bytes, grant_id: str, expire
     )
 
 
-def end(tx: Transaction, grant_id: str, reason: str, now: datetime) -> bool:
-    """Ends a grant and with it every refresh token of its family; False where it had ended before."""
-    ended = tx.run(_END_GRANT, of=grant_id, now=milliseconds(now), reason=reason) == 1
-    if ended:
-        audit.record(tx, "grant.ended", now, grant_id=grant_id, detail=reason)
-    return ended
+def end(tx: Transaction, grant_id: str, reason: str, now: datetime, *, network: str = "", actor: str = "") -> bool:
+    """Ends a grant and with it every refresh token of its family; False where it had ended before.
+
+    ``network`` is from where that was asked for, ``actor`` the account id of an administrator who did.
+    """
+    row = tx.one(_END_GRANT, of=grant_id, now=milliseconds(now), reason=reason)
+    if row is None:
+        return False
+    account_id, client_id, trace_id = row
+    audit.record(
+        tx, "grant.ended", now, account_id=account_id, client_id=client_id, grant_id=grant_id, trace_id=trace_id,
+        network=network, detail=reason, actor=actor,
+    )  # fmt: skip  # one row
+    return True
 
 
-def revoke(tx: Transaction, token_hash: bytes, client_id: str, now: datetime) -> None:
+def revoke(tx: Transaction, token_hash: bytes, client_id: str, now: datetime, network: str = "") -> None:
     """Ends the family of a refresh token, if it is this client's (RFC 7009 section 2.1)."""
     row = tx.one(_OWNER, token_hash=token_hash)
     if row is not None and row[1] == client_id:
-        end(tx, row[0], "revoked by the client", now)
+        end(tx, row[0], "revoked by the client", now, network=network)
 
 
 def email_of_standing(tx: Transaction, grant_id: str, now: datetime) -> str | None:

@@ -60,7 +60,8 @@ def delete_account(tx: Transaction, account_id: str, now: datetime) -> bool:
     for table in (SignInAttempt, Invitation, MailSuppression):
         tx.session.exec(delete(table).where(col(table.email_key) == account.email_key))
     tx.session.exec(delete(Outbox).where(col(Outbox.recipient) == account.email))
-    own = col(AuditEvent.account_id) == account_id
-    tx.session.exec(update(AuditEvent).where(own).values(account_id="", network=""))
+    # The salt goes as well: without it the digest that stays says nothing of who it was (docs/audit.md).
+    for own in (col(AuditEvent.account_id) == account_id, col(AuditEvent.address) == account.email_key):
+        tx.session.exec(update(AuditEvent).where(own).values(account_id="", address="", network="", salt=None))
     tx.session.exec(delete(Account).where(col(Account.id) == account_id))
     return True

@@ -1,0 +1,288 @@
+"""What keeps the audit log whole: seals it as it grows, checks the seals, notes refusals without holding anybody up."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+
+from gatepost_idp.crypto import SealBroken, SecretKeys
+from gatepost_idp.database import Database, DatabaseUnavailable, Transaction
+from gatepost_idp.models import AuditEvent
+from gatepost_idp.protocol import Clock
+from gatepost_idp.store import audit, leases
+from gatepost_idp.store import audit_seals as seals
+from gatepost_idp.store.audit_seals import Batch, Head
+
+log = structlog.get_logger("gatepost.audit")
+
+SEAL_SECONDS = 30.0
+LEASE = timedelta(seconds=120)
+BETWEEN_BATCHES_SECONDS = 0.05
+DROP_EVERY = timedelta(days=1)
+
+
+class Sealer:
+    """Seals what is new, and drops whole batches that are too old; of several processes one does it, by a lease."""
+
+    def __init__(self, database: Database, secret_keys: SecretKeys, clock: Clock, kept_for: timedelta | None) -> None:
+        """``kept_for`` None: for ever."""
+        self._database = database
+        self._secret_keys = secret_keys
+        self._clock = clock
+        self._kept_for = kept_for
+        self._me = secrets.token_hex(8)
+        self._looked_at: datetime | None = None
+
+    async def load(self) -> None:
+        """Seals the head anew where an older SECRET_KEY did, so that this one can be dropped from the list."""
+        await self._database.write(self._renew_head)
+
+    async def work(self) -> None:
+        """One round, where this process has the lease."""
+        more = True
+        while more:
+            more = await self._database.write(partial(self._step, now=self._clock()))
+            await asyncio.sleep(BETWEEN_BATCHES_SECONDS)
+        await self._drop()
+
+    def _step(self, tx: Transaction, now: datetime) -> bool:
+        """Seals a batch; whether there may be more."""
+        if not leases.take(tx, "audit", self._me, now, LEASE):
+            return False
+        sealed = seals.seal_next(tx, self._secret_keys, now)
+        if sealed is not None:
+            # In the log as well: whoever keeps it elsewhere knows of a chain that was cut or made anew.
+            log.info("audit_sealed", batch=sealed.number, digest=sealed.digest.hex())
+        return sealed is not None
+
+    async def _drop(self) -> None:
+        now = self._clock()
+        if self._kept_for is None or (self._looked_at is not None and now - self._looked_at < DROP_EVERY):
+            return
+        self._looked_at = now
+        through = await self._database.write(partial(self._announce, before=now - self._kept_for, now=now))
+        more = through > 0
+        while more:
+            more = await self._database.write(partial(seals.drop_next, through=through))
+            await asyncio.sleep(BETWEEN_BATCHES_SECONDS)
+
+    def _announce(self, tx: Transaction, before: datetime, now: datetime) -> int:
+        return seals.announce_drop(tx, before, now) if leases.take(tx, "audit", self._me, now, LEASE) else 0
+
+    def _renew_head(self, tx: Transaction) -> None:
+        try:
+            head = seals.head(tx, self._secret_keys)
+        except SealBroken as broken:  # nothing is sealed on top of it: `gatepost audit verify` shall say so
+            log.error("audit_head_broken", reason=str(broken))  # noqa: TRY400 (no trace: the reason says it)
+            return
+        if head is not None:
+            seals.keep_head(tx, self._secret_keys, head)
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """The first thing that is not as it was sealed; ``event`` is an id, empty where the batch itself is at fault."""
+
+    batch: int
+    event: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a check found; ``head`` is worth keeping elsewhere, ``erased`` counts events whose person is gone."""
+
+    batches: int
+    first: int
+    sealed: int
+    erased: int
+    unsealed: int
+    head: Head | None
+    broken: Break | None
+
+
+class _Check:
+    """Goes along the chain."""
+
+    def __init__(self, head: Head | None, dropped_through: int) -> None:
+        self._head = head
+        self._dropped_through = dropped_through
+        self._last: Head | None = None
+        self.batches = self.first = self.sealed = self.erased = 0
+
+    @property
+    def last(self) -> int:
+        """The batch that was checked last."""
+        return self._last.number if self._last else 0
+
+    def add(self, batch: Batch, events: list[AuditEvent]) -> Break | None:
+        """Checks the next batch."""
+        broken = self._misplaced(batch) or _differing(batch, events)
+        if broken is None:
+            self._last = Head(batch.number, batch.digest)
+            self.first = self.first or batch.number
+            self.batches += 1
+            self.sealed += len(events)
+            self.erased += sum(event.salt is None for event in events)
+        return broken
+
+    def end(self) -> Break | None:
+        """What is missing behind the last batch."""
+        if self._head is not None and self.last < self._head.number:
+            return Break(self.last + 1, "", "the batch and all behind it are missing")
+        if self._head is None and self._last is not None:
+            return Break(self.last, "", "the sealed head of the chain is missing")
+        return None
+
+    def _misplaced(self, batch: Batch) -> Break | None:
+        if self._last is None:
+            if batch.number > self._dropped_through + 1:
+                return Break(self._dropped_through + 1, "", "the batch is missing, and retention did not drop it")
+            expected = seals.NOTHING if batch.number == 1 else batch.previous  # what it follows is gone
+        else:
+            if batch.number != self._last.number + 1:
+                return Break(self._last.number + 1, "", "the batch is missing")
+            expected = self._last.digest
+        right = seals.batch_digest(batch.number, batch.sealed_at, expected, batch.leaves)
+        is_head = self._head is not None and self._head.number == batch.number
+        if (batch.previous, batch.digest) != (expected, right) or (is_head and self._head != Head(batch.number, right)):
+            return Break(batch.number, "", "its seal was changed")
+        return None
+
+
+def _differing(batch: Batch, events: list[AuditEvent]) -> Break | None:
+    """The first event that is not as it was when the batch was sealed."""
+    found = [seals.leaf(event, event.who or b"") for event in events]
+    for at, event in enumerate(events):
+        if at >= len(batch.leaves) or found[at] != batch.leaves[at]:
+            if found[at] in batch.leaves[at:]:
+                return Break(batch.number, event.id, f"event {at + 1} of the batch is missing, just before this one")
+            is_more = at >= len(batch.leaves) or batch.leaves[at] in found
+            return Break(batch.number, event.id, "was not there when it was sealed" if is_more else "was changed")
+        if not _is_who_it_was(event):
+            return Break(batch.number, event.id, "who it was, or from where, was changed")
+    if len(events) < len(batch.leaves):
+        return Break(batch.number, "", f"event {len(events) + 1} of the batch is missing")
+    return None
+
+
+def _is_who_it_was(event: AuditEvent) -> bool:
+    if event.salt is None:  # its person is gone
+        return not (event.account_id or event.address or event.network)
+    return seals.who_digest(event.salt, event) == event.who
+
+
+async def verify(database: Database, secret_keys: SecretKeys, told: Callable[[int], None]) -> Verdict:
+    """Checks every seal, batch by batch; ``told`` hears how many are done."""
+    try:
+        head = await database.read(lambda tx: seals.head(tx, secret_keys))
+    except SealBroken as broken:
+        unreadable = Break(0, "", f"the head of the chain does not open: {broken}")
+        return Verdict(0, 0, 0, 0, 0, None, unreadable)
+    check = _Check(head, await database.read(seals.dropped_through))
+    broken_at = None
+    while broken_at is None:
+        batch = await database.read(partial(seals.batch_after, number=check.last))
+        if batch is None:
+            broken_at = check.end() or await _stray(database)
+            break
+        broken_at = check.add(batch, await database.read(partial(seals.events_of, number=batch.number)))
+        told(check.batches)
+    unsealed = await database.read(seals.unsealed)
+    return Verdict(check.batches, check.first, check.sealed, check.erased, unsealed, head, broken_at)
+
+
+async def _stray(database: Database) -> Break | None:
+    event = await database.read(seals.stray)
+    return Break(event.batch or 0, event.id, "names a batch that is not there") if event else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    event: str
+    client_id: str
+    network: str
+    reason: str
+
+
+@dataclass(slots=True)
+class _Noted:
+    at: datetime
+    trace_id: str
+    times: int = 1
+
+
+WRITE_SECONDS = 1.0
+_AT_ONCE = 200
+_MINUTE = timedelta(minutes=1)
+
+
+class Refusals:
+    """Refusals that are security events, written beside the requests: a stranger's flood makes one row a minute.
+
+    The first of a kind is written at once; what repeats it within the minute, from the same network and client, is
+    counted, and so is what exceeds 200 kinds a minute.
+    """
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._fresh: dict[_Refusal, _Noted] = {}
+        self._counted: dict[_Refusal, _Noted] = {}
+        self._left_out = 0
+
+    def note(self, event: str, client_id: str, network: str, reason: str, trace_id: str) -> None:
+        """Keeps a refusal, some microseconds' work; ``reason`` is ours, and says nothing that was sent."""
+        refusal, now = _Refusal(event, client_id, network, reason), self._clock()
+        if known := self._counted.get(refusal):
+            known.times += 1
+        elif fresh := self._fresh.get(refusal):
+            fresh.times += 1
+        elif len(self._fresh) + len(self._counted) < _AT_ONCE:
+            self._fresh[refusal] = _Noted(now, trace_id)
+        else:
+            self._left_out += 1
+
+    async def work(self) -> None:
+        """Writes what is new, and once a minute how often it came again; raises DatabaseUnavailable, losing nothing."""
+        await self._write(self._clock() - _MINUTE)
+
+    async def close(self) -> None:
+        """Writes what is left; a database that is away costs those rows, not the stop."""
+        try:
+            await self._write(self._clock())
+        except DatabaseUnavailable as problem:
+            log.warning("audit_refusals_lost", kinds=len(self._fresh), reason=str(problem))
+
+    async def _write(self, counted_since: datetime) -> None:
+        now = self._clock()
+        over = {kind: noted for kind, noted in self._counted.items() if noted.at <= counted_since}
+        due = {kind: noted for kind, noted in over.items() if noted.times} | self._fresh
+        left_out, self._fresh, self._left_out = self._left_out, {}, 0
+        self._counted = {kind: noted for kind, noted in self._counted.items() if kind not in over}
+        self._counted |= {kind: _Noted(now, "", 0) for kind in due}  # what comes while this is written counts as again
+        if not due and not left_out:
+            return
+        try:
+            await asyncio.shield(self._database.write(partial(_write, refusals=due, left_out=left_out, now=now)))
+        except DatabaseUnavailable:
+            for kind, noted in due.items():
+                noted.times += self._counted.pop(kind).times
+            self._fresh |= due
+            self._left_out += left_out
+            raise
+
+
+def _write(tx: Transaction, refusals: dict[_Refusal, _Noted], left_out: int, now: datetime) -> None:
+    for kind, noted in refusals.items():
+        detail = kind.reason if noted.times == 1 else f"{kind.reason}; {noted.times} times"
+        audit.record(
+            tx, kind.event, noted.at, client_id=kind.client_id, network=kind.network, trace_id=noted.trace_id,
+            detail=detail,
+        )  # fmt: skip  # one row
+    if left_out:
+        audit.record(tx, "refused.more", now, detail=f"{left_out} times, from very many places at once")

@@ -1,0 +1,171 @@
+"""The seals of the audit log: a chain of digests over batches of events; docs/audit.md has the format.
+
+Its end, the head, is kept sealed under SECRET_KEY: whoever has the database alone can neither shorten the chain nor
+make it anew unseen.
+"""
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+
+from sqlalchemy import bindparam, func
+from sqlmodel import col, delete, select, update
+
+from gatepost_idp.crypto import SecretKeys
+from gatepost_idp.database import Query, Transaction, insert_query
+from gatepost_idp.models import AuditBatch, AuditEvent, ServerSecret
+from gatepost_idp.protocol import milliseconds
+from gatepost_idp.store import audit, keys
+
+BATCH = 250
+HEAD = "audit head"
+DROPPED = "audit.dropped"
+NOTHING = bytes(32)
+"""What the first batch follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last batch that was sealed."""
+
+    number: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A stored seal."""
+
+    number: int
+    sealed_at: int
+    previous: bytes
+    leaves: tuple[bytes, ...]
+    digest: bytes
+
+
+_INSERT = insert_query(AuditBatch)
+_SEAL = Query(
+    update(AuditEvent)
+    .where(col(AuditEvent.id) == bindparam("of"))
+    .values(batch=bindparam("into"), salt=bindparam("new_salt"), who=bindparam("new_who"))
+)
+
+
+def who_digest(salt: bytes, event: AuditEvent) -> bytes:
+    """The digest of what is blanked when a person goes; without its salt it says nothing about them."""
+    return sha256(salt + _json(event.account_id, event.address, event.network)).digest()
+
+
+def leaf(event: AuditEvent, who: bytes) -> bytes:
+    """The digest of an event."""
+    return sha256(
+        _json(
+            event.id, event.at, event.event, event.actor, event.client_id, event.grant_id, event.trace_id,
+            event.detail, who.hex(),
+        )
+    ).digest()  # fmt: skip  # one row
+
+
+def batch_digest(number: int, sealed_at: int, previous: bytes, leaves: Sequence[bytes]) -> bytes:
+    """The digest of a batch: of its leaves, and of the batch before it."""
+    return sha256(_json(number, sealed_at, previous.hex()) + b"".join(leaves)).digest()
+
+
+def _json(*members: str | int) -> bytes:
+    return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def head(tx: Transaction, secret_keys: SecretKeys) -> Head | None:
+    """The last batch, from what is sealed; raises SealBroken where that was changed."""
+    row = keys.secret(tx, HEAD)
+    if row is None:
+        return None
+    number, digest = json.loads(secret_keys.opened(HEAD, row.sealed))
+    return Head(number, bytes.fromhex(digest))
+
+
+def keep_head(tx: Transaction, secret_keys: SecretKeys, new: Head) -> None:
+    """Stores the head under the newest SECRET_KEY."""
+    text = json.dumps([new.number, new.digest.hex()]).encode()
+    keys.save(tx, ServerSecret(name=HEAD, sealed=secret_keys.seal(HEAD, text)))
+
+
+def seal_next(tx: Transaction, secret_keys: SecretKeys, now: datetime) -> Head | None:
+    """Seals the oldest events that are not sealed yet; None where there are none.
+
+    It goes on from the head and not from the last row: what somebody cut off leaves a gap for ever.
+    """
+    unsealed = select(AuditEvent).where(col(AuditEvent.batch).is_(None)).order_by(col(AuditEvent.id)).limit(BATCH)
+    # Locked, so that a person who goes at this moment is not sealed in between.
+    events = tx.session.exec(unsealed.with_for_update()).all()
+    if not events:
+        return None
+    last = head(tx, secret_keys) or Head(0, NOTHING)
+    number, sealed_at = last.number + 1, milliseconds(now)
+    leaves = []
+    for event in events:
+        salt = secrets.token_bytes(16)
+        who = who_digest(salt, event)
+        tx.run(_SEAL, of=event.id, into=number, new_salt=salt, new_who=who)
+        leaves.append(leaf(event, who))
+    digest = batch_digest(number, sealed_at, last.digest, leaves)
+    tx.run(_INSERT, number=number, sealed_at=sealed_at, previous=last.digest, leaves=b"".join(leaves), digest=digest)
+    keep_head(tx, secret_keys, Head(number, digest))
+    return Head(number, digest)
+
+
+def batch_after(tx: Transaction, number: int) -> Batch | None:
+    """The first batch behind ``number``."""
+    statement = select(AuditBatch).where(col(AuditBatch.number) > number).order_by(col(AuditBatch.number)).limit(1)
+    row = tx.session.exec(statement).first()
+    if row is None:
+        return None
+    leaves = tuple(row.leaves[at : at + 32] for at in range(0, len(row.leaves), 32))
+    return Batch(row.number, row.sealed_at, row.previous, leaves, row.digest)
+
+
+def events_of(tx: Transaction, number: int) -> list[AuditEvent]:
+    """The events that say they are in a batch, in the order of their ids."""
+    statement = select(AuditEvent).where(col(AuditEvent.batch) == number).order_by(col(AuditEvent.id))
+    return list(tx.session.exec(statement))
+
+
+def stray(tx: Transaction) -> AuditEvent | None:
+    """An event that names a batch which is not there."""
+    numbers = select(AuditBatch.number)
+    statement = select(AuditEvent).where(col(AuditEvent.batch).is_not(None), col(AuditEvent.batch).not_in(numbers))
+    return tx.session.exec(statement.order_by(col(AuditEvent.id)).limit(1)).first()
+
+
+def unsealed(tx: Transaction) -> int:
+    """How many events wait for the next seal."""
+    return tx.session.exec(select(func.count()).select_from(AuditEvent).where(col(AuditEvent.batch).is_(None))).one()
+
+
+def dropped_through(tx: Transaction) -> int:
+    """The last batch that retention may have dropped, 0 for none."""
+    statement = select(AuditEvent.detail).where(col(AuditEvent.event) == DROPPED).order_by(col(AuditEvent.id).desc())
+    number = (tx.session.exec(statement.limit(1)).first() or "").rpartition(" ")[2]
+    return int(number) if number.isdecimal() else 0
+
+
+def announce_drop(tx: Transaction, before: datetime, now: datetime) -> int:
+    """Records that the batches sealed before then go, and answers the last of them; 0 where there are none."""
+    old = select(AuditBatch.number).where(col(AuditBatch.sealed_at) < milliseconds(before))
+    last = tx.session.exec(old.order_by(col(AuditBatch.number).desc()).limit(1)).first() or 0
+    if last:
+        audit.record(tx, DROPPED, now, detail=f"batches through {last}")
+    return last
+
+
+def drop_next(tx: Transaction, through: int) -> bool:
+    """Deletes the oldest batch with its events; False where none is left up to ``through``."""
+    oldest = tx.session.exec(select(AuditBatch.number).order_by(col(AuditBatch.number)).limit(1)).first()
+    if oldest is None or oldest > through:
+        return False
+    tx.session.exec(delete(AuditEvent).where(col(AuditEvent.batch) == oldest))
+    tx.session.exec(delete(AuditBatch).where(col(AuditBatch.number) == oldest))
+    return True

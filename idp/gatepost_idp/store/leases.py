@@ -1,0 +1,32 @@
+"""Leases: of all processes on one database, one at a time does a chore."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import bindparam
+from sqlmodel import col, or_, update
+
+from gatepost_idp.database import Query, Transaction, columns, insert_query
+from gatepost_idp.models import Lease
+from gatepost_idp.protocol import milliseconds
+
+_INSERT = insert_query(Lease)
+_EXISTS = Query(columns(Lease.name).where(col(Lease.name) == bindparam("of")))
+_TAKE = Query(
+    update(Lease)
+    .where(
+        col(Lease.name) == bindparam("of"),
+        or_(col(Lease.until) <= bindparam("now"), col(Lease.holder) == bindparam("me")),
+    )
+    .values(holder=bindparam("me"), until=bindparam("new_until"))
+)
+
+
+def take(tx: Transaction, name: str, holder: str, now: datetime, life: timedelta) -> bool:
+    """Whether ``holder`` has the lease for ``life`` from now on: it was free, had run out, or was its own."""
+    now_ms, until = milliseconds(now), milliseconds(now + life)
+    if tx.run(_TAKE, of=name, now=now_ms, me=holder, new_until=until) == 1:
+        return True
+    if tx.one(_EXISTS, of=name) is not None:
+        return False
+    tx.run(_INSERT, name=name, holder=holder, until=until)  # of two that do so at once, one is run again and finds it
+    return True

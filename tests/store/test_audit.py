@@ -1,0 +1,456 @@
+"""The audit log's seals: whatever is done to a sealed row is found, save what a person's deletion and retention do."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from gatepost_idp import audit as log
+from gatepost_idp import models
+from gatepost_idp.audit import Break, Refusals, Sealer, Verdict
+from gatepost_idp.crypto import SecretKeys
+from gatepost_idp.database import Database, Transaction
+from gatepost_idp.store import accounts, audit, audit_seals, leases, personal_data
+from gatepost_idp.store.audit import Wanted
+from tests.store.parts import NOW, at_once, person, rows, the_row
+
+KEYS = SecretKeys(("k" * 32,))
+MS = timedelta(milliseconds=1)
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four events a batch, and no pause between two."""
+    monkeypatch.setattr(audit_seals, "BATCH", 4)
+    monkeypatch.setattr(log, "BETWEEN_BATCHES_SECONDS", 0)
+
+
+async def events(database: Database, count: int = 10, account_id: str = "", start: int = 0, **more: str) -> None:
+    """So many events, a millisecond apart."""
+
+    def work(tx: Transaction) -> None:
+        for number in range(start, start + count):
+            detail, own = f"event {number}", {"account_id": account_id, "network": "192.0.2.1", **more}
+            audit.record(tx, "sign_in", NOW + number * MS, trace_id=f"t{number}", detail=detail, **own)
+
+    await database.write(work)
+
+
+def sealer(database: Database, days: int | None = None, at: Callable[[], Any] = lambda: NOW) -> Sealer:
+    return Sealer(database, KEYS, at, timedelta(days=days) if days else None)
+
+
+async def verified(database: Database, keys: SecretKeys = KEYS) -> Verdict:
+    return await log.verify(database, keys, lambda _done: None)
+
+
+async def sealed(database: Database, count: int = 10, **own: str) -> None:
+    """So many events in batches of four."""
+    await events(database, count, **own)
+    await sealer(database).work()
+
+
+async def tampered(database: Database, statement: str, **values: Any) -> Break | None:
+    """What the check says after somebody had their hands in the database."""
+
+    def work(tx: Transaction) -> int:
+        return int(tx.session.connection().execute(text(statement), values).rowcount)
+
+    assert await database.write(work) > 0, "the statement changes nothing"
+    return (await verified(database)).broken
+
+
+async def ids(database: Database) -> list[str]:
+    return sorted(row.id for row in await rows(database, models.AuditEvent))
+
+
+async def test_a_log_that_nobody_touched_is_whole(database: Database) -> None:
+    """Every event in a batch, the last one short; nothing left over, and a second round has nothing to do."""
+    await sealed(database)
+    await sealer(database).work()
+    found = await verified(database)
+    assert found.broken is None
+    assert (found.batches, found.first, found.sealed, found.erased, found.unsealed) == (3, 1, 10, 0, 0)
+    assert [len(row.leaves) // 32 for row in await rows(database, models.AuditBatch)] == [4, 4, 2]
+    await events(database, 1, start=20)
+    assert (await verified(database)).unsealed == 1
+
+
+async def test_an_auditor_can_check_the_seals_with_their_own_tool(database: Database) -> None:
+    """docs/audit.md, computed here from the rows alone."""
+    await sealed(database, account_id=await person(database))
+
+    def compact(*members: object) -> bytes:
+        return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode()
+
+    previous = bytes(32)
+    batches = sorted(await rows(database, models.AuditBatch), key=lambda row: row.number)
+    assert len(batches) == 3
+    for batch in batches:
+        leaves = b""
+        for row in sorted(await rows(database, models.AuditEvent, batch=batch.number), key=lambda row: row.id):
+            assert row.salt is not None
+            assert row.who == hashlib.sha256(row.salt + compact(row.account_id, row.address, row.network)).digest()
+            members = (row.id, row.at, row.event, row.actor, row.client_id, row.grant_id, row.trace_id, row.detail)
+            leaves += hashlib.sha256(compact(*members, row.who.hex())).digest()
+        assert batch.leaves == leaves
+        assert batch.previous == previous
+        seal = compact(batch.number, batch.sealed_at, previous.hex())
+        assert batch.digest == hashlib.sha256(seal + leaves).digest()
+        previous = batch.digest
+    head = (await verified(database)).head
+    assert head is not None
+    assert head.digest == previous
+
+
+@pytest.mark.parametrize("column", ["event", "actor", "client_id", "grant_id", "trace_id", "detail"])
+async def test_a_changed_event_is_found(database: Database, column: str) -> None:
+    """Whichever member; the batch and the event are named."""
+    await sealed(database)
+    sixth = (await ids(database))[5]
+    broken = await tampered(database, f"UPDATE audit_event SET {column} = 'x' WHERE id = :id", id=sixth)  # noqa: S608 (the test's own words)
+    assert broken == Break(2, sixth, "was changed")
+
+
+@pytest.mark.parametrize("column", ["at", "who"])
+async def test_a_changed_time_or_digest_is_found(database: Database, column: str) -> None:
+    """An event that is moved in time, and one that is made anybody's."""
+    await sealed(database)
+    sixth = (await ids(database))[5]
+    value: object = 5 if column == "at" else b"w" * 32
+    broken = await tampered(database, f"UPDATE audit_event SET {column} = :to WHERE id = :id", id=sixth, to=value)  # noqa: S608 (as above)
+    assert broken == Break(2, sixth, "was changed")
+
+
+@pytest.mark.parametrize("column", ["account_id", "address", "network"])
+async def test_a_changed_person_or_place_is_found(database: Database, column: str) -> None:
+    """They are outside of the seal, but their salted digest is not; blanking one alone is no deletion."""
+    await sealed(database, account_id=await person(database), address="a@example.com")
+    ninth = (await ids(database))[8]
+    for value in ("somebody else", ""):
+        statement = f"UPDATE audit_event SET {column} = :to WHERE id = :id"  # noqa: S608 (as above)
+        assert await tampered(database, statement, id=ninth, to=value) == Break(
+            3, ninth, "who it was, or from where, was changed"
+        )
+
+
+async def test_a_person_put_into_an_erased_event_is_found(database: Database) -> None:
+    """Whoever is gone stays gone."""
+    await sealed(database)
+    first = (await ids(database))[0]
+    erased = "UPDATE audit_event SET account_id = '', network = '', salt = NULL WHERE id = :id"
+    assert await tampered(database, erased, id=first) is None
+    filled = "UPDATE audit_event SET account_id = 'mallory' WHERE id = :id"
+    assert await tampered(database, filled, id=first) == Break(1, first, "who it was, or from where, was changed")
+
+
+@pytest.mark.parametrize(
+    ("gone", "named", "words"),
+    [
+        (0, 1, "event 1 of the batch is missing, just before this one"),
+        (2, 3, "event 3 of the batch is missing, just before this one"),
+        (3, None, "event 4 of the batch is missing"),
+    ],
+)
+async def test_a_deleted_event_is_found(database: Database, gone: int, named: int | None, words: str) -> None:
+    """At the beginning, in the middle and at the end of a batch."""
+    await sealed(database)
+    known = await ids(database)
+    broken = await tampered(database, "DELETE FROM audit_event WHERE id = :id", id=known[gone])
+    assert broken == Break(1, known[named] if named is not None else "", words)
+
+
+@pytest.mark.parametrize("place", ["before", "between", "after"])
+async def test_an_inserted_event_is_found(database: Database, place: str) -> None:
+    """A copy of another one, with a salt and digest that fit."""
+    await sealed(database)
+    known = await ids(database)
+    new = {"before": f"{known[4][:-1]}", "between": f"{known[5]}+", "after": f"{known[7]}+"}[place]
+    broken = await tampered(
+        database,
+        "INSERT INTO audit_event (id, at, event, account_id, client_id, grant_id, trace_id, network, detail, batch,"
+        " salt, who) SELECT :new, at, event, account_id, client_id, grant_id, trace_id, network, detail, batch, salt,"
+        " who FROM audit_event WHERE id = :id",
+        new=new,
+        id=known[4],
+    )
+    assert broken == Break(2, new, "was not there when it was sealed")
+
+
+async def test_events_in_another_order_are_found(database: Database) -> None:
+    """Two ids are exchanged: each event stands where the other stood."""
+    await sealed(database)
+    first, second = (await ids(database))[:2]
+    await tampered(database, "UPDATE audit_event SET id = 'x' WHERE id = :id", id=first)
+    await tampered(database, "UPDATE audit_event SET id = :to WHERE id = :id", id=second, to=first)
+    broken = await tampered(database, "UPDATE audit_event SET id = :to WHERE id = 'x'", to=second)
+    assert broken == Break(1, first, "was changed")
+
+
+async def test_an_event_in_another_batch_is_found(database: Database) -> None:
+    """Moved to a batch of its own that is not there, or out of all of them."""
+    await sealed(database)
+    last = (await ids(database))[-1]
+    for batch in ("9", "NULL"):
+        moved = f"UPDATE audit_event SET batch = {batch} WHERE id = :id"  # noqa: S608 (as above)
+        assert await tampered(database, moved, id=last) == Break(3, "", "event 2 of the batch is missing")
+    await events(database, 1, start=20)
+    stray = (await ids(database))[-1]
+    await tampered(database, "UPDATE audit_event SET batch = 3 WHERE id = :id", id=last)
+    broken = await tampered(database, "UPDATE audit_event SET batch = 9 WHERE id = :id", id=stray)
+    assert broken == Break(9, stray, "names a batch that is not there")
+
+
+@pytest.mark.parametrize("column", ["sealed_at", "previous", "leaves", "digest"])
+async def test_a_changed_seal_is_found(database: Database, column: str) -> None:
+    """Each part of it."""
+    await sealed(database)
+    value: object = 5 if column == "sealed_at" else b"x" * 32
+    broken = await tampered(database, f"UPDATE audit_batch SET {column} = :to WHERE number = 2", to=value)  # noqa: S608 (as above)
+    assert broken == Break(2, "", "its seal was changed")
+
+
+@pytest.mark.parametrize(("number", "words"), [(2, "the batch is missing"), (3, "the batch and all behind it are missing"),
+                                               (1, "the batch is missing, and retention did not drop it")])  # fmt: skip  # a table
+async def test_a_batch_that_was_taken_out_is_found(database: Database, number: int, words: str) -> None:
+    """With its events, in the middle, at the end and at the beginning of the chain."""
+    await sealed(database)
+    await tampered(database, "DELETE FROM audit_event WHERE batch = :number", number=number)
+    broken = await tampered(database, "DELETE FROM audit_batch WHERE number = :number", number=number)
+    assert broken == Break(number, "", words)
+
+
+async def test_a_tail_that_was_dropped_stays_a_gap(database: Database) -> None:
+    """What is sealed later goes on from the head, not from what was left: nothing closes over the gap."""
+    await sealed(database)
+    for table in ("audit_event WHERE batch = 3", "audit_batch WHERE number = 3"):
+        await tampered(database, f"DELETE FROM {table}")  # noqa: S608 (as above)
+    await events(database, 4, start=20)
+    await sealer(database).work()
+    assert (await verified(database)).broken == Break(3, "", "the batch is missing")
+
+
+async def test_a_chain_made_anew_is_found(database: Database) -> None:
+    """Whoever has the database and not SECRET_KEY can compute digests, but no head; nor go without one."""
+    await sealed(database)
+    await database.write(lambda tx: audit_seals.keep_head(tx, SecretKeys(("m" * 32,)), audit_seals.Head(3, b"f" * 32)))
+    broken = (await verified(database)).broken
+    assert broken is not None
+    assert "the head of the chain does not open" in broken.words
+    broken = await tampered(database, "DELETE FROM server_secret")
+    assert broken == Break(3, "", "the sealed head of the chain is missing")
+
+
+async def test_an_old_secret_key_can_be_dropped(database: Database) -> None:
+    """The next start seals the head under the newest one."""
+    await sealed(database)
+    new = "n" * 32
+    await Sealer(database, SecretKeys((*KEYS.values, new)), lambda: NOW, None).load()
+    assert (await verified(database, SecretKeys((new,)))).broken is None
+
+
+async def test_deleting_a_person_keeps_the_chain(database: Database) -> None:
+    """The log forgets who it was and from where, what was done to their mailbox before included, and stays whole."""
+    alice, bob = await person(database), await person(database, "bob@example.com")
+    await events(database, 5, alice)
+    await events(database, 5, bob, start=5)
+    await events(database, 1, start=10, address="alice@example.com")
+    await sealer(database).work()
+    await events(database, 1, alice, start=11)
+    assert await database.write(lambda tx: personal_data.delete_account(tx, alice, NOW))
+    await sealer(database).work()
+    found = await verified(database)
+    assert (found.broken, found.sealed, found.erased) == (None, 12, 6)
+    left = await rows(database, models.AuditEvent)
+    assert {row.account_id for row in left} == {bob, ""}
+    assert {row.address for row in left} == {""}
+    assert len([row for row in left if row.network]) == 5
+    assert all(row.salt is None for row in left if not row.account_id and row.at < left[-1].at and row.batch != 4)
+
+
+async def test_a_digest_without_its_salt_says_nothing(database: Database) -> None:
+    """The same person twice is two digests, so nobody can try all people and find who it was."""
+    await sealed(database, 2, account_id=await person(database))
+    one, other = await rows(database, models.AuditEvent)
+    assert one.who != other.who
+    assert one.salt != other.salt
+    assert len(one.salt or b"") == 16
+
+
+async def test_retention_drops_whole_batches_and_keeps_the_chain(database: Database) -> None:
+    """Those that were sealed longer ago than AUDIT_DAYS; what is left begins later, is whole, and says so itself."""
+    await sealed(database, 8)
+    late = NOW + timedelta(days=20)
+    await events(database, 2, start=20)
+    await sealer(database, at=lambda: late).work()
+    await sealer(database, days=30, at=lambda: NOW + timedelta(days=30)).work()
+    assert (await verified(database)).first == 1, "not a day too early"
+    await sealer(database, days=30, at=lambda: NOW + timedelta(days=30) + MS).work()
+    found = await verified(database)
+    assert (found.broken, found.first, found.batches, found.sealed, found.unsealed) == (None, 3, 1, 2, 1)
+    (dropped,) = await rows(database, models.AuditEvent, event="audit.dropped")
+    assert dropped.detail == "batches through 2"
+    await sealer(database).work()
+    assert (await verified(database)).broken is None
+    assert await tampered(database, "DELETE FROM audit_batch WHERE number = 3") is not None
+
+
+async def test_retention_that_was_interrupted_goes_on(database: Database) -> None:
+    """It says what it will drop before it does: a stop in between breaks nothing."""
+    await sealed(database, 8)
+    through = await database.write(lambda tx: audit_seals.announce_drop(tx, NOW + MS, NOW))
+    assert through == 2
+    assert (await verified(database)).broken is None
+    assert await database.write(partial(audit_seals.drop_next, through=through)) is True
+    assert (await verified(database)).broken is None
+    assert await database.write(partial(audit_seals.drop_next, through=through)) is True
+    assert await database.write(partial(audit_seals.drop_next, through=through)) is False
+    assert (await verified(database)).broken is None
+
+
+async def test_one_of_two_processes_seals(replicas: tuple[Database, Database]) -> None:
+    """By a lease, which the other one gets when it has run out."""
+    here, there = (sealer(replica) for replica in replicas)
+    await events(replicas[0], 3)
+    await here.work()
+    await events(replicas[0], 3, start=3)
+    await there.work()
+    assert (await verified(replicas[1])).unsealed == 3, "it has no lease"
+    await here.work()
+    assert (await verified(replicas[1])).unsealed == 0
+    await events(replicas[0], 3, start=6)
+    there._clock = lambda: NOW + log.LEASE
+    await there.work()
+    found = await verified(replicas[0])
+    assert (found.broken, found.batches, found.unsealed) == (None, 3, 0)
+
+
+async def test_sealing_at_once_makes_one_chain(replicas: tuple[Database, Database]) -> None:
+    """Should two clocks disagree about the lease, the database itself lets one seal after the other."""
+    await events(replicas[0], 40)
+    works = [partial(audit_seals.seal_next, secret_keys=KEYS, now=NOW) for _ in range(10)]
+    for replica, own in zip(replicas, (works[:5], works[5:]), strict=True):
+        await at_once(replica, own)
+    await sealer(replicas[0]).work()
+    found = await verified(replicas[0])
+    assert (found.broken, found.sealed, found.unsealed) == (None, 40, 0)
+
+
+async def test_a_lease_has_one_holder(database: Database) -> None:
+    """Taken once, renewed by its holder, free again at its end."""
+
+    def take(holder: str, seconds: int) -> Any:
+        at, life = NOW + timedelta(seconds=seconds), timedelta(seconds=60)
+        return database.write(lambda tx: leases.take(tx, "chore", holder, at, life))
+
+    assert [await take("a", 0), await take("b", 59), await take("a", 30)] == [True, False, True]
+    assert [await take("b", 89), await take("b", 90), await take("a", 91)] == [False, True, False]
+    assert (await the_row(database, models.Lease)).holder == "b"
+
+
+async def test_a_lease_that_all_want_at_once_has_one_holder(replicas: tuple[Database, Database]) -> None:
+    """The first time that anybody wants it."""
+    life = timedelta(seconds=60)
+    taken = [
+        await at_once(
+            replica, [partial(leases.take, name="x", holder=f"{n}{i}", now=NOW, life=life) for i in range(10)]
+        )
+        for n, replica in enumerate(replicas)
+    ]
+    assert sum(sum(one) for one in taken) == 1
+
+
+async def test_the_log_is_read_by_page_and_filter(database: Database) -> None:
+    """By event or its beginning, person, mailbox, client or its kind, trace and time; in either direction."""
+    alice = await person(database)
+
+    def work(tx: Transaction) -> None:
+        audit.record(tx, "grant.started", NOW, account_id=alice, client_id="gp_dc_a_b.one.mac", trace_id="t1")
+        audit.record(tx, "grant.ended", NOW + MS, client_id="gp_dc_aXb.one.mac", detail="x")
+        audit.record(tx, "grants", NOW + 2 * MS, actor=alice)
+        audit.record(tx, "account.invited", NOW + 3 * MS, address="bob@example.com")
+
+    await database.write(work)
+
+    async def found(**wanted: Any) -> list[str]:
+        return [event.event for event in await database.read(partial(audit.page, wanted=Wanted(**wanted)))]
+
+    assert await found() == ["grant.started", "grant.ended", "grants", "account.invited"]
+    assert await found(event="grant") == ["grant.started", "grant.ended"]
+    assert await found(event="grant.ended") == ["grant.ended"]
+    assert await found(account_id=alice) == ["grant.started", "grants"]
+    assert await found(address="bob@example.com") == ["account.invited"]
+    assert await found(client_id="gp_dc_a_b") == ["grant.started"]
+    assert await found(client_id="gp_dc_a_b.one.mac") == ["grant.started"]
+    assert await found(trace_id="t1") == ["grant.started"]
+    assert await found(since=NOW + MS, until=NOW + 3 * MS) == ["grant.ended", "grants"]
+    first = await database.read(partial(audit.page, wanted=Wanted(), limit=2))
+    rest = await database.read(partial(audit.page, wanted=Wanted(), after=first[-1].id))
+    assert [event.event for event in rest] == ["grants", "account.invited"]
+    assert first[0].email == "alice@example.com"
+    newest = await database.read(partial(audit.page, wanted=Wanted(), limit=1, newest=True))
+    older = await database.read(partial(audit.page, wanted=Wanted(), after=newest[0].id, limit=1, newest=True))
+    assert [newest[0].event, older[0].event] == ["account.invited", "grants"]
+
+
+async def test_a_flood_of_refusals_is_a_row_a_minute(database: Database) -> None:
+    """The first is written at once, what repeats it is counted, and what comes from too many places is counted too."""
+    now = NOW
+    refusals = Refusals(database, lambda: now)
+
+    async def written() -> list[tuple[str, str]]:
+        await refusals.work()
+        return sorted((row.event, row.detail) for row in await rows(database, models.AuditEvent))
+
+    refusals.note("refused.x", "client", "192.0.2.1", "why", "t")
+    assert await written() == [("refused.x", "why")]
+    for _ in range(1000):
+        refusals.note("refused.x", "client", "192.0.2.1", "why", "t")
+    assert await written() == [("refused.x", "why")]
+    now = NOW + timedelta(minutes=1)
+    assert await written() == [("refused.x", "why"), ("refused.x", "why; 1000 times")]
+    for number in range(300):
+        refusals.note("refused.x", "client", f"192.0.2.{number}", "why", "t")
+    found = await written()
+    assert len(found) == 2 + 199 + 1
+    assert found[0] == ("refused.more", "101 times, from very many places at once")
+
+
+async def test_refusals_outlive_a_database_that_is_away(sqlite_database: Database) -> None:
+    """They are written when it is back, with what came meanwhile, each once."""
+    from gatepost_idp.database import DatabaseUnavailable
+
+    refusals = Refusals(sqlite_database, lambda: NOW)
+    refusals.note("refused.x", "", "192.0.2.1", "why", "t")
+    await sqlite_database.write(lambda tx: tx._cursor.execute("PRAGMA query_only=ON") and None)
+    with pytest.raises(DatabaseUnavailable):
+        await refusals.work()
+    refusals.note("refused.x", "", "192.0.2.1", "why", "t")
+    await sqlite_database.write(lambda tx: tx._cursor.execute("PRAGMA query_only=OFF") and None)
+    await refusals.work()
+    await refusals.close()
+    assert [row.detail for row in await rows(sqlite_database, models.AuditEvent)] == ["why; 2 times"]
+
+
+async def test_the_stop_writes_what_was_counted(database: Database) -> None:
+    """Without waiting for the minute."""
+    refusals = Refusals(database, lambda: NOW)
+    for _ in range(3):
+        refusals.note("refused.x", "", "192.0.2.1", "why", "t")
+        await refusals.work()
+    await refusals.close()
+    assert sorted(row.detail for row in await rows(database, models.AuditEvent)) == ["why", "why; 2 times"]
+
+
+async def test_the_account_that_disables_itself_away_is_still_told(database: Database) -> None:
+    """Events stay readable by their mailbox as long as the person is there."""
+    alice = await person(database)
+    await events(database, 1, alice)
+    await database.write(lambda tx: accounts.set_disabled(tx, alice, NOW))
+    (event,) = await database.read(partial(audit.page, wanted=Wanted(account_id=alice)))
+    assert (event.email, event.network) == ("alice@example.com", "192.0.2.1")
