@@ -71,7 +71,9 @@ class Sealer:
             await asyncio.sleep(BETWEEN_BATCHES_SECONDS)
 
     def _announce(self, tx: Transaction, before: datetime, now: datetime) -> int:
-        return seals.announce_drop(tx, before, now) if leases.take(tx, "audit", self._me, now, LEASE) else 0
+        if not leases.take(tx, "audit", self._me, now, LEASE):
+            return 0
+        return seals.announce_drop(tx, self._secret_keys, before, now)
 
     def _renew_head(self, tx: Transaction) -> None:
         try:
@@ -108,9 +110,9 @@ class Verdict:
 class _Check:
     """Goes along the chain."""
 
-    def __init__(self, head: Head | None, dropped_through: int) -> None:
+    def __init__(self, head: Head | None) -> None:
         self._head = head
-        self._dropped_through = dropped_through
+        self._dropped = head.dropped if head else 0
         self._last: Head | None = None
         self.batches = self.first = self.sealed = self.erased = 0
 
@@ -132,26 +134,26 @@ class _Check:
 
     def end(self) -> Break | None:
         """What is missing behind the last batch."""
-        if self._head is not None and self.last < self._head.number:
-            return Break(self.last + 1, "", "the batch and all behind it are missing")
+        last = max(self.last, self._dropped)
+        if self._head is not None and last < self._head.number:
+            return Break(last + 1, "", "the batch and all behind it are missing")
         if self._head is None and self._last is not None:
             return Break(self.last, "", "the sealed head of the chain is missing")
         return None
 
     def _misplaced(self, batch: Batch) -> Break | None:
         if self._last is None:
-            if batch.number > self._dropped_through + 1:
-                return Break(self._dropped_through + 1, "", "the batch is missing, and retention did not drop it")
+            if batch.number > self._dropped + 1:
+                return Break(self._dropped + 1, "", "the batch is missing, and retention did not drop it")
             expected = seals.NOTHING if batch.number == 1 else batch.previous  # what it follows is gone
         else:
             if batch.number != self._last.number + 1:
                 return Break(self._last.number + 1, "", "the batch is missing")
             expected = self._last.digest
         right = seals.batch_digest(batch.number, batch.sealed_at, expected, batch.leaves)
-        is_head = self._head is not None and self._head.number == batch.number
-        if (batch.previous, batch.digest) != (expected, right) or (is_head and self._head != Head(batch.number, right)):
-            return Break(batch.number, "", "its seal was changed")
-        return None
+        kept = self._head.digest if self._head is not None and self._head.number == batch.number else right
+        is_whole = (batch.previous, batch.digest, kept) == (expected, right, right)
+        return None if is_whole else Break(batch.number, "", "its seal was changed")
 
 
 def _differing(batch: Batch, events: list[AuditEvent]) -> Break | None:
@@ -183,7 +185,7 @@ async def verify(database: Database, secret_keys: SecretKeys, told: Callable[[in
     except SealBroken as broken:
         unreadable = Break(0, "", f"the head of the chain does not open: {broken}")
         return Verdict(0, 0, 0, 0, 0, None, unreadable)
-    check = _Check(head, await database.read(seals.dropped_through))
+    check = _Check(head)
     broken_at = None
     while broken_at is None:
         batch = await database.read(partial(seals.batch_after, number=check.last))

@@ -19,7 +19,7 @@ REGISTRATION = json.dumps(
 )
 
 
-def adding(row: str = KIND) -> Work[None]:
+def adding(row: str = KIND) -> Work[bool]:
     return lambda tx: clients.add(tx, row, "registered", REGISTRATION, NOW)
 
 

@@ -1,13 +1,13 @@
 """The seals of the audit log: a chain of digests over batches of events; docs/audit.md has the format.
 
-Its end, the head, is kept sealed under SECRET_KEY: whoever has the database alone can neither shorten the chain nor
-make it anew unseen.
+Its two ends, the head, are kept sealed under SECRET_KEY: whoever has the database alone can neither shorten the chain
+nor make it anew unseen.
 """
 
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 
@@ -22,17 +22,17 @@ from gatepost_idp.store import audit, keys
 
 BATCH = 250
 HEAD = "audit head"
-DROPPED = "audit.dropped"
 NOTHING = bytes(32)
 """What the first batch follows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The last batch that was sealed."""
+    """The last batch that was sealed, and the last one that retention dropped."""
 
     number: int
     digest: bytes
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +83,13 @@ def head(tx: Transaction, secret_keys: SecretKeys) -> Head | None:
     row = keys.secret(tx, HEAD)
     if row is None:
         return None
-    number, digest = json.loads(secret_keys.opened(HEAD, row.sealed))
-    return Head(number, bytes.fromhex(digest))
+    number, digest, dropped = json.loads(secret_keys.opened(HEAD, row.sealed))
+    return Head(number, bytes.fromhex(digest), dropped)
 
 
 def keep_head(tx: Transaction, secret_keys: SecretKeys, new: Head) -> None:
     """Stores the head under the newest SECRET_KEY."""
-    text = json.dumps([new.number, new.digest.hex()]).encode()
+    text = json.dumps([new.number, new.digest.hex(), new.dropped]).encode()
     keys.save(tx, ServerSecret(name=HEAD, sealed=secret_keys.seal(HEAD, text)))
 
 
@@ -113,8 +113,9 @@ def seal_next(tx: Transaction, secret_keys: SecretKeys, now: datetime) -> Head |
         leaves.append(leaf(event, who))
     digest = batch_digest(number, sealed_at, last.digest, leaves)
     tx.run(_INSERT, number=number, sealed_at=sealed_at, previous=last.digest, leaves=b"".join(leaves), digest=digest)
-    keep_head(tx, secret_keys, Head(number, digest))
-    return Head(number, digest)
+    new = Head(number, digest, last.dropped)
+    keep_head(tx, secret_keys, new)
+    return new
 
 
 def batch_after(tx: Transaction, number: int) -> Batch | None:
@@ -145,19 +146,15 @@ def unsealed(tx: Transaction) -> int:
     return tx.session.exec(select(func.count()).select_from(AuditEvent).where(col(AuditEvent.batch).is_(None))).one()
 
 
-def dropped_through(tx: Transaction) -> int:
-    """The last batch that retention may have dropped, 0 for none."""
-    statement = select(AuditEvent.detail).where(col(AuditEvent.event) == DROPPED).order_by(col(AuditEvent.id).desc())
-    number = (tx.session.exec(statement.limit(1)).first() or "").rpartition(" ")[2]
-    return int(number) if number.isdecimal() else 0
-
-
-def announce_drop(tx: Transaction, before: datetime, now: datetime) -> int:
-    """Records that the batches sealed before then go, and answers the last of them; 0 where there are none."""
+def announce_drop(tx: Transaction, secret_keys: SecretKeys, before: datetime, now: datetime) -> int:
+    """Notes that the batches sealed before then go, and answers the last of them; 0 where there are none."""
     old = select(AuditBatch.number).where(col(AuditBatch.sealed_at) < milliseconds(before))
-    last = tx.session.exec(old.order_by(col(AuditBatch.number).desc()).limit(1)).first() or 0
-    if last:
-        audit.record(tx, DROPPED, now, detail=f"batches through {last}")
+    last = tx.session.exec(old.order_by(col(AuditBatch.number).desc()).limit(1)).first()
+    known = head(tx, secret_keys)
+    if last is None or known is None:
+        return 0
+    keep_head(tx, secret_keys, replace(known, dropped=last))
+    audit.record(tx, "audit.dropped", now, detail=f"batches through {last}")
     return last
 
 
