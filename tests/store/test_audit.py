@@ -419,6 +419,7 @@ async def test_the_log_is_read_by_page_and_filter(database: Database) -> None:
     assert await found(event="grant.ended") == ["grant.ended"]
     assert await found(account_id=alice) == ["grant.started", "grants"]
     assert await found(address="bob@example.com") == ["account.invited"]
+    assert await found(account_id=alice, address="bob@example.com") == ["grant.started", "grants", "account.invited"]
     assert await found(client_id="gp_dc_a_b") == ["grant.started"]
     assert await found(client_id="gp_dc_a_b.one.mac") == ["grant.started"]
     assert await found(trace_id="t1") == ["grant.started"]

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import Engine, event
 from sqlmodel import SQLModel
 
-from gatepost_idp import models
+from gatepost_idp import migrations, models
 from gatepost_idp.crypto import SecretKeys
 from gatepost_idp.database import Database, DatabaseUnavailable
 from gatepost_idp.keys import Keys
-from gatepost_idp.store import accounts, backup, clients, schema
+from gatepost_idp.store import accounts, backup, clients
 from gatepost_idp.store.backup import CannotCopy, NotEmpty, Restored
 from tests.store.parts import KIND, NOW, a_code, connection, person, rows
 from tests.store.test_clients import REGISTRATION
@@ -162,13 +164,11 @@ async def test_an_older_backup_is_brought_to_this_version(
     """The file stays as it was; what the newer version added is there."""
     path = tmp_path / "old"
     old = opened(f"sqlite:///{path}")
-    schema.upgrade(old.engine)
     with old.engine.begin() as connection:
-        connection.exec_driver_sql("DROP INDEX ix_authorization_grant_client_row")
-        connection.exec_driver_sql("DROP INDEX ix_authorization_grant_ended_at")
-        connection.exec_driver_sql("DROP INDEX ix_authorization_request_client_row")
-        connection.exec_driver_sql("DROP INDEX ix_consent_client_row")
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0004'")
+        config = Config()
+        config.set_main_option("script_location", str(Path(str(migrations.__file__)).parent))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0004")
     await person(old)
     saved = tmp_path / "saved"
     backup.save(old.engine, saved, silent)

@@ -1,5 +1,6 @@
 """The audit log: one row for each security event, written in the transaction of what it tells, read by page."""
 
+import itertools
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ from gatepost_idp.protocol import instant, milliseconds
 COMMAND_LINE = "command line"
 """The network of what was done by a command."""
 _INSERT = insert_query(AuditEvent)
+_NUMBERS = itertools.count()
 _UNSEALED = {"batch": None, "salt": None, "who": None}
 
 
@@ -50,7 +52,7 @@ def record(
     at = milliseconds(now)
     tx.run(
         _INSERT,
-        id=f"{at:012x}{secrets.token_hex(10)}",  # sorts by time
+        id=f"{at:012x}{next(_NUMBERS) % 0x1000000:06x}{secrets.token_hex(7)}",  # sorts by time, then by order
         at=at,
         event=event,
         account_id=account_id,
@@ -67,7 +69,10 @@ def record(
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A filter; what is empty lets everything through. ``event`` may be the part before the dot."""
+    """A filter; what is empty lets everything through. ``event`` may be the part before the dot.
+
+    ``account_id`` and ``address`` are one person: what is about either of them, or was done by that account.
+    """
 
     event: str = ""
     account_id: str = ""
@@ -126,10 +131,10 @@ def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
     if wanted.event:
         event = col(AuditEvent.event)
         found.append(or_(event == wanted.event, event.startswith(f"{wanted.event}.", autoescape=True)))
-    if wanted.account_id:
-        found.append(or_(col(AuditEvent.account_id) == wanted.account_id, col(AuditEvent.actor) == wanted.account_id))
-    if wanted.address:
-        found.append(col(AuditEvent.address) == wanted.address)
+    whom = [column == wanted.account_id for column in (col(AuditEvent.account_id), col(AuditEvent.actor))]
+    if wanted.account_id or wanted.address:
+        mailbox = [col(AuditEvent.address) == wanted.address] if wanted.address else []
+        found.append(or_(*(whom if wanted.account_id else ()), *mailbox))
     if wanted.client_id:
         client_id = col(AuditEvent.client_id)  # a registration, or the kind that it belongs to
         found.append(or_(client_id == wanted.client_id, client_id.startswith(f"{wanted.client_id}.", autoescape=True)))

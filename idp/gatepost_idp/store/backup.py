@@ -99,7 +99,7 @@ def restore(
             rows = _copied(reading, writing, progress)
             ended = _end_everything(writing, milliseconds(now))
             transaction = Transaction(writing, writing.connection.cursor())
-            audit.record(transaction, "database.restored", now, detail=path.name[:200])
+            audit.record(transaction, "database.restored", now, network=audit.COMMAND_LINE, detail=path.name[:200])
     return Restored(rows, *ended)
 
 
