@@ -143,6 +143,12 @@ def show_pages(pages: Iterable[Sequence[dict[str, Any]]], as_json: bool) -> None
     print("]" if before == "," else "[]")
 
 
+def confirm(question: str) -> bool:
+    """Asks on stderr, so that stdout stays what scripts read; no answer is a no."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def fail(message: str, as_json: bool) -> NoReturn:
     """Ends the command with exit code 1 and one line that says why."""
     print(json.dumps({"error": message}) if as_json else message, file=sys.stderr)

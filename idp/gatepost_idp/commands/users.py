@@ -149,7 +149,7 @@ def delete(
     from gatepost_idp.store import personal_data
 
     _with(email, as_json, lambda tx, account_id: account_id)
-    if not yes and not typer.confirm(f"Delete {email}, with every connection, token and consent?", err=True):
+    if not yes and not console.confirm(f"Delete {email}, with every connection, token and consent?"):
         console.fail("Nothing was deleted.", as_json)
 
     def work(tx: "Transaction", account_id: str) -> None:
