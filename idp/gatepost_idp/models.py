@@ -359,7 +359,7 @@ class AuditEvent(SQLModel, table=True):
 
 
 Index(
-    "ix_audit_event_trace_id",  # partial: a refresh, which is most of what there is, pays nothing for it
+    "ix_audit_event_trace_id",  # partial: what was done by a command has none
     AuditEvent.__table__.c.trace_id,  # type: ignore[attr-defined]  # SQLModel does not type __table__
     sqlite_where=AuditEvent.__table__.c.trace_id != "",  # type: ignore[attr-defined]  # as above
     postgresql_where=AuditEvent.__table__.c.trace_id != "",  # type: ignore[attr-defined]  # as above
