@@ -90,7 +90,7 @@ async def test_the_link_of_request_access_widens_the_grant_at_the_next_refresh(
     deployment: Deployment, postbox: Postbox, mode: Mode
 ) -> None:
     """The person ticks a box on the page that the tool names; the client refreshes, and asks nobody again."""
-    with Tracked(f"link-{mode}@example.com", postbox) as person:
+    with Tracked(f"widens-{mode}@example.com", postbox) as person:
         person.ticks = ["demo:read"]
         async with connection(deployment.mcp, person, Storage(), mode) as connected:
             assert await connected.tools() == WITHOUT_ECHO

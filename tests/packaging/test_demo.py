@@ -114,7 +114,7 @@ def test_a_busy_port_is_one_line(installed: Installed, tmp_path: Path, port: int
     lines = said.strip().splitlines()
     assert len(lines) == 1, said
     assert str(port) in lines[0]
-    assert time.monotonic() - began < 10, "it took too long to notice"
+    assert time.monotonic() - began < 20, "it took too long to notice"
 
 
 def _refresh(connected: Connection) -> httpx2.Response:

@@ -21,7 +21,7 @@ def network(authority: trustme.CA) -> Names:
     return Names(authority)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Servers]]:
     """Servers by shape; shapes of the same addresses share theirs, since they differ in the front alone."""
     with contextlib.ExitStack() as stack:
@@ -31,7 +31,7 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Serve
         yield {shape: made[pair] for shape, pair in ISSUERS.items()}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """Both servers on loopback, as `gatepost demo` runs them."""
     with servers(tmp_path_factory.mktemp("local")) as both:
