@@ -80,6 +80,13 @@ def test_an_alert_says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> Non
     assert all(label in rule["expr"] or label in OF_PROMETHEUS for label in kept)
 
 
+def test_the_runbook_has_every_metric(told: Scrape) -> None:
+    """And none that there is not."""
+    named = set(re.findall(r"`(gatepost_[a-z_]+)`", (ROOT / "docs" / "runbook.md").read_text()))
+    exposed = {re.sub(r"_(bucket|count|sum)$", "", name) for name in told.samples if name.startswith("gatepost_")}
+    assert named == exposed
+
+
 def test_the_alerts_have_names_of_their_own() -> None:
     """And the example of a configuration names their file, and the default address of each server."""
     assert len({rule["alert"] for rule in RULES}) == len(RULES)

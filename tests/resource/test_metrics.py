@@ -21,10 +21,10 @@ HOT_MICROSECONDS = 25
 
 
 @contextlib.contextmanager
-def watched(issuer: Issuer, **settings: str) -> Iterator[tuple[Running, str]]:
+def watched(issuer: Issuer) -> Iterator[tuple[Running, str]]:
     """A server and its METRICS_ADDRESS."""
     address = f"127.0.0.1:{free_port()}"
-    with serving(issuer, metrics_address=address, **settings) as server:
+    with serving(issuer, metrics_address=address) as server:
         yield server, address
 
 
