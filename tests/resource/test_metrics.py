@@ -17,7 +17,7 @@ from tests.support.metrics import scrape
 from tests.support.ports import free_port
 from tests.support.processes import environment_of, running
 
-HOT_MICROSECONDS = 25
+HOT_MICROSECONDS = 10
 
 
 @contextlib.contextmanager

@@ -22,8 +22,8 @@ from tests.support.ports import free_port
 from tests.support.processes import environment_of
 from tests.support.serving import Idp, serving
 
-HOT_MICROSECONDS = 25
-"""Measured 1.5 to 2; the bound leaves room for a busy machine, and none for a look-up by name at each request."""
+HOT_MICROSECONDS = 10
+"""Measured 0.5; the bound leaves room for a busy machine."""
 
 
 @pytest.fixture
