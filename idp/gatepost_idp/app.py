@@ -27,6 +27,7 @@ from gatepost_idp.clients.fetcher import Fetcher
 from gatepost_idp.clients.register_endpoint import RegisterEndpoint
 from gatepost_idp.clients.registry import Registry
 from gatepost_idp.connect import doors as connect_doors
+from gatepost_idp.counts import Counts
 from gatepost_idp.database import Database
 from gatepost_idp.discovery import documents
 from gatepost_idp.discovery.doors import DiscoveryDoors
@@ -43,7 +44,7 @@ from gatepost_idp.mail.letters import Letters
 from gatepost_idp.mail.outbox import Outbox
 from gatepost_idp.operate import logs
 from gatepost_idp.operate.background import Purge, erase_salts, steadily
-from gatepost_idp.operate.details import serve_details
+from gatepost_idp.operate.details import Details
 from gatepost_idp.operate.doctor.readiness import Readiness
 from gatepost_idp.operate.guard import Guard
 from gatepost_idp.operate.serve import tune_garbage_collection
@@ -81,7 +82,8 @@ class Parts:
         self.visitors = Visitors(Cookies(settings), self.callers)
         self.letters = Letters(settings, self.catalogue)
         self.recorder = Recorder(self.database, clock)
-        self.outbox = Outbox(self.database, settings, self.letters, self.recorder, clock)
+        self.counts = Counts()
+        self.outbox = Outbox(self.database, settings, self.letters, self.recorder, self.counts, clock)
         self.refusals = audit.Refusals(self.database, clock)
         kept_for = timedelta(days=settings.audit_days) if settings.audit_days else None
         self.sealer = audit.Sealer(self.database, settings.secret_keys, clock, kept_for)
@@ -109,12 +111,14 @@ class Parts:
 
     def _details(self) -> list[asyncio.Task[None]]:
         """The operator's own listener, unless METRICS_ADDRESS is empty."""
-        address = self.settings.metrics_address
-        if not address:
+        settings, database = self.settings, self.database
+        if not settings.metrics_address:
             return []
-        readiness = Readiness(self.settings, self.database, self.clock)
-        served = serve_details(address, self.database, lambda: self.outbox.problem, readiness)
-        return [asyncio.create_task(served)]
+        readiness = Readiness(settings, database, self.clock)
+        details = Details(
+            settings, database, self.keys, self.counts, lambda: self.outbox.problem, readiness, self.clock
+        )
+        return [asyncio.create_task(details.serve())]
 
 
 def create(settings: Settings, clock: Clock = system_clock, fetcher: Fetcher | None = None) -> ASGIApp:
@@ -154,7 +158,7 @@ def create(settings: Settings, clock: Clock = system_clock, fetcher: Fetcher | N
     errors = Errors(parts.pages, settings.is_local)
     for kind, name in HANDLED.items():
         app.add_exception_handler(kind, getattr(errors, name))
-    return Guard(app, settings, parts.callers, parts.recorder, parts.refusals)
+    return Guard(app, settings, parts.callers, parts.recorder, parts.refusals, parts.counts)
 
 
 def from_environment() -> ASGIApp:

@@ -28,4 +28,5 @@ and all of that stands on this:
     addresses     the caller's address behind proxies
     errors        every refusal an HTTP answer can carry
     urls          what can be read off a URL
+    counts        what every request adds to; details shows it to the operator, metrics to Prometheus
 """

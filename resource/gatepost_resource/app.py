@@ -23,7 +23,9 @@ from gatepost_resource.access_token import Identifiers
 from gatepost_resource.addresses import Proxies
 from gatepost_resource.catalogue import Catalogue
 from gatepost_resource.challenge import Challenge
+from gatepost_resource.counts import Counts
 from gatepost_resource.demo import DemoTools, Facts
+from gatepost_resource.details import Details
 from gatepost_resource.hosts import HostRule
 from gatepost_resource.introspection import Introspection
 from gatepost_resource.issuer import Issuer
@@ -55,6 +57,7 @@ def build_app(
     ``clock``: seconds since the epoch. ``monotonic``: seconds from any origin, for the pause between two
     fetches. ``refresh_seconds``: how old the issuer's keys may grow.
     """
+    counts = Counts()
     catalogue = catalogues.load(settings.catalogue, settings.mcp_resource_url)
     _warn(settings, catalogue)
     issuer = Issuer(settings.oauth_issuer)
@@ -63,9 +66,10 @@ def build_app(
     credentials = settings.introspection_credentials
     introspection = Introspection(issuer, expected, credentials, clock) if credentials else None
     verifier = Verifier(expected, keys, introspection, clock)
-    server = build_server(settings.service_name, DEMO, _demo_tools(settings, clock))
+    server = build_server(settings.service_name, DEMO, _demo_tools(settings, clock), counts)
     page = ConnectPage(settings, catalogue)
-    endpoint = _endpoint(settings, catalogue, server, verifier, page)
+    details = Details(settings.metrics_address, settings.workers, keys, counts)
+    endpoint = _endpoint(settings, catalogue, server, verifier, page, counts)
     app = Starlette(
         routes=[
             *_probes(keys),
@@ -73,9 +77,9 @@ def build_app(
             *_endpoints(settings, endpoint),
             Route("/", page.answer),
         ],
-        middleware=_middleware(settings),
+        middleware=_middleware(settings, counts),
         exception_handlers=PlainWords(settings.mcp_resource_url).handlers(),
-        lifespan=lambda _: _lifespan(server, issuer, keys, refresh_seconds),
+        lifespan=lambda _: _lifespan(server, issuer, keys, refresh_seconds, details),
     )
     # A redirect would carry the caller's Host, and clients lose their POST to it.
     app.router.redirect_slashes = False
@@ -109,26 +113,32 @@ def _demo_tools(settings: Settings, clock: Callable[[], float]) -> DemoTools:
 
 
 def _endpoint(
-    settings: Settings, catalogue: Catalogue, server: ScopedServer, verifier: Verifier, page: ConnectPage
+    settings: Settings,
+    catalogue: Catalogue,
+    server: ScopedServer,
+    verifier: Verifier,
+    page: ConnectPage,
+    counts: Counts,
 ) -> ASGIApp:
     """What stands in front of MCP, from the inside out."""
     app: ASGIApp = StepUp(streamable_http(server, MAX_BODY_BYTES), DEMO, catalogue)
     app = AuthContextMiddleware(app)
     app = RequestBodyLimitMiddleware(app, MAX_BODY_BYTES)  # behind the challenge: strangers fill no memory
-    app = Challenge(app, verifier, metadata_url(settings.mcp_resource_url), catalogue.new_account_scopes)
+    app = Challenge(app, verifier, metadata_url(settings.mcp_resource_url), catalogue.new_account_scopes, counts)
     app = PageForBrowsers(app, page)
-    return OriginRule(app, settings.mcp_resource_url, settings.allowed_origins)
+    return OriginRule(app, settings.mcp_resource_url, settings.allowed_origins, counts)
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+def _middleware(settings: Settings, counts: Counts) -> list[Middleware]:
     """What every request passes, from the outside in."""
     return [
-        Middleware(logs.RequestLog, proxies=Proxies(settings.trusted_proxies)),
+        Middleware(logs.RequestLog, proxies=Proxies(settings.trusted_proxies), counts=counts),
         Middleware(
             HostRule,
             resource_url=settings.mcp_resource_url,
             bound=settings.resource_host,
             allowed=settings.allowed_hosts,
+            counts=counts,
         ),
     ]
 
@@ -165,14 +175,15 @@ def _probes(keys: IssuerKeys) -> list[Route]:
 
 @contextlib.asynccontextmanager
 async def _lifespan(
-    server: ScopedServer, issuer: Issuer, keys: IssuerKeys, refresh_seconds: float
+    server: ScopedServer, issuer: Issuer, keys: IssuerKeys, refresh_seconds: float, details: Details
 ) -> AsyncIterator[None]:
     async with server.session_manager.run():
-        refreshing = asyncio.create_task(keys.keep_fresh(refresh_seconds))
+        tasks = [asyncio.create_task(keys.keep_fresh(refresh_seconds)), asyncio.create_task(details.serve())]
         try:
             yield
         finally:
-            refreshing.cancel()
-            await asyncio.wait([refreshing])
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
             await keys.aclose()
             await issuer.aclose()

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gatepost_resource import errors
+from gatepost_resource.counts import Counts
 from gatepost_resource.errors import InsufficientScope, IssuerUnavailable, Refusal
 from gatepost_resource.mcp_server import Caller
 from gatepost_resource.verifier import Verifier
@@ -28,12 +29,15 @@ class Challenge:
     ``exp`` without leeway; so the header is read here, and the SDK's classes carry the outcome on.
     """
 
-    def __init__(self, app: ASGIApp, verifier: Verifier, metadata_url: str, scopes: Sequence[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, verifier: Verifier, metadata_url: str, scopes: Sequence[str], counts: Counts
+    ) -> None:
         """``scopes``: what a client is told to ask for at its first connect."""
         self._app = app
         self._verifier = verifier
         self._metadata_url = metadata_url
         self._scopes = tuple(scopes)
+        self._counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request to the MCP endpoint; every Refusal from here inwards ends here."""
@@ -45,6 +49,7 @@ class Challenge:
         except Refusal as refusal:
             level = "warning" if isinstance(refusal, IssuerUnavailable) else "info"
             getattr(log, level)("refused", status=refusal.status, error=refusal.error, reason=refusal.reason)
+            self._counts.refused(refusal.error or "no_token")
             await self._answer(refusal)(scope, receive, send)
 
     def _answer(self, refusal: Refusal) -> Response:

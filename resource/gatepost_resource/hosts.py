@@ -7,6 +7,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gatepost_resource.counts import Counts
 from gatepost_resource.urls import hostname, is_loopback
 
 log = structlog.get_logger("gatepost_resource.hosts")
@@ -24,12 +25,15 @@ PLAIN_WORDS = (
 class HostRule:
     """Answers the public host, loopback, the bind addresses and ALLOWED_HOSTS; refuses the rest with 421."""
 
-    def __init__(self, app: ASGIApp, resource_url: str, bound: Sequence[str], allowed: Sequence[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, resource_url: str, bound: Sequence[str], allowed: Sequence[str], counts: Counts
+    ) -> None:
         """``allowed``: host names with or without a port; without one, any port will do."""
         self._app = app
         self._resource_url = resource_url
         self._names = {hostname(resource_url), *(name.strip("[]").lower() for name in bound)}
         self._allowed = frozenset(allowed)
+        self._counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes on what may be answered."""
@@ -40,6 +44,7 @@ class HostRule:
         if len(hosts) == 1 and self.answers(hosts[0]):
             await self._app(scope, receive, send)
             return
+        self._counts.refused("host")
         self._explain(", ".join(hosts))
         await PlainTextResponse(PLAIN_WORDS, status_code=MISDIRECTED)(scope, receive, send)
 

@@ -35,12 +35,27 @@ class IssuerKeys:
         self._keys: dict[str, ECKey] = {}
         self._failure: str | None = "they have not been fetched yet"
         self._asked_at = float("-inf")
+        self._fetched_at: float | None = None
         self._fetching: asyncio.Task[None] | None = None
 
     @property
     def ready(self) -> bool:
         """Whether the keys were fetched at least once."""
         return bool(self._keys)
+
+    @property
+    def problem(self) -> str:
+        """Why the last attempt to fetch them failed, empty where it did not."""
+        return self._failure or ""
+
+    @property
+    def number(self) -> int:
+        """How many keys are known."""
+        return len(self._keys)
+
+    def age(self) -> float | None:
+        """Seconds since they were last fetched; None where they never were."""
+        return None if self._fetched_at is None else self._monotonic() - self._fetched_at
 
     def holds(self, kid: str, key: ECKey) -> bool:
         """Whether the issuer still publishes this very key under this id."""
@@ -111,6 +126,7 @@ class IssuerKeys:
         known = self._keys
         self._keys = {kid: known[kid] if known.get(kid) == key else key for kid, key in found.items()}
         self._failure = None
+        self._fetched_at = self._monotonic()
 
     async def _download(self) -> dict[str, ECKey]:
         uri = await self._issuer.endpoint("jwks_uri")

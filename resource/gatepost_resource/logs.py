@@ -4,12 +4,14 @@ import logging
 import secrets
 import sys
 import time
-from typing import Literal
+from contextvars import ContextVar
+from typing import Any, Literal
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gatepost_resource.addresses import Proxies
+from gatepost_resource.counts import Counts
 from gatepost_resource.mcp_server import Caller
 
 log = structlog.get_logger("gatepost_resource.requests")
@@ -18,6 +20,7 @@ MAX_LOGGED_CHARACTERS = 200
 # At INFO and below these write arguments, addresses with their queries, and a line for each message.
 NOISY = ("mcp", "httpx2", "httpcore2", "uvicorn", "asyncio")
 QUIET_PATHS = ("/healthz", "/readyz")
+_request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
 def configure(style: Literal["text", "json"], level: str) -> None:
@@ -26,6 +29,7 @@ def configure(style: Literal["text", "json"], level: str) -> None:
     Call it before the MCP server is built: the SDK puts a handler of its own on a root logger that has none.
     """
     shared: list[structlog.typing.Processor] = [
+        _add_request_id,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -52,9 +56,10 @@ def configure(style: Literal["text", "json"], level: str) -> None:
 class RequestLog:
     """Writes one line when an answer is complete, under an id that the answer carries as ``X-Request-Id``."""
 
-    def __init__(self, app: ASGIApp, proxies: Proxies) -> None:
+    def __init__(self, app: ASGIApp, proxies: Proxies, counts: Counts) -> None:
         """``proxies``: whose word on the caller's address counts."""
         self._app = app
+        self._counts = counts
         self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,6 +68,7 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         started, request_id, status = time.perf_counter(), secrets.token_hex(8), 500
+        _request_id.set(request_id)
 
         async def noted(message: Message) -> None:
             nonlocal status
@@ -75,9 +81,11 @@ class RequestLog:
         try:
             await self._app(scope, receive, noted)
         finally:
-            self._write(scope, status, request_id, (time.perf_counter() - started) * 1000)
+            seconds = time.perf_counter() - started
+            self._counts.answered(_place(scope, status), status, seconds)
+            self._write(scope, status, seconds * 1000)
 
-    def _write(self, scope: Scope, status: int, request_id: str, milliseconds: float) -> None:
+    def _write(self, scope: Scope, status: int, milliseconds: float) -> None:
         if scope["path"] in QUIET_PATHS:
             return
         user = scope.get("user")
@@ -89,5 +97,21 @@ class RequestLog:
             ms=round(milliseconds, 1),
             address=self._proxies.caller(scope),
             client_id=user.token.client_id if isinstance(user, Caller) else None,
-            request_id=request_id,
         )
+
+
+def _place(scope: Scope, status: int) -> str:
+    """The kind of address: what a stranger types must not become a name of ours."""
+    path = scope["path"]
+    if path in QUIET_PATHS:
+        return "health"
+    if path.startswith("/.well-known/"):
+        return "metadata"
+    return "other" if path == "/" or status in (404, 421) else "mcp"
+
+
+def _add_request_id(_logger: Any, _name: str, event: Any) -> Any:
+    """Every line that is written while a request runs says which one, as the answer's X-Request-Id does."""
+    if request_id := _request_id.get():
+        event.setdefault("request_id", request_id)
+    return event

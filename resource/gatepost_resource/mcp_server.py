@@ -21,6 +21,7 @@ from mcp_types import (
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gatepost_resource.access_token import BearerToken
+from gatepost_resource.counts import Counts
 from gatepost_resource.demo import DemoTools, release
 from gatepost_resource.tools import Toolbox
 
@@ -50,10 +51,11 @@ class ScopedServer(MCPServer[Any]):
     front: the 403 of ``stepup`` is an offer to the client, this is the law.
     """
 
-    def __init__(self, toolbox: Toolbox, **options: Any) -> None:
+    def __init__(self, toolbox: Toolbox, counts: Counts, **options: Any) -> None:
         """``options``: those of the SDK's server."""
         super().__init__(**options)
         self._toolbox = toolbox
+        self._counts = counts
         self._lists: dict[frozenset[str], list[Tool]] = {}
 
     async def list_tools(self) -> list[Tool]:
@@ -75,11 +77,18 @@ class ScopedServer(MCPServer[Any]):
             raise ToolError(f"Unknown tool: {name}")
         missing = self._toolbox.missing(name, current_caller().scopes)
         if missing is not None:
+            self._counts.called(name, "error")
             raise ToolError(
                 f"{entry.title} needs the scope {missing}, which this person does not hold here. Calling it"
                 " again cannot help. Call request_access: it gives the link where access can be asked for."
             )
-        return await super().call_tool(name, arguments, context)
+        try:
+            result = await super().call_tool(name, arguments, context)
+        except Exception:
+            self._counts.called(name, "error")
+            raise
+        self._counts.called(name, "error" if getattr(result, "is_error", False) else "ok")
+        return result
 
     async def get_prompt(
         self, name: str, arguments: dict[str, Any] | None = None, context: Context[Any, Any] | None = None
@@ -90,10 +99,11 @@ class ScopedServer(MCPServer[Any]):
         return await super().get_prompt(name, arguments, context)
 
 
-def build_server(name: str, toolbox: Toolbox, functions: DemoTools) -> ScopedServer:
+def build_server(name: str, toolbox: Toolbox, functions: DemoTools, counts: Counts) -> ScopedServer:
     """The server with every tool of the table, each served by the method of its name."""
     server = ScopedServer(
         toolbox,
+        counts,
         name=name,
         version=release(),
         instructions="What you may call depends on your access: whoami tells, request_access asks for more.",

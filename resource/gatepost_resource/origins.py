@@ -8,6 +8,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gatepost_resource.counts import Counts
 from gatepost_resource.urls import hostname, is_loopback, origin
 
 log = structlog.get_logger("gatepost_resource.origins")
@@ -38,11 +39,12 @@ class OriginRule:
     endpoint knows no cookies.
     """
 
-    def __init__(self, app: ASGIApp, resource_url: str, allowed: Iterable[str]) -> None:
+    def __init__(self, app: ASGIApp, resource_url: str, allowed: Iterable[str], counts: Counts) -> None:
         """``allowed``: origins as browsers write them."""
         self._app = app
         self._allowed = frozenset([*allowed, origin(resource_url)])
         self._loopback = is_loopback(hostname(resource_url))
+        self._counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers preflights, refuses foreign origins with 403, passes the rest on."""
@@ -52,6 +54,7 @@ class OriginRule:
             await self._app(scope, receive, send)
             return
         if len(origins) > 1 or not self.allows(origins[0]):
+            self._counts.refused("origin")
             log.warning("origin_refused", origin=", ".join(origins)[:200], setting="ALLOWED_ORIGINS")
             await PlainTextResponse(PLAIN_WORDS, status_code=403)(scope, receive, send)
             return

@@ -30,6 +30,7 @@ EXAMPLES = {
     "RESOURCE_HOST": "127.0.0.1,::1",
     "RESOURCE_PORT": "9001",
     "WORKERS": "1",
+    "METRICS_ADDRESS": "127.0.0.1:9101",
     "LOG_FORMAT": "json",
     "LOG_LEVEL": "info",
     "ACCESS_REQUEST_URL": "https://auth.example.com/account/access",
@@ -65,14 +66,15 @@ class Environment(PydanticBaseSettingsSource):
     """Takes each setting from ``NAME``, or from the file that ``NAME_FILE`` names."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """The text of one setting or None; an empty text counts only where it can mean an empty list."""
+        """The text of one setting or None; an empty text counts only where it can mean an empty list, or off."""
         name = field_name.upper()
         value, path = os.environ.get(name), os.environ.get(f"{name}_FILE")
         if value and path:
             raise SettingsError(f"{name}: is set together with {name}_FILE; keep one of the two")
         if path:
             value = _read_file(name, path)
-        return (value if value or field_name in LISTS else None), field_name, False
+        keeps_empty = field_name in LISTS or field_name == "metrics_address"
+        return (value if value or keeps_empty else None), field_name, False
 
     def __call__(self) -> dict[str, Any]:
         """Every setting that the environment holds."""
@@ -122,6 +124,7 @@ class Settings(BaseSettings):
     resource_host: CommaList = ("127.0.0.1",)
     resource_port: int = Field(default=9001, ge=1, le=65535)
     workers: int = Field(default=1, ge=1, le=256)
+    metrics_address: str = "127.0.0.1:9101"
     log_format: Literal["text", "json"] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     access_request_url: str | None = None
@@ -181,6 +184,14 @@ class Settings(BaseSettings):
             return tuple(str(ipaddress.ip_network(network, strict=False)) for network in value)
         except ValueError:
             raise ValueError("each must be an IP address or network in CIDR notation") from None
+
+    @field_validator("metrics_address")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if value and not (host and port.isdecimal() and int(port) < 65536):
+            raise ValueError("is not HOST:PORT")
+        return value
 
     @field_validator("resource_host")
     @classmethod

@@ -67,11 +67,11 @@ def start(script: str, *arguments: str, cwd: Path, **environment: str) -> "subpr
     return _started([str(packages() / "node_modules" / script), *arguments], cwd, environment)
 
 
-def start_own(script: str, *arguments: str, cwd: Path) -> "subprocess.Popen[str]":
-    """The same for a script of this folder, which finds the packages from ``cwd``."""
-    shutil.copy(HERE / script, cwd)
+def start_own(script: str | Path, *arguments: str, cwd: Path, **environment: str) -> "subprocess.Popen[str]":
+    """The same for a script of this folder, or of the path given, which finds the packages from ``cwd``."""
+    copied = shutil.copy(HERE / script, cwd)
     (cwd / "node_modules").symlink_to(packages() / "node_modules")
-    return _started([str(cwd / script), *arguments], cwd, {})
+    return _started([str(copied), *arguments], cwd, environment)
 
 
 def _started(arguments: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> "subprocess.Popen[str]":

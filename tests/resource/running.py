@@ -119,7 +119,7 @@ def serving(
     """The resource server of that issuer; ``ready`` waits for its keys."""
     port = free_port()
     base = f"http://127.0.0.1:{port}"
-    settings = {"oauth_issuer": issuer.url, "mcp_resource_url": base + path} | settings
+    settings = {"oauth_issuer": issuer.url, "mcp_resource_url": base + path, "metrics_address": ""} | settings
     running = Running(base, settings["mcp_resource_url"], issuer, Clock(), Clock())
     app = build_app(
         Settings(**settings),

@@ -96,7 +96,7 @@ def test_any_setting_can_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_other_names_are_nobodys_business(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment is shared with the authorization server, whose settings are not ours."""
     monkeypatch.setenv("SMTP_HOST", "mail.example.com")
-    monkeypatch.setenv("METRICS_ADDRESS", "nonsense")
+    monkeypatch.setenv("SIGNUP", "nonsense")
     settings.load()
 
 

@@ -9,6 +9,7 @@ from functools import partial
 import structlog
 
 from gatepost_idp import traces
+from gatepost_idp.counts import Counts, MailOutcome
 from gatepost_idp.database import Database, Transaction
 from gatepost_idp.mail.letters import Letters
 from gatepost_idp.mail.smtp import Delivery, deliver, probe
@@ -33,12 +34,19 @@ class Outbox:
     """The worker of one process; several may run on one database."""
 
     def __init__(
-        self, database: Database, settings: Settings, letters: Letters, recorder: Recorder, clock: Clock
+        self,
+        database: Database,
+        settings: Settings,
+        letters: Letters,
+        recorder: Recorder,
+        counts: Counts,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._settings = settings
         self._letters = letters
         self._recorder = recorder
+        self._counts = counts
         self._clock = clock
         self._wake = asyncio.Event()
         self._proven = False
@@ -142,13 +150,14 @@ class Outbox:
         await self._database.write(lambda tx: store.postpone(tx, letter.id, at, delivery.answer))
 
     def _trace(self, letter: Letter, occasion: Occasion | News, delivery: Delivery) -> dict[str, str | None]:
-        """Tells the flight recorder of a sign-in mail; answers what the log says of any mail."""
+        """Counts any mail, and tells the flight recorder of one to sign in; answers what the log says of it."""
+        withheld = letter.recipient == store.NOBODY and delivery.outcome == "accepted"
+        outcome: MailOutcome = "withheld" if withheld else delivery.outcome
+        self._counts.mail(outcome)
         if isinstance(occasion, News):
             return {"grant": letter.grant_id}
-        withheld = letter.recipient == store.NOBODY and delivery.outcome == "accepted"
         trace_id = traces.id_of(occasion.attempt.request_id)
-        answer = "" if withheld else delivery.answer
-        self._recorder.note_mail(trace_id, "withheld" if withheld else delivery.outcome, answer)
+        self._recorder.note_mail(trace_id, outcome, "" if withheld else delivery.answer)
         return {"attempt": letter.attempt_id, "trace_id": trace_id}
 
 

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gatepost_idp import traces
 from gatepost_idp.audit import Refusals
+from gatepost_idp.counts import Counts
 from gatepost_idp.limits import Callers
 from gatepost_idp.recorder import Recorder
 from gatepost_idp.settings import LOOPBACK_NAMES, Settings
@@ -36,12 +37,19 @@ class Guard:
     """Pure ASGI, since every request passes here. Nothing that leaves is ever built from the request's Host."""
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, callers: Callers, recorder: Recorder, refusals: Refusals
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        callers: Callers,
+        recorder: Recorder,
+        refusals: Refusals,
+        counts: Counts,
     ) -> None:
         self._app = app
         self._callers = callers
         self._recorder = recorder
         self._refusals = refusals
+        self._counts = counts
         self._issuer = settings.oauth_issuer
         self._root = settings.root
         public = urlsplit(settings.oauth_issuer).hostname or ""
@@ -82,8 +90,10 @@ class Guard:
             self._note(trace, scope, status, started)
 
     def _note(self, trace: Trace, scope: Scope, status: int, started: float) -> None:
-        """One log line for each request, and its step for the recorder."""
-        ms = round((perf_counter() - started) * 1000, 1)
+        """One log line for each request, its numbers, and its step for the recorder."""
+        seconds = perf_counter() - started
+        self._counts.answered(trace, status, seconds)
+        ms = round(seconds * 1000, 1)
         why = {"refused": trace.reason, "received": trace.received, "expected": trace.expected}
         why = {name: traces.plain(value) for name, value in why.items() if value}
         place = _place(scope["path"])

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import bindparam
+from sqlalchemy import bindparam, func
 from sqlmodel import col, delete, select, update
 
 from gatepost_idp import models
@@ -246,6 +246,23 @@ def allow(tx: Transaction, recipient: str) -> bool:
     """Lifts a suppression; False where there was none."""
     gone = tx.session.exec(delete(MailSuppression).where(col(MailSuppression.email_key) == recipient.lower()))
     return gone.rowcount == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How many mails wait, and for how long the oldest of them has."""
+
+    mails: int
+    oldest_seconds: float
+
+
+_BACKLOG = Query(columns(func.count(), func.min(Outbox.created_at)).where(col(Outbox.state) == "queued"))
+
+
+def backlog(tx: Transaction, now: datetime) -> Backlog:
+    """The mails that wait; one that is due later than its turn counts as well."""
+    mails, oldest = tx.one(_BACKLOG) or (0, None)
+    return Backlog(mails, max(0.0, (milliseconds(now) - oldest) / 1000) if oldest is not None else 0.0)
 
 
 def any_due(tx: Transaction, now: datetime) -> bool:

@@ -1,0 +1,72 @@
+"""What this process counts for ``/metrics``: plain numbers in memory, since every request pays for them.
+
+``operate/metrics`` shows them to Prometheus. Every label is one of a handful of words of ours: what a stranger sends
+makes no new one.
+"""
+
+from bisect import bisect_left
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from gatepost_idp.protocol import ErrorCode
+from gatepost_idp.traces import Trace
+
+Outcome = Literal["ok", "refused", "limited", "failed"]
+"""``limited`` is 429, the brake of one network; ``failed`` is 5xx, a fault on this side."""
+BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Seconds. 10 is what clients wait at the most."""
+_GRANTS = ("authorization_code", "refresh_token")
+_PAGE = "page"
+MailOutcome = Literal["accepted", "later", "refused", "unreachable", "misconfigured", "withheld"]
+"""``withheld``: one to nobody, for an address that may not sign in. The others are those of ``mail.smtp``."""
+
+
+@dataclass(slots=True)
+class Latency:
+    """How long answers took: ``at_most`` counts those up to each bound, and beyond; ``seconds`` is their sum."""
+
+    at_most: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+    seconds: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """One answer more."""
+        self.at_most[bisect_left(BOUNDS, seconds)] += 1
+        self.seconds += seconds
+
+
+class Counts:
+    """The event loop's thread alone counts and reads, so no lock is needed."""
+
+    def __init__(self) -> None:
+        self.steps: dict[tuple[str, Outcome], int] = {}
+        self.latencies: defaultdict[str, Latency] = defaultdict(Latency)
+        # Zeros from the start: Prometheus sees no increase where a series begins with its first event.
+        self.refusals = dict.fromkeys((*get_args(ErrorCode), _PAGE), 0)
+        self.tokens = dict.fromkeys(_GRANTS, 0)
+        self.mails = dict.fromkeys(get_args(MailOutcome), 0)
+
+    def answered(self, trace: Trace, status: int, seconds: float) -> None:
+        """A request that was answered, as its trace tells of it."""
+        step, outcome = trace.step or "other", _outcome(trace, status)
+        if step not in self.latencies:
+            self.steps.update(((step, other), 0) for other in get_args(Outcome))
+        self.steps[step, outcome] += 1
+        self.latencies[step].add(seconds)
+        if trace.reason:
+            code = trace.reason.partition(":")[0]
+            self.refusals[code if code in self.refusals else _PAGE] += 1
+        if step == "token" and outcome == "ok" and trace.asked is not None:
+            self.tokens[trace.asked.values["grant_type"]] += 1
+
+    def mail(self, outcome: MailOutcome) -> None:
+        """A try at a mail that ended so."""
+        self.mails[outcome] += 1
+
+
+def _outcome(trace: Trace, status: int) -> Outcome:
+    if status >= 500:
+        return "failed"
+    if status == 429:
+        return "limited"
+    return "refused" if status >= 400 or trace.reason else "ok"

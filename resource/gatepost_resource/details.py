@@ -1,0 +1,92 @@
+"""What the operator may see and the public may not, on METRICS_ADDRESS: why it is not ready, and the numbers.
+
+Several workers count each for itself, so each listens for itself: the second ten ports above the first, and so on.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from gatepost_resource.counts import Counts
+from gatepost_resource.jwks import IssuerKeys
+
+log = structlog.get_logger("gatepost_resource.details")
+
+BETWEEN_WORKERS = 10
+Exposition = Callable[[str, Counts, IssuerKeys], tuple[bytes, str]]
+
+
+class _Inner(uvicorn.Server):
+    """A server inside another one: signals are the outer one's."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Captures none."""
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """The pages of the operator's listener. ``address``: METRICS_ADDRESS, empty for none."""
+
+    address: str
+    workers: int
+    keys: IssuerKeys
+    counts: Counts
+
+    async def serve(self) -> None:
+        """Listens until cancelled."""
+        listener = self._listener() if self.address else None
+        if listener is None:
+            return
+        app = Starlette(routes=[Route("/readyz", self._readyz), Route("/metrics", self._metrics)])
+        server = _Inner(
+            uvicorn.Config(
+                app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1
+            )
+        )
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            if server.started:  # cancelled: uvicorn itself closes only when it was told to stop
+                await server.shutdown([listener])
+            listener.close()
+
+    def _listener(self) -> socket.socket | None:
+        """The first address that no other worker has; None, and a warning, where there is none."""
+        host, _, port = self.address.rpartition(":")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        reason = ""
+        for worker in range(self.workers):
+            try:
+                return socket.create_server((host.strip("[]"), int(port) + worker * BETWEEN_WORKERS), family=family)
+            except (OSError, OverflowError) as problem:
+                reason = getattr(problem, "strerror", None) or str(problem)
+        log.warning("details_not_served", setting="METRICS_ADDRESS", address=self.address, reason=reason)
+        return None
+
+    async def _readyz(self, _request: Request) -> Response:
+        problem = self.keys.problem
+        shown = {"ready": self.keys.ready, "keys": {"ok": not problem, "problem": problem}}
+        return JSONResponse(shown, 200 if self.keys.ready else 503)
+
+    async def _metrics(self, request: Request) -> Response:
+        exposition = await asyncio.to_thread(_exposition)
+        text, media_type = exposition(request.headers.get("accept", ""), self.counts, self.keys)
+        return Response(text, headers={"content-type": media_type})
+
+
+def _exposition() -> Exposition:
+    """Imported by the first who asks, beside the event loop: no start and no request pays its 10 to 30 ms."""
+    from gatepost_resource.metrics import exposition  # noqa: PLC0415 (why: the line above)
+
+    return exposition
