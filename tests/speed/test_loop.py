@@ -29,14 +29,18 @@ _WAITS = {
     "_sqlite3": {"connect"},
     "_posixsubprocess": {"fork_exec"},
     "_hashlib": {"scrypt", "pbkdf2_hmac"},
+    "_thread": {"start_new_thread"},  # waits until it runs
 }
 _WAITING_OBJECTS = ("sqlite3", "psycopg", "_socket", "select")
+_POOLS = ("_adjust_thread_count",)  # the database's threads, of which there are only so many
 _LOOPS_OWN = ("/asyncio/", "/selectors.py", "/socket.py")
 
 
 def _waits(frame: FrameType, function: Any) -> bool:
     """Whether a C function may wait; what asyncio itself calls does not, for its sockets do not block."""
     if any(part in frame.f_code.co_filename for part in _LOOPS_OWN):
+        return False
+    if function.__name__ == "start_new_thread" and frame.f_back and frame.f_back.f_code.co_name in _POOLS:
         return False
     module = str(getattr(function, "__module__", None) or "")
     owner = type(getattr(function, "__self__", None)).__module__
