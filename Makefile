@@ -9,7 +9,7 @@ UV_COMPILE = .venv-lock/bin/uv pip compile --quiet --no-config --universal --pyt
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) pyproject.toml --all-extras
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test torture requirements clients lint format lock wheel screenshots clean
+.PHONY: help setup demo test bench torture requirements clients lint format lock wheel screenshots clean
 .DELETE_ON_ERROR:
 
 help:  ## This list
@@ -22,6 +22,9 @@ demo: setup  ## Run both servers and a mailbox on this machine, and print what t
 
 test: setup  ## Run the whole suite
 	@$(BIN)/python -m pytest
+
+bench: setup  ## Measure both servers, a peer and the floor in one run (some 40 minutes): var/bench, docs/performance.md
+	@$(BIN)/python bench/compare.py $(BENCH)
 
 requirements: setup  ## Write docs/requirements.md anew: what the standards ask, and which tests hold it
 	@$(BIN)/python -m tests.standards.page

@@ -29,8 +29,8 @@ class Letters:
         self._settings = settings
         self._catalogue = catalogue
         loader = FileSystemLoader(assets.folder("emails"))
-        self._html = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-        self._text = Environment(loader=loader, autoescape=False, undefined=StrictUndefined)  # noqa: S701 (plain text)
+        self._html = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, auto_reload=False)
+        self._text = Environment(loader=loader, autoescape=False, undefined=StrictUndefined, auto_reload=False)  # noqa: S701 (plain text)
 
     def message_id(self) -> str:
         """A fresh Message-ID on our own domain (RFC 5322 section 3.6.4); a repeat of a mail keeps the first one's."""

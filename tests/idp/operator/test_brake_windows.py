@@ -1,0 +1,60 @@
+"""The brake's counters: a window ends by itself, and counters of networks that went away are let go."""
+
+from collections.abc import Callable
+
+import pytest
+
+from gatepost_idp import limits
+from gatepost_idp.limits import Windows
+
+Jump = Callable[[float], None]
+
+
+@pytest.fixture
+def jump(monkeypatch: pytest.MonkeyPatch) -> Jump:
+    """Sets the time on by so many seconds."""
+    now = [1_000_000.0]
+    monkeypatch.setattr(limits, "time", lambda: now[0])
+
+    def ahead(seconds: float) -> None:
+        now[0] += seconds
+
+    return ahead
+
+
+def test_a_window_counts_until_it_ends_and_then_from_zero(jump: Jump) -> None:
+    """From its own first request on, whatever others do; its end stays where it was."""
+    windows = Windows()
+    assert [windows.incr("a", 60), windows.incr("a", 60), windows.incr("b", 60, amount=3)] == [1, 2, 3]
+    ends = windows.get_expiry("a")
+    jump(59)
+    assert windows.incr("a", 60) == windows.get("a") == 3
+    assert windows.get_expiry("a") == ends
+    jump(1)
+    assert windows.get("a") == 0
+    assert windows.incr("a", 60) == 1
+    assert windows.get_expiry("a") == ends + 60
+
+
+def test_a_flood_from_many_networks_leaves_nothing_behind(jump: Jump) -> None:
+    """What is over is let go with the first request a minute later; what is open stays."""
+    windows = Windows()
+    for number in range(1_000):
+        windows.incr(f"network {number}", 60)
+    jump(30)
+    windows.incr("open", 60)
+    jump(31)
+    assert windows.incr("open", 60) == 2
+    assert windows.reset() == 1
+
+
+def test_a_counter_can_be_forgotten() -> None:
+    """One, or all of them."""
+    windows = Windows()
+    windows.incr("a", 60)
+    windows.incr("b", 60)
+    windows.clear("a")
+    assert (windows.get("a"), windows.get("b")) == (0, 1)
+    assert windows.check()
+    assert windows.reset() == 1
+    assert windows.get("b") == 0

@@ -1,0 +1,95 @@
+"""What a request costs the database, in statements and not in seconds; and in bytes on the wire."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from gatepost_idp import traces
+from gatepost_idp.database import Database, Query, Transaction
+from tests.speed.hot import Hot, connected
+
+Transactions = list[list[str]]
+"""For each transaction of a request the first word of each of its statements; ``session`` for SQLModel's own."""
+
+
+@pytest.fixture(scope="module")
+def hot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hot]:
+    with connected(tmp_path_factory.mktemp("statements")) as one:
+        yield one
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Transactions:
+    """What requests ask of the database from now on; what runs in the background is not theirs."""
+    found: Transactions = []
+    statements: dict[int, list[str]] = {}
+    execute = Transaction._execute
+
+    def counting(tx: Transaction, query: Query, values: Any) -> None:
+        statements.get(id(tx), []).append(query.sql(tx._connection.dialect)[0].split()[0])
+        execute(tx, query, values)
+
+    def wrapped(work: Any) -> Any:
+        def noted(tx: Transaction) -> Any:
+            mine = statements[id(tx)] = []
+            found.append(mine)
+            try:
+                return work(tx)
+            finally:
+                mine += ["session"] if "session" in vars(tx) else []
+                del statements[id(tx)]
+
+        return noted if traces.current().id else work
+
+    read, write = Database.read, Database.write
+    monkeypatch.setattr(Transaction, "_execute", counting)
+    monkeypatch.setattr(Database, "read", lambda self, work: read(self, wrapped(work)))
+    monkeypatch.setattr(Database, "write", lambda self, work: write(self, wrapped(work)))
+    return found
+
+
+# One transaction is one hop to another thread, and where it writes one share of a commit.
+COSTS: dict[str, Transactions] = {
+    "metadata": [],
+    "jwks": [],
+    "register": [],
+    # The session, that it was seen; what was agreed; what the person holds; the code.
+    "authorize": [["SELECT", "UPDATE", "SELECT", "SELECT", "INSERT"]],
+    # The code, spent; the grant, its refresh token, the audit; what the person holds.
+    "code": [["SELECT", "UPDATE", "INSERT", "INSERT", "INSERT", "SELECT"]],
+    # The token, spent; its successor; when the grant was last used; the audit; what the person holds.
+    "refresh": [["SELECT", "UPDATE", "INSERT", "UPDATE", "INSERT", "SELECT"]],
+    "introspect": [["SELECT"]],
+    "userinfo": [["SELECT"]],
+}
+
+
+@pytest.mark.parametrize("operation", COSTS)
+def test_an_operation_asks_the_database_for_exactly_this(hot: Hot, asked: Transactions, operation: str) -> None:
+    """No statement and no transaction more, and none through SQLModel's session, which costs ten times as much."""
+    asking = hot.prepared(operation)
+    asked.clear()
+    assert asking().status_code < 400
+    assert asked == COSTS[operation]
+
+
+# The whole answer, head and body, with as much room as names and addresses of usual length may take.
+BYTES = {
+    "metadata": 1900,
+    "jwks": 1050,
+    "register": 660,
+    "authorize": 360,
+    "code": 2100,
+    "refresh": 2100,
+    "introspect": 720,
+    "userinfo": 370,
+}
+
+
+@pytest.mark.parametrize("operation", BYTES)
+def test_an_answer_stays_small(hot: Hot, operation: str) -> None:
+    """Head and body; the document that a client reads most often is also the longest."""
+    answer = hot.prepared(operation)()
+    head = sum(len(name) + len(value) + len(": \r\n") for name, value in answer.headers.raw)
+    assert head + len(answer.content) <= BYTES[operation]
