@@ -236,6 +236,18 @@ def test_a_dangerous_address_cannot_be_registered(uri: str) -> None:
     assert not redirects.matches((uri,), uri)
 
 
+@pytest.mark.clause("A3.never")
+@pytest.mark.parametrize(
+    "scheme",
+    ["javascript", "data", "file", "vbscript", "blob", "about", "ftp", "ws", "wss", "mailto", "tel", "sms",
+     "view-source", "filesystem", "chrome", "intent", "jar"],
+)  # fmt: skip  # a table of words
+def test_a_scheme_that_runs_or_leads_elsewhere_is_never_an_app(scheme: str) -> None:
+    """In any letter case, with a host or without."""
+    for uri in (f"{scheme}:x", f"{scheme}://client.example/cb", f"{scheme.upper()}:/cb"):
+        assert redirects.split(uri) is None, uri
+
+
 ACCEPTED = [
     "https://claude.ai/api/mcp/auth_callback",
     "https://claude.com/api/mcp/auth_callback",

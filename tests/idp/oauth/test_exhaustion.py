@@ -41,9 +41,7 @@ def dripping(server: Server, path: str, kind: str) -> bytes:
         ("/sign-in/x", "application/x-www-form-urlencoded"),
     ],
 )
-def test_a_body_that_drips_is_cut_off(
-    server: Server, monkeypatch: pytest.MonkeyPatch, path: str, kind: str
-) -> None:
+def test_a_body_that_drips_is_cut_off(server: Server, monkeypatch: pytest.MonkeyPatch, path: str, kind: str) -> None:
     """The limit is for the whole of it, so that a byte now and then buys no time; then the line is closed."""
     monkeypatch.setattr(guard, "BODY_SECONDS", 0.5)
     answer = dripping(server, path, kind)

@@ -18,7 +18,6 @@ from tests.idp.oauth.wire import (
     basic,
     error_of,
     page_of,
-    page_of,
     refused,
     running,
     scope_of,
