@@ -1,9 +1,10 @@
 """Breaks the code in small ways, one at a time, and runs the tests that hold it: ``python -m tests.mutants``.
 
-Arguments are modules; without any, all of ``TARGETS``. A change that no test notices has survived, and is printed. mutmut wants to copy the sources beside the tests, and then
-finds neither the two packages nor their templates; here nothing is written. The process that runs the tests is told
-which change to make (``GATEPOST_MUTANT=module:number``), and this same file, as a plugin of pytest, makes it while the
-module is imported.
+Arguments are modules; without any, all of ``TARGETS``. A number N among them tries every Nth change only, for a first
+look. A change that no test notices has survived, and is printed.
+mutmut wants to copy the sources beside the tests, and then finds neither the two packages nor their templates. Here
+nothing is written: the process that runs the tests is told which change to make (``GATEPOST_MUTANT=module:number``),
+and this same file, as a plugin of pytest, makes it while the module is imported.
 
 A change is: a comparison or a condition turned round, ``and`` for ``or``, a ``not`` left out, a number one more, a word
 another word, a sum a difference. Docstrings, annotations and decorators stay as they are.
@@ -70,29 +71,27 @@ class Mutant:
     new: str
 
 
-def main(modules: list[str]) -> int:
-    """Prints the share of each module that was noticed, and each survivor; 1 where a module misses the goal."""
+def main(modules: list[str], every: int) -> int:
+    """Prints each survivor, and the share of each module that was noticed; 1 where a module misses the goal."""
     missed = 0
     for module in modules or TARGETS:
-        mutants = list(mutants_of(module))
-        survivors = [mutant for mutant in mutants if survives(mutant)]
-        percent = 100 * (len(mutants) - len(survivors)) / len(mutants)
-        print(f"{module}: {len(mutants) - len(survivors)} of {len(mutants)} killed, {percent:.1f} %", flush=True)
-        for mutant in survivors:
-            print(f"  line {mutant.line}: {mutant.old}  ->  {mutant.new}", flush=True)
+        tried = list(mutants_of(module))[::every]
+        survivors = [mutant for mutant in tried if survives(mutant)]
+        percent = 100 * (len(tried) - len(survivors)) / len(tried)
+        print(f"{module}: {len(tried) - len(survivors)} of {len(tried)} killed, {percent:.1f} %", flush=True)
         missed += percent < GOAL
     return 1 if missed else 0
 
 
 def mutants_of(module: str) -> Iterator[Mutant]:
     """Every change that can be made to ``module``."""
-    tree = ast.parse(_path(module).read_text(encoding="utf-8"))
+    tree = ast.parse(path_of(module).read_text(encoding="utf-8"))
     for number, (place, new) in enumerate(_changes(tree)):
         yield Mutant(module, number, place.lineno, ast.unparse(place), ast.unparse(new))
 
 
 def survives(mutant: Mutant) -> bool:
-    """Whether the tests pass with it."""
+    """Whether the tests pass with it; then it is printed."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "tests.mutants"]
     environment = {**os.environ, CHOSEN: f"{mutant.module}:{mutant.number}"}
     try:
@@ -106,6 +105,8 @@ def survives(mutant: Mutant) -> bool:
         )
     except subprocess.TimeoutExpired:
         return False
+    if run.returncode == 0:
+        print(f"  {mutant.module}, line {mutant.line}: {mutant.old}  ->  {mutant.new}", flush=True)
     return run.returncode == 0
 
 
@@ -172,7 +173,8 @@ def _other_constant(value: object) -> Iterator[ast.expr]:
         yield ast.Constant(f"X{value}X")
 
 
-def _path(module: str) -> Path:
+def path_of(module: str) -> Path:
+    """Where its source stands."""
     folder = "idp" if module.startswith("gatepost_idp") else "resource"
     return ROOT / folder / f"{module.replace('.', '/')}.py"
 
@@ -184,11 +186,11 @@ class _Loader(importlib.abc.InspectLoader):
         self._module, self._number = module, number
 
     def get_source(self, fullname: str) -> str:
-        return _path(self._module).read_text(encoding="utf-8")
+        return path_of(self._module).read_text(encoding="utf-8")
 
     def exec_module(self, module: ModuleType) -> None:
         tree = mutated(self.get_source(self._module), self._number)
-        exec(compile(tree, str(_path(self._module)), "exec"), module.__dict__)  # noqa: S102 (this is what it is for)
+        exec(compile(tree, str(path_of(self._module)), "exec"), module.__dict__)  # noqa: S102 (this is what it is for)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -198,8 +200,12 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, fullname: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
         if fullname != self._module:
             return None
-        place = str(_path(fullname))
+        place = str(path_of(fullname))
         return importlib.util.spec_from_file_location(fullname, place, loader=_Loader(fullname, self._number))
+
+
+def _numbers() -> Iterator[str]:
+    return (argument for argument in sys.argv[1:] if argument.isdigit())
 
 
 if chosen := os.environ.get(CHOSEN):
@@ -207,4 +213,4 @@ if chosen := os.environ.get(CHOSEN):
     sys.meta_path.insert(0, _Finder(name, int(index)))
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main([name for name in sys.argv[1:] if not name.isdigit()], every=next(map(int, _numbers()), 1)))
