@@ -372,3 +372,11 @@ def test_whatever_matches_could_have_been_registered(registered: str, asked: str
 def test_a_clients_name_is_inert_text(name: str, shown: str) -> None:
     """One line, no control or direction characters, no more than fits: it is the client's own claim."""
     assert redirects.plain_name(name) == shown
+
+
+@pytest.mark.clause("A10.loopback")
+@pytest.mark.parametrize("uri", ["", "nothing", "https://user@localhost/", "http://client.example/"])
+def test_what_could_not_be_registered_is_no_program_of_this_computer(uri: str) -> None:
+    """Nobody can prove who listens there, but it is not shown as something that the person runs."""
+    assert not redirects.is_loopback(uri)
+    assert redirects.is_private(uri)
