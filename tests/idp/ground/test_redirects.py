@@ -380,3 +380,14 @@ def test_what_could_not_be_registered_is_no_program_of_this_computer(uri: str) -
     """Nobody can prove who listens there, but it is not shown as something that the person runs."""
     assert not redirects.is_loopback(uri)
     assert redirects.is_private(uri)
+
+
+@pytest.mark.clause("A10.loopback")
+@pytest.mark.parametrize(
+    ("uri", "own"),
+    [(LOOPBACK, True), (IPV4, True), (IPV6, True), ("https://localhost:8443/x", True), (WEB, False), (APP, False)],
+)
+def test_a_program_on_this_computer_is_told_from_a_site(uri: str, own: bool) -> None:
+    """A page says which of the two it is: an app's own scheme names no computer."""
+    assert redirects.is_loopback(uri) is own
+    assert redirects.is_private(uri) is (uri != WEB)
