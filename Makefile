@@ -9,7 +9,7 @@ UV_COMPILE = .venv-lock/bin/uv pip compile --quiet --no-config --universal --pyt
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) pyproject.toml --all-extras
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench torture requirements clients lint format lock wheel screenshots clean
+.PHONY: help setup demo test coverage mutants bench torture requirements attacks clients lint format lock sbom wheel screenshots clean
 .DELETE_ON_ERROR:
 
 help:  ## This list
@@ -25,9 +25,20 @@ test: setup  ## Run the whole suite
 
 bench: setup  ## Measure both servers, a peer and the floor in one run (some 40 minutes): var/bench, docs/performance.md
 	@$(BIN)/python bench/compare.py $(BENCH)
+coverage: setup  ## Run the suite (TESTS=path: a part of it) and say how many branches of both packages it reached
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest $(TESTS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report $(if $(TESTS),--fail-under=0)
+
+mutants: setup  ## Break the code in small ways and count what the tests notice (MODULES=gatepost_idp.pkce; else hours)
+	@$(BIN)/python -m tests.mutants $(MODULES)
 
 requirements: setup  ## Write docs/requirements.md anew: what the standards ask, and which tests hold it
 	@$(BIN)/python -m tests.standards.page
+
+attacks: setup  ## Write docs/security/attacks.md anew: each attack, and the tests that stop it
+	@$(BIN)/python -m tests.attacks
 
 clients: setup  ## Run every client of others there is, then write docs/clients.md anew
 	@$(BIN)/python -m tests.interop.table
@@ -48,6 +59,11 @@ format: setup  ## Sort imports and format
 lock: .venv-lock/.made-$(UV_VERSION)  ## Write both lock files anew (UPGRADE=1 takes the newest releases)
 	$(UV_COMPILE) --output-file requirements.lock
 	$(UV_COMPILE) --group dev --constraints requirements.lock --output-file requirements-dev.lock
+
+sbom: setup  ## Write dist/gatepost.cdx.json: what an installation consists of, as CycloneDX, from the hashed lock
+	@mkdir -p dist
+	@$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible --validate \
+		--output-file dist/gatepost.cdx.json
 
 wheel: setup  ## Build the source distribution, and the wheel from it, into dist/
 	$(BIN)/python -m build --no-isolation

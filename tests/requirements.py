@@ -69,6 +69,7 @@ _AUTHORIZATION = (
         "With the client or the address in doubt: a page, no redirect.",
         "RFC 6749 4.1.2.1",
     ),
+    Clause("A3.unseen", "MUST", "No error takes people unseen to an address that just registered.", "RFC 9700 4.11.2"),
     Clause("A3.said", "OURS", "That page shows what was received and what is registered.", "RFC 6749 3.1.2.4"),
     Clause(
         "A4",

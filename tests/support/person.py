@@ -54,6 +54,13 @@ def forms_of(html: str) -> list[Form]:
     return parsed.forms
 
 
+def links_of(html: str) -> list[str]:
+    """Where the links of a page lead."""
+    parsed = _Page()
+    parsed.feed(html)
+    return parsed.links
+
+
 class Person:
     """One person in one browser."""
 

@@ -68,6 +68,17 @@ def redirect_of(parameters: Parameters, client: Client | None) -> str | NoReturn
     return asked
 
 
+def returns_unseen(parameters: Parameters, client: Client, redirect_uri: str) -> bool:
+    """Whether an error may take somebody back whom nobody has signed in (RFC 9700 section 4.11.2).
+
+    Anybody may register an address, and then a link to this server, whose name people trust, leads there unseen. So
+    that is for clients whom an operator knows, for programs on the person's own computer, and for requests that say
+    that nobody watches (OpenID Connect Core section 3.1.2.6).
+    """
+    is_known = client.origin == "manual" or client.checks_iss
+    return is_known or redirects.is_private(redirect_uri) or "none" in scope_set(parameters.get("prompt") or "")
+
+
 def no_document(client_id: str, missing: NoDocument) -> NoReturn:
     """What a person reads where an app names itself by an address, and there is no usable document behind it."""
     received = (("What is there instead", shown(missing.received)),) if missing.received else ()

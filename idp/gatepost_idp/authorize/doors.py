@@ -61,15 +61,19 @@ class AuthorizePages:
         if isinstance(redirect_uri, NoReturn) or client is None:
             raise _problem(redirect_uri)
         checked = checks.request_of(asked, client, redirect_uri, self.catalogue, self._clock())
-        if isinstance(checked, Refused):
-            return self._refuse(redirect_uri, asked.get("state"), checked)
-        trace.belongs_to(checked.trace_id)
         visitor = self.visitors.of(request)
+        if isinstance(checked, Refused):
+            back = self._refuse(redirect_uri, asked.get("state"), checked)
+            unseen = checks.returns_unseen(asked, client, redirect_uri)
+            if unseen or await self.journey.is_signed_in(visitor.session_hash):
+                return _back(back)
+            return self._refused_page(asker(client.id, client.name, redirect_uri, ""), back, checked)
+        trace.belongs_to(checked.trace_id)
         browser = visitor.browser or crypto.random_id(24)
         visit = Visit(checked.id, crypto.token_hash(browser), visitor.session_hash, _place(visitor))
         stage = await self.journey.begin(checked, client, visit)
         if isinstance(stage.step, Refused):
-            return self._refuse(redirect_uri, checked.state, stage.step)
+            return _back(self._refuse(redirect_uri, checked.state, stage.step))
         trace.tell(next="a code at once" if stage.answer else stage.step, known_scope=scope_text(checked.scope))
         if stage.answer is not None:
             return _back(stage.answer)
@@ -87,10 +91,16 @@ class AuthorizePages:
         except NoDocument as missing:
             raise _problem(checks.no_document(client_id, missing)) from None
 
-    def _refuse(self, redirect_uri: str, state: str | None, refused: Refused) -> Response:
-        """Back to the client with its error."""
-        traces.current().refuse(f"{refused.error}: {refused.reason}", refused.received, refused.expected)
-        return _back(self.journey.refusal(redirect_uri, state, refused))
+    def _refuse(self, redirect_uri: str, state: str | None, refused: Refused) -> str:
+        """Where the client hears its error."""
+        trace = traces.current()
+        trace.refuse(f"{refused.error}: {refused.reason}", refused.received, refused.expected)
+        return self.journey.refusal(redirect_uri, state, refused)
+
+    def _refused_page(self, shown: Asker, target: str, refused: Refused) -> Response:
+        """The person decides whether to go there: nobody knows this client, and nobody signed in."""
+        words = {"asker": shown, "target": target, "reason": refused.description}
+        return self.pages.response("authorize/refused.html", 400, trace_id=traces.current().id, **words)
 
     async def page(self, visitor: Visitor, stage: Stage | None, request_id: str, review: bool = False) -> Response:
         """The page for a stage of the journey."""

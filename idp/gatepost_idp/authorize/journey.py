@@ -103,6 +103,13 @@ class Journey:
         now = self._clock()
         return await self._database.read(lambda tx: requests.lives(tx, request_id, now))
 
+    async def is_signed_in(self, session_hash: bytes | None) -> bool:
+        """Whether somebody is."""
+        now = self._clock()
+        if session_hash is None:
+            return False
+        return await self._database.read(lambda tx: accounts.session(tx, session_hash, now) is not None)
+
     async def agree(self, visit: Visit, ticked: list[str], days: int) -> Stage | None:
         """The person said yes to what is ``ticked``, to be remembered for ``days``."""
         now = self._clock()

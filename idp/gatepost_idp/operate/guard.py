@@ -1,5 +1,6 @@
 """Stands in front of every door: the Host rule, the issuer's path, CORS for programs, a trace id, one log line."""
 
+import asyncio
 from time import perf_counter
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ log = structlog.get_logger("gatepost.http")
 
 HEALTH = ("/healthz", "/readyz")
 MAX_BODY = 1024 * 1024
+BODY_SECONDS = 20.0
 _OPEN = frozenset(("/token", "/register", "/revoke", "/userinfo", "/jwks.json"))
 _CORS = [
     (b"access-control-allow-origin", b"*"),
@@ -66,15 +68,7 @@ class Guard:
         path = scope["path"]
         trace = traces.begin(scope["method"], path)
         is_open = path in _OPEN or path.startswith("/.well-known/")
-        status, taken = 500, 0
-
-        async def body() -> Message:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > MAX_BODY:
-                raise HTTPException(413)  # raised where the body is read, so that errors.py writes the answer
-            return message
+        status = 500
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -85,7 +79,7 @@ class Guard:
             await send(message)
 
         try:
-            await (self._at_once(scope, is_open) or self._app)(scope, body, answer)
+            await (self._at_once(scope, is_open) or self._app)(scope, _bounded(receive), answer)
         finally:
             self._note(trace, scope, status, started)
 
@@ -143,6 +137,30 @@ class Guard:
         if whole in self._allowed or bare in self._allowed:
             return True
         return bare.removeprefix("[").removesuffix("]") in self._names
+
+
+def _bounded(receive: Receive) -> Receive:
+    """The request's body, as long as it is neither too big nor too slow: one that drips would hold its memory for ever.
+
+    Raised where the body is read, so that errors.py writes the answer.
+    """
+    taken, is_whole = 0, False
+    ends = asyncio.get_running_loop().time() + BODY_SECONDS
+
+    async def body() -> Message:
+        nonlocal taken, is_whole
+        try:
+            async with asyncio.timeout_at(None if is_whole else ends):  # what is left to come is that they hang up
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408, headers={"connection": "close"}) from None
+        taken += len(message.get("body", b""))
+        is_whole = not message.get("more_body", False)
+        if taken > MAX_BODY:
+            raise HTTPException(413)
+        return message
+
+    return body
 
 
 def _headers(scope: Scope, name: bytes) -> list[str]:

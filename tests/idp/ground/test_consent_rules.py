@@ -149,3 +149,13 @@ def test_what_was_unticked_here_is_not_taken_from_another_registration() -> None
 def test_a_form_approves_no_more_than_was_asked(ticked: list[str], approved: tuple[str, ...]) -> None:
     """Whatever a tampered one says."""
     assert rules.approved(ASKED, ticked) == approved
+
+
+@pytest.mark.parametrize(
+    ("most", "lives"), [(365, (0, 1, 30, 365)), (30, (0, 1, 30)), (7, (0, 1, 7)), (1, (0, 1)), (0, (0,))]
+)
+def test_a_consent_is_remembered_no_longer_than_the_operator_allows(most: int, lives: tuple[int, ...]) -> None:
+    """The choices of the page; a form that asks for another gets this time only."""
+    assert rules.lives(most) == lives
+    assert [rules.days(str(days), most) for days in lives] == list(lives)
+    assert rules.days(str(most + 1), most) == 0

@@ -236,6 +236,18 @@ def test_a_dangerous_address_cannot_be_registered(uri: str) -> None:
     assert not redirects.matches((uri,), uri)
 
 
+@pytest.mark.clause("A3.never")
+@pytest.mark.parametrize(
+    "scheme",
+    ["javascript", "data", "file", "vbscript", "blob", "about", "ftp", "ws", "wss", "mailto", "tel", "sms",
+     "view-source", "filesystem", "chrome", "intent", "jar"],
+)  # fmt: skip  # a table of words
+def test_a_scheme_that_runs_or_leads_elsewhere_is_never_an_app(scheme: str) -> None:
+    """In any letter case, with a host or without."""
+    for uri in (f"{scheme}:x", f"{scheme}://client.example/cb", f"{scheme.upper()}:/cb"):
+        assert redirects.split(uri) is None, uri
+
+
 ACCEPTED = [
     "https://claude.ai/api/mcp/auth_callback",
     "https://claude.com/api/mcp/auth_callback",
@@ -360,3 +372,22 @@ def test_whatever_matches_could_have_been_registered(registered: str, asked: str
 def test_a_clients_name_is_inert_text(name: str, shown: str) -> None:
     """One line, no control or direction characters, no more than fits: it is the client's own claim."""
     assert redirects.plain_name(name) == shown
+
+
+@pytest.mark.clause("A10.loopback")
+@pytest.mark.parametrize("uri", ["", "nothing", "https://user@localhost/", "http://client.example/"])
+def test_what_could_not_be_registered_is_no_program_of_this_computer(uri: str) -> None:
+    """Nobody can prove who listens there, but it is not shown as something that the person runs."""
+    assert not redirects.is_loopback(uri)
+    assert redirects.is_private(uri)
+
+
+@pytest.mark.clause("A10.loopback")
+@pytest.mark.parametrize(
+    ("uri", "own"),
+    [(LOOPBACK, True), (IPV4, True), (IPV6, True), ("https://localhost:8443/x", True), (WEB, False), (APP, False)],
+)
+def test_a_program_on_this_computer_is_told_from_a_site(uri: str, own: bool) -> None:
+    """A page says which of the two it is: an app's own scheme names no computer."""
+    assert redirects.is_loopback(uri) is own
+    assert redirects.is_private(uri) is (uri != WEB)

@@ -56,6 +56,6 @@ def test_no_other_origin_may_read_a_page(server: Server, method: str, path: str)
 @pytest.mark.clause("A14.pages")
 def test_no_other_origin_may_read_where_authorize_leads(client: TestClient) -> None:
     """The 303 to the sign-in, and the 302 with an error."""
-    for answer in (authorize(client), authorize(client, response_type="token")):
+    for answer in (authorize(client), authorize(client, response_type="token", prompt="none")):
         assert answer.status_code in (302, 303)
         assert origins(answer.headers) == []

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.idp.oauth.wire import Server, authorize, error_of, page_of
-from tests.support.oauth import TestClient, registered
+from tests.idp.oauth.wire import Server, authorize, error_of, page_of, went_silently
+from tests.support.oauth import TestClient, answer_of, registered
 from tests.support.person import Person
 
 GOOD = [
@@ -142,7 +142,7 @@ TRICKS = [
 def lands(server: Server, uris: list[str], asked: str) -> bool:
     """Whether /authorize would answer at ``asked`` where ``uris`` are registered."""
     client = registered(server, redirect_uris=uris)
-    answer = authorize(client, redirect_uri=asked, response_type="token")
+    answer = authorize(client, redirect_uri=asked, response_type="token", prompt="none")
     if answer.status_code == 302:
         client.redirect_uri = asked if "?" not in asked else asked.partition("?")[0]
         error_of(answer, client)
@@ -318,3 +318,45 @@ def test_the_only_https_redirect_may_be_left_out(client: TestClient, server: Ser
 def test_a_request_of_nothing_gets_a_page(server: Server) -> None:
     """Whoever types the address by hand reads what to do."""
     page_of(server.get("/authorize"))
+
+
+@pytest.mark.clause("A3.unseen", "P4")
+@pytest.mark.parametrize("changes", [{"response_type": "token"}, {"resource": "https://no.test/"}, {"max_age": "x"}])
+def test_a_link_to_us_leads_nobody_unseen_to_a_stranger(client: TestClient, changes: dict[str, str | None]) -> None:
+    """Anybody may register an address: without a sign-in an error shows where it would lead, and waits for a click."""
+    answer = authorize(client, **changes)
+    page = page_of(answer)
+    assert '<bdi class="host">client.test</bdi>' in page
+    assert "<script" not in page
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    assert "set-cookie" not in answer.headers
+    assert error_of(answer, client)["state"] == "state of the client"
+
+
+@pytest.mark.clause("A3.unseen")
+def test_an_error_takes_somebody_who_is_signed_in_back(alice: Person, client: TestClient) -> None:
+    """Until they sign out: then they are as anybody."""
+    client.connect(alice)
+    alice.open(client.authorize_url(response_type="token"))
+    assert went_silently(alice, client)["error"] == "unsupported_response_type"
+    page_of(authorize(client, response_type="token"))
+    alice.browser.cookies.clear()
+    page_of(alice.open(client.authorize_url(response_type="token")))
+
+
+@pytest.mark.clause("A3.unseen")
+@pytest.mark.parametrize("uri", ["http://localhost:8787/callback", "http://[::1]:1455/x", "com.example.app:/callback"])
+def test_an_error_goes_to_a_program_on_this_computer_at_once(server: Server, uri: str) -> None:
+    """It waits for an answer, and no stranger's site is there."""
+    client = registered(server, redirect_uris=[uri])
+    answer = authorize(client, response_type="token")
+    assert answer.status_code == 302
+    assert answer_of(answer.headers["location"])["error"] == "unsupported_response_type"
+
+
+@pytest.mark.clause("A3.unseen", "A12.prompt")
+def test_an_error_of_a_request_that_nobody_watches_goes_back_at_once(client: TestClient) -> None:
+    """A page would be seen by nobody (OpenID Connect Core section 3.1.2.6)."""
+    answer = authorize(client, response_type="token", prompt="none")
+    assert answer.status_code == 302
+    assert error_of(answer, client)["error"] == "unsupported_response_type"

@@ -227,3 +227,14 @@ def test_an_operator_switches_a_metadata_url_off_and_on(idp: Server, host: Docum
     gatepost(idp, "clients", "enable", client.id)
     tokens_of(client.refresh(tokens["refresh_token"]))
     assert error_of(authorize(client, prompt="none"), client)["error"] == "login_required"
+
+
+@pytest.mark.clause("A3.unseen")
+def test_an_error_goes_back_at_once_to_a_client_that_an_operator_knows(idp: Server, host: DocumentHost) -> None:
+    """Made by hand, or a metadata URL that somebody vouched for; to another such URL it is a link on a page."""
+    assert authorize(made(idp), response_type="token").status_code == 302
+    client = TestClient(idp, {"client_id": host.show()})
+    page_of(authorize(client, response_type="token"))
+    gatepost(idp, "clients", "add", client.id, "--checks-iss")
+    idp.clock.forward(seconds=11)
+    assert authorize(client, response_type="token").status_code == 302

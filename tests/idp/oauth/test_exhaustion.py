@@ -1,0 +1,77 @@
+"""E5: what is meant to wear a server out, by being slow, packed or without end, is cut off, and others are served."""
+
+import gzip
+import socket
+import time
+
+import pytest
+
+from gatepost_idp.operate import guard
+from tests.idp.oauth.wire import Server, page_of, refused
+
+
+def dripping(server: Server, path: str, kind: str) -> bytes:
+    """The answer to a body of which a byte comes every 50 ms, for three seconds at the most."""
+    port = int(server.base.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
+        head = f"POST {path} HTTP/1.1\r\nhost: localhost:{port}\r\ncontent-type: {kind}\r\ncontent-length: 500\r\n\r\n"
+        line.sendall(head.encode())
+        line.settimeout(0.05)
+        answer, until = b"", time.monotonic() + 3
+        while time.monotonic() < until:
+            try:
+                line.sendall(b"a")
+                received = line.recv(65536)
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+            if not received:
+                break
+            answer += received
+        return answer
+
+
+@pytest.mark.clause("E5")
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/token", "application/x-www-form-urlencoded"),
+        ("/register", "application/json"),
+        ("/sign-in/x", "application/x-www-form-urlencoded"),
+    ],
+)
+def test_a_body_that_drips_is_cut_off(server: Server, monkeypatch: pytest.MonkeyPatch, path: str, kind: str) -> None:
+    """The limit is for the whole of it, so that a byte now and then buys no time; then the line is closed."""
+    monkeypatch.setattr(guard, "BODY_SECONDS", 0.5)
+    answer = dripping(server, path, kind)
+    assert answer.startswith(b"HTTP/1.1 408 "), answer[:200]
+    assert b"\r\nconnection: close\r\n" in answer.lower()
+    assert server.get("/healthz").status_code == 200
+
+
+@pytest.mark.clause("E5")
+@pytest.mark.parametrize(("path", "error"), [("/token", "invalid_request"), ("/register", "invalid_client_metadata")])
+def test_a_packed_body_is_never_opened(server: Server, path: str, error: str) -> None:
+    """A bomb of some kilobytes stays what it is: bytes that are no form and no JSON."""
+    bomb = gzip.compress(b" " * 100_000_000, 9)[:200_000]
+    kind = "application/json" if path == "/register" else "application/x-www-form-urlencoded"
+    before = time.monotonic()
+    refused(server.raw(path, bomb, content_type=kind, content_encoding="gzip"), error)
+    assert time.monotonic() - before < 1
+
+
+@pytest.mark.clause("E5")
+def test_ten_thousand_fields_in_a_form_are_refused(server: Server) -> None:
+    """Before any of them is looked at."""
+    body = b"&".join(b"a%d=1" % number for number in range(10_000))
+    page_of(server.raw("/sign-in/x", body))
+    refused(server.raw("/token", body), "invalid_request")
+
+
+@pytest.mark.clause("E5")
+@pytest.mark.parametrize("size", [900, 100_000])
+def test_deep_json_is_refused(server: Server, size: int) -> None:
+    """Deeper than a parser's stack, or just below: metadata is no such thing."""
+    refused(server.raw("/register", b"[" * size + b"]" * size, content_type="application/json"),
+            "invalid_client_metadata")  # fmt: skip
