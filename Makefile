@@ -25,6 +25,7 @@ test: setup  ## Run the whole suite
 
 bench: setup  ## Measure both servers, a peer and the floor in one run (some 40 minutes): var/bench, docs/performance.md
 	@$(BIN)/python bench/compare.py $(BENCH)
+
 coverage: setup  ## Run the suite (TESTS=path: a part of it) and say how many branches of both packages it reached
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest $(TESTS)
