@@ -1,4 +1,4 @@
-"""Who is calling, and the coarse brakes on the open doors (slowapi); the fine ones count in the database."""
+"""Who is calling, how much is let through of what, and the fine limits, which count in the database."""
 
 import hashlib
 import ipaddress
@@ -8,7 +8,6 @@ from functools import lru_cache
 
 import limits as notation
 import structlog
-from slowapi import Limiter
 from starlette.requests import Request
 
 from gatepost_idp.database import Transaction
@@ -87,11 +86,6 @@ def network_of(address: str) -> str:
 def rules(name: str, key: str, setting: str) -> list[Rule]:
     """The rules of one setting, in the notation of the ``limits`` library, counted under ``name`` and ``key``."""
     return [Rule(f"{name}:{key}", item.amount, int(item.get_expiry())) for item in notation.parse_many(setting)]
-
-
-def brake(callers: Callers) -> Limiter:
-    """The limiter of the open doors; it counts in this process's memory."""
-    return Limiter(key_func=callers.network, headers_enabled=False)
 
 
 def take_mail(tx: Transaction, settings: Settings, mailbox: str, network: str, now: datetime, *, is_known: bool) -> int:

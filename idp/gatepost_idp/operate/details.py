@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from gatepost_idp.database import Database, DatabaseUnavailable
 from gatepost_idp.operate.doctor.readiness import Readiness
+from gatepost_idp.operate.drain import Drain
 
 log = structlog.get_logger("gatepost.details")
 
@@ -29,13 +30,14 @@ class _Inner(uvicorn.Server):
 
 
 async def serve_details(
-    address: str, database: Database, mail_problem: Callable[[], str], readiness: Readiness
+    address: str, database: Database, drain: Drain, problems: Mapping[str, Callable[[], str]], readiness: Readiness
 ) -> None:
-    """Listens until cancelled. ``mail_problem`` answers what keeps mail back, empty while it flows."""
+    """Listens until cancelled. ``problems``, by name: what is wrong with a part that others do without, or empty."""
 
     async def readyz(_request: Request) -> Response:
-        found = {"database": await _database_problem(database), "mail": mail_problem()}
-        ready = not found["database"]
+        found = {"database": await _database_problem(database)}
+        ready = not found["database"] and not drain.is_told()
+        found |= {name: problem() for name, problem in problems.items()}
         shown = {name: {"ok": not problem, "problem": problem} for name, problem in found.items()}
         findings = [asdict(finding) for finding in await readiness.findings()]
         return JSONResponse({"ready": ready, **shown, "doctor": findings}, 200 if ready else 503)
