@@ -62,11 +62,11 @@ class Tools:
 
 @contextlib.contextmanager
 def tools_of(idp: Idp) -> Iterator[Tools]:
-    """Our resource server, on the clock of ``idp``; it asks for keys when it meets an unknown one, else never."""
+    """Our resource server on the clock of ``idp``. It reads the keys without pause."""
     mcp = idp.settings.mcp_resource_url
     tools = Tools(mcp, idp.clock)
     settings = Settings(oauth_issuer=idp.issuer, mcp_resource_url=mcp)
-    app = build_app(settings, clock=tools.now, monotonic=tools.now, refresh_seconds=3600)
+    app = build_app(settings, clock=tools.now, monotonic=tools.now, refresh_seconds=0.2)
     server = uvicorn.Server(configuration(app, 1))
     sockets = bind(("127.0.0.1",), httpx2.URL(mcp).port or 0)
     thread = threading.Thread(target=server.run, args=(sockets,), daemon=True)
@@ -173,8 +173,8 @@ def test_rotating_keys_refuses_no_valid_token(tmp_path: Path, mails: Postbox, mo
             for _ in range(SIZES.rotations):
                 rotated(idp)
                 for step in (61, 420, 420):  # it signs; half a life; the tokens of the old key are over, and then it is
-                    time.sleep(0.3)
                     idp.clock.forward(seconds=step)
+                    time.sleep(0.7)  # everybody reads the keys again, and is asked again
         finally:
             stopped.set()
         for one in running:
