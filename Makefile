@@ -45,7 +45,8 @@ clients: setup  ## Run every client of others there is, then write docs/clients.
 	@$(BIN)/python -m tests.interop.table
 
 torture: setup  ## Kill, stop, fill and race the servers at full size (an hour or more): docs/reliability.md
-	@GATEPOST_TORTURE=full $(BIN)/python -m pytest -rP tests/faults/test_nothing_lost.py tests/faults/test_backups.py
+	@GATEPOST_TORTURE=full $(BIN)/python -m pytest -rP tests/faults/test_nothing_lost.py tests/faults/test_backups.py \
+		tests/faults/test_redis.py tests/faults/test_keys_and_clocks.py tests/faults/test_mail_outages.py
 
 lint: setup  ## ruff, mypy strict, and which way imports run
 	$(BIN)/ruff check .

@@ -7,8 +7,8 @@ The floors, from the street down; imports run only downwards:
 - ``authorize``  leads the journey from GET /authorize to the finish page; ``grants`` answers POST /token;
   ``account`` has the pages on which people change what they agreed to
 - ``signin``, ``consent``, ``clients``, ``discovery``, ``connect``   one capability each; they do not know one another
-- ``tokens``, ``keys``, ``sessions``, ``visitors``, ``mail``, ``pages``, ``errors``, ``limits``, ``traces``,
-  ``recorder``, ``counts``   what they share
+- ``tokens``, ``keys``, ``sessions``, ``visitors``, ``mail``, ``pages``, ``errors``, ``limits``, ``brakes``,
+  ``traces``, ``recorder``, ``counts``   what they share
 - ``store``      every query, by name
 - ``database``   the one seam to SQLite or PostgreSQL; ``models`` the tables
 - ``protocol``, ``parameters``, ``redirects``, ``pkce``, ``crypto``, ``settings``, ``catalogue``   the ground

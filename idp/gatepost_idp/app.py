@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import structlog
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -22,6 +23,7 @@ from gatepost_idp.account.personal_tokens import PersonalTokens
 from gatepost_idp.authorize import doors as authorize_doors
 from gatepost_idp.authorize.doors import AuthorizePages
 from gatepost_idp.authorize.journey import Journey
+from gatepost_idp.brakes import SHARE_SECONDS, BrakeCounts, Brakes, Sharing
 from gatepost_idp.clients.documents import Documents
 from gatepost_idp.clients.fetcher import Fetcher
 from gatepost_idp.clients.register_endpoint import RegisterEndpoint
@@ -46,6 +48,7 @@ from gatepost_idp.operate import logs
 from gatepost_idp.operate.background import Purge, erase_salts, steadily
 from gatepost_idp.operate.details import Details
 from gatepost_idp.operate.doctor.readiness import Readiness
+from gatepost_idp.operate.drain import Drain
 from gatepost_idp.operate.guard import Guard
 from gatepost_idp.operate.serve import tune_garbage_collection
 from gatepost_idp.pages import Pages
@@ -79,6 +82,11 @@ class Parts:
         self.registry = Registry(self.database, self.keys, clock, self.documents)
         self.pages = Pages(settings)
         self.callers = limits.Callers(settings)
+        self.brake_counts = BrakeCounts(shared=bool(settings.redis_url))
+        self.sharing = (
+            Sharing(self.brake_counts, settings.redis_url, settings.oauth_issuer) if settings.redis_url else None
+        )
+        self.drain = Drain()
         self.visitors = Visitors(Cookies(settings), self.callers)
         self.letters = Letters(settings, self.catalogue)
         self.recorder = Recorder(self.database, clock)
@@ -102,6 +110,7 @@ class Parts:
             asyncio.create_task(steadily("purge", Purge(self.database, self.clock).work, PURGE_SECONDS)),
             asyncio.create_task(steadily("refusals", self.refusals.work, audit.WRITE_SECONDS)),
             asyncio.create_task(steadily("audit", self.sealer.work, audit.SEAL_SECONDS)),
+            *self._sharing(),
             *self._details(),
         ]
 
@@ -109,15 +118,22 @@ class Parts:
         grace = timedelta(seconds=self.settings.refresh_grace_seconds)
         await erase_salts(self.database, grace, self.clock)
 
+    def _sharing(self) -> list[asyncio.Task[None]]:
+        """Counting together with the other processes, where REDIS_URL says by what."""
+        if self.sharing is None:
+            return []
+        return [asyncio.create_task(steadily("brakes", self.sharing.work, SHARE_SECONDS))]
+
     def _details(self) -> list[asyncio.Task[None]]:
         """The operator's own listener, unless METRICS_ADDRESS is empty."""
         settings, database = self.settings, self.database
         if not settings.metrics_address:
             return []
+        problems = {"mail": lambda: self.outbox.problem}
+        if sharing := self.sharing:
+            problems["limits"] = lambda: sharing.problem
         readiness = Readiness(settings, database, self.clock)
-        details = Details(
-            settings, database, self.keys, self.counts, lambda: self.outbox.problem, readiness, self.clock
-        )
+        details = Details(settings, database, self.keys, self.counts, self.drain, problems, readiness, self.clock)
         return [asyncio.create_task(details.serve())]
 
 
@@ -131,8 +147,7 @@ def create(settings: Settings, clock: Clock = system_clock, fetcher: Fetcher | N
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         tasks = await parts.start()
-        if settings.redis_url:
-            log.warning("redis_not_used", setting="REDIS_URL", hint="limits count in the database; leave it out")
+        parts.drain.watch()
         log.info("serving", issuer=settings.oauth_issuer, mail=parts.outbox.problem or "ready")
         try:
             yield
@@ -144,6 +159,8 @@ def create(settings: Settings, clock: Clock = system_clock, fetcher: Fetcher | N
             await parts.documents.close()
             await parts.recorder.close()
             await parts.refusals.close()
+            if parts.sharing is not None:
+                await parts.sharing.close()
             parts.database.close()
 
     app = FastAPI(
@@ -185,7 +202,7 @@ def _hang_doors(app: FastAPI, parts: Parts) -> None:
     sign_in = SignIn(parts.database, settings, parts.catalogue, parts.letters, parts.outbox, clock)
     discovery = DiscoveryDoors(documents.encoded(documents.metadata(settings, parts.catalogue)), parts.keys)
 
-    app.state.limiter = limiter = limits.brake(parts.callers)
+    app.state.limiter = limiter = Brakes(parts.callers, parts.brake_counts)
     app.router.routes += [
         Route("/token", limiter.limit(limits.BRAKES["token"])(token.post), methods=["POST"]),
         _get_alone("/authorize", limiter.limit(limits.BRAKES["authorize"])(authorize.authorize)),
@@ -228,6 +245,8 @@ def _hang_plain_doors(app: FastAPI, parts: Parts) -> None:
 
     @app.api_route("/readyz", methods=_READ, include_in_schema=False)
     async def readyz(_request: Request) -> Response:
+        if parts.drain.is_told():
+            raise HTTPException(503)
         await parts.database.ping()
         return JSONResponse({"status": "ready"})
 

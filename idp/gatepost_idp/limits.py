@@ -1,16 +1,13 @@
-"""Who is calling, and the coarse brakes on the open doors (slowapi); the fine ones count in the database."""
+"""Who is calling, how much is let through of what, and the fine limits, which count in the database."""
 
 import hashlib
 import ipaddress
 from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
-from time import time
 
 import limits as notation
 import structlog
-from limits.storage import Storage
-from slowapi import Limiter
 from starlette.requests import Request
 
 from gatepost_idp.database import Transaction
@@ -89,64 +86,6 @@ def network_of(address: str) -> str:
 def rules(name: str, key: str, setting: str) -> list[Rule]:
     """The rules of one setting, in the notation of the ``limits`` library, counted under ``name`` and ``key``."""
     return [Rule(f"{name}:{key}", item.amount, int(item.get_expiry())) for item in notation.parse_many(setting)]
-
-
-class Windows(Storage):
-    """Counts of fixed windows in this process's memory, for one event loop.
-
-    The library's own starts a thread every 10 ms of load, from the loop, which walks every counter there is: the more
-    networks a flood came from, the dearer each of its requests. Here they are walked once a minute.
-    """
-
-    STORAGE_SCHEME = ["windows"]  # noqa: RUF012 (a list, as the library reads it)
-    base_exceptions = ()
-
-    def __init__(self, uri: str | None = None, wrap_exceptions: bool = False, **_: str) -> None:
-        super().__init__(uri, wrap_exceptions)
-        self._counts: dict[str, tuple[int, float]] = {}
-        self._swept_at = time()
-
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Counts, from zero where the window of ``expiry`` seconds is over; answers the new count."""
-        now = time()
-        if now - self._swept_at >= _SWEEP_SECONDS:
-            self._counts = {name: found for name, found in self._counts.items() if found[1] > now}
-            self._swept_at = now
-        count, until = self._counts.get(key, (0, 0.0))
-        count, until = (count + amount, until) if until > now else (amount, now + expiry)
-        self._counts[key] = (count, until)
-        return count
-
-    def get(self, key: str) -> int:
-        """The count of the window that is open."""
-        count, until = self._counts.get(key, (0, 0.0))
-        return count if until > time() else 0
-
-    def get_expiry(self, key: str) -> float:
-        """When the window ends, in seconds since the epoch."""
-        return self._counts.get(key, (0, time()))[1]
-
-    def check(self) -> bool:
-        """Memory is always there."""
-        return True
-
-    def reset(self) -> int | None:
-        """Forgets everything; answers how much it was."""
-        count = len(self._counts)
-        self._counts.clear()
-        return count
-
-    def clear(self, key: str) -> None:
-        """Forgets one window."""
-        self._counts.pop(key, None)
-
-
-_SWEEP_SECONDS = 60.0
-
-
-def brake(callers: Callers) -> Limiter:
-    """The limiter of the open doors; it counts in this process's memory."""
-    return Limiter(key_func=callers.network, headers_enabled=False, storage_uri="windows://")
 
 
 def take_mail(tx: Transaction, settings: Settings, mailbox: str, network: str, now: datetime, *, is_known: bool) -> int:

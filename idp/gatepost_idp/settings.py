@@ -6,6 +6,7 @@ import re
 import secrets
 import sys
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ EXAMPLES = {
     "ALLOWED_HOSTS": "auth.internal,10.0.0.5:9000",
     "TRUSTED_PROXIES": "10.0.0.0/8,fd00::/8",
     "DATABASE_URL": "postgresql+psycopg://gatepost:PASSWORD@db/gatepost",
+    "REDIS_URL": "redis://valkey:6379/0",
     "LIMIT_ADDRESS": "1/30seconds;5/15minutes;20/day",
     "LIMIT_NETWORK": "30/15minutes",
     "LIMIT_TOTAL": "300/hour",
@@ -227,6 +229,19 @@ class Settings(BaseSettings):
     def _is_database(cls, value: str) -> str:
         if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
             raise ValueError("it begins neither with sqlite:/// nor with postgresql+psycopg://")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: str) -> str:
+        if value and not value.startswith(("redis://", "rediss://", "valkey://", "valkeys://", "unix://")):
+            raise ValueError("it begins neither with redis:// nor with rediss:// (or valkey://, valkeys://, unix://)")
+        try:
+            _ = urlsplit(value).port
+        except ValueError:  # its own text would show what may be the password
+            raise ValueError("its port is no number; a / or # in the password is written %2F or %23") from None
+        if value and find_spec("redis") is None:
+            raise ValueError("the package redis is missing: pip install 'gatepost[redis]'")
         return value
 
     @model_validator(mode="after")

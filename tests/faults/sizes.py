@@ -8,7 +8,8 @@ from dataclasses import dataclass
 class Sizes:
     """``at_once`` and ``refreshes`` requests at the same moment, ``rounds`` times; ``kills`` and ``starts`` of
     processes; ``chains`` connections under load; ``outage`` in seconds; ``patience``: seconds until what starts or
-    meets at the same moment has to be there."""
+    meets at the same moment has to be there; ``rotations`` of keys; ``forged`` tokens; ``mail_outage`` in seconds, in
+    which ``mails`` are asked for."""
 
     at_once: int
     refreshes: int
@@ -18,10 +19,40 @@ class Sizes:
     outage: float
     starts: int
     patience: float
+    rotations: int
+    forged: int
+    mail_outage: float
+    mails: int
 
 
-CI = Sizes(at_once=25, refreshes=25, rounds=5, kills=5, chains=6, outage=5, starts=5, patience=60)
-FULL = Sizes(at_once=200, refreshes=50, rounds=100, kills=100, chains=20, outage=60, starts=50, patience=600)
+CI = Sizes(
+    at_once=25,
+    refreshes=25,
+    rounds=5,
+    kills=5,
+    chains=6,
+    outage=5,
+    starts=5,
+    patience=60,
+    rotations=3,
+    forged=500,
+    mail_outage=20,
+    mails=24,
+)
+FULL = Sizes(
+    at_once=200,
+    refreshes=50,
+    rounds=100,
+    kills=100,
+    chains=20,
+    outage=60,
+    starts=50,
+    patience=600,
+    rotations=20,
+    forged=10_000,
+    mail_outage=900,
+    mails=1000,
+)
 SIZES = FULL if os.environ.get("GATEPOST_TORTURE") == "full" else CI
 BACK_SECONDS = 5.0
 """How soon everything works again after whatever was wrong is over."""

@@ -80,7 +80,7 @@ async def test_signing_in_by_the_link_leads_to_the_same_place(
     deployment: Deployment, postbox: Postbox, mode: Mode
 ) -> None:
     """The mailed link, opened in the browser that asked and confirmed with its one button, instead of the code."""
-    with Tracked(f"link-{mode}@example.com", postbox) as person:
+    with Tracked(f"by-link-{mode}@example.com", postbox) as person:
         person.by_link = True
         async with connection(deployment.mcp, person, Storage(), mode) as connected:
             whoami = await connected.call("whoami")

@@ -5,7 +5,7 @@ Several workers count each for itself, so each listens for itself: the second te
 
 import asyncio
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from gatepost_idp.counts import Counts
 from gatepost_idp.database import Database, DatabaseUnavailable
 from gatepost_idp.keys import Keys
 from gatepost_idp.operate.doctor.readiness import Readiness
+from gatepost_idp.operate.drain import Drain
 from gatepost_idp.protocol import Clock
 from gatepost_idp.settings import Settings
 
@@ -43,13 +44,14 @@ class _Inner(uvicorn.Server):
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """The pages of the operator's listener. ``mail_problem``: what keeps mail back, empty while it flows."""
+    """The operator's own pages. ``problems``, by name: what is wrong with a part, empty while it is well."""
 
     settings: Settings
     database: Database
     keys: Keys
     counts: Counts
-    mail_problem: Callable[[], str]
+    drain: Drain
+    problems: Mapping[str, Callable[[], str]]
     readiness: Readiness
     clock: Clock
 
@@ -86,15 +88,16 @@ class Details:
         return None
 
     async def _readyz(self, _request: Request) -> Response:
-        found = {"database": await _database_problem(self.database), "mail": self.mail_problem()}
-        ready = not found["database"]
+        found = {"database": await _database_problem(self.database)}
+        ready = not found["database"] and not self.drain.is_told()
+        found |= {name: problem() for name, problem in self.problems.items()}
         shown = {name: {"ok": not problem, "problem": problem} for name, problem in found.items()}
         findings = [asdict(finding) for finding in await self.readiness.findings()]
         return JSONResponse({"ready": ready, **shown, "doctor": findings}, 200 if ready else 503)
 
     async def _metrics(self, request: Request) -> Response:
         observed = (await asyncio.to_thread(_observed))(self.counts, self.database, self.keys, self.clock)
-        text, media_type = await observed.exposition(request.headers.get("accept", ""), self.mail_problem())
+        text, media_type = await observed.exposition(request.headers.get("accept", ""), self.problems["mail"]())
         return Response(text, headers={"content-type": media_type})
 
 

@@ -398,7 +398,8 @@ def _kept_salt(tx: Transaction, asked: Rotation, now_ms: int) -> bytes | None:
     row = tx.one(_SPENT, token_hash=asked.token_hash)
     if row is None or row[0] is None or row[1] is None:
         return None
-    return bytes(row[1]) if now_ms - row[0] <= asked.grace.total_seconds() * 1000 else None
+    # abs: after a clock was set back every token spent before would be in its grace again.
+    return bytes(row[1]) if abs(now_ms - row[0]) <= asked.grace.total_seconds() * 1000 else None
 
 
 def _add_refresh_token(tx: Transaction, token_hash: bytes, grant_id: str, expires_at_ms: int) -> None:

@@ -176,6 +176,8 @@ WRONG: list[tuple[str, str, str]] = [
     ("DATABASE_URL", "mysql://gatepost:hunter2@db/gatepost", "postgresql+psycopg"),
     ("DATABASE_URL", "postgresql://gatepost:hunter2@db/gatepost", "postgresql+psycopg"),
     ("DATABASE_URL", "gatepost.db", "sqlite:///"),
+    ("REDIS_URL", "http://:hunter2@redis", "redis://"),
+    ("REDIS_URL", "redis://:hunter2/@redis:6379/0", "%2F"),
     ("LIMIT_ADDRESS", "often", "COUNT/PERIOD"),
     ("LIMIT_NETWORK", "30/quarter", "COUNT/PERIOD"),
     ("LIMIT_TOTAL", "many/hour", "COUNT/PERIOD"),

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from gatepost_idp import limits
-from gatepost_idp.limits import Windows
+from gatepost_idp import brakes
+from gatepost_idp.brakes import Windows
 
 Jump = Callable[[float], None]
 
@@ -14,7 +14,7 @@ Jump = Callable[[float], None]
 def jump(monkeypatch: pytest.MonkeyPatch) -> Jump:
     """Sets the time on by so many seconds."""
     now = [1_000_000.0]
-    monkeypatch.setattr(limits, "time", lambda: now[0])
+    monkeypatch.setattr(brakes, "time", lambda: now[0])
 
     def ahead(seconds: float) -> None:
         now[0] += seconds

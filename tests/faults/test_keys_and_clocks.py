@@ -1,0 +1,267 @@
+"""Keys that rotate under load, clocks that differ or jump, forged tokens: what is valid is taken, and nothing else."""
+
+import base64
+import contextlib
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import uvicorn
+from joserfc import jws
+
+from gatepost_idp import app as application
+from gatepost_idp.database import Database, Transaction
+from gatepost_idp.keys import rotate
+from gatepost_resource.app import build_app
+from gatepost_resource.serving import bind, configuration
+from gatepost_resource.settings import Settings
+from tests.faults.asking import built, eventually
+from tests.faults.load import Replicated
+from tests.faults.sizes import SIZES
+from tests.resource.issuer import new_key
+from tests.resource.running import LIST
+from tests.support import serving
+from tests.support.oauth import TestClient, registered
+from tests.support.ports import free_port
+from tests.support.serving import Clock, Idp
+from tests.support.smtp import Postbox, receiving
+
+
+@pytest.fixture(scope="module")
+def mails() -> Iterator[Postbox]:
+    with receiving() as postbox:
+        yield postbox
+
+
+@dataclass
+class Tools:
+    """A resource server with a clock of its own, ``off`` by so many seconds."""
+
+    mcp: str
+    clock: Clock
+    off: float = 0.0
+    line: httpx2.Client = field(default_factory=lambda: httpx2.Client(trust_env=False, timeout=30))
+
+    def now(self) -> float:
+        return self.clock().timestamp() + self.off
+
+    def asked(self, token: str) -> int:
+        """The status that a call with ``token`` gets."""
+        headers = {"accept": "application/json, text/event-stream", "mcp-protocol-version": "2025-11-25"}
+        return self.line.post(self.mcp, json=LIST, headers={**headers, "authorization": f"Bearer {token}"}).status_code
+
+
+@contextlib.contextmanager
+def tools_of(idp: Idp) -> Iterator[Tools]:
+    """Our resource server on the clock of ``idp``. It reads the keys without pause."""
+    mcp = idp.settings.mcp_resource_url
+    tools = Tools(mcp, idp.clock)
+    settings = Settings(oauth_issuer=idp.issuer, mcp_resource_url=mcp)
+    app = build_app(settings, clock=tools.now, monotonic=tools.now, refresh_seconds=0.2)
+    server = uvicorn.Server(configuration(app, 1))
+    sockets = bind(("127.0.0.1",), httpx2.URL(mcp).port or 0)
+    thread = threading.Thread(target=server.run, args=(sockets,), daemon=True)
+    thread.start()
+    base = mcp.removesuffix("/mcp").replace("localhost", "127.0.0.1")
+    try:
+        eventually(lambda: server.started, "the resource server does not start")
+        eventually(lambda: httpx2.get(f"{base}/readyz", trust_env=False).status_code == 200, "it has no keys")
+        yield tools
+    finally:
+        tools.line.close()
+        server.should_exit = True
+        thread.join(15)
+        for listener in sockets:
+            listener.close()
+
+
+@contextlib.contextmanager
+def replicas(folder: Path, mails: Postbox, count: int) -> Iterator[Replicated]:
+    """Servers on one database and one clock, in threads, so that hours may pass."""
+    idp = built(folder, mails, mcp_resource_url=f"http://localhost:{free_port()}/mcp", secret_key=("k" * 40,))
+    ports = [idp.settings.idp_port, *(free_port() for _ in range(count - 1))]
+    with contextlib.ExitStack() as stack:
+        for port in ports:
+            stack.enter_context(serving.listening(idp.settings, idp.clock, port))
+        yield Replicated(idp.base, idp.issuer, idp.settings, idp.clock, idp.postbox, ports)
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    """What a JWT says, unchecked."""
+    return dict(json.loads(decoded(token.split(".")[1])))
+
+
+def decoded(part: str) -> bytes:
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+def encoded(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+@dataclass
+class Caller:
+    """A client that refreshes, and calls the tools with every token that it still may use."""
+
+    client: TestClient
+    tools: Tools
+    refresh_token: str
+    valid: list[str] = field(default_factory=list)
+    calls: int = 0
+    refused: list[str] = field(default_factory=list)
+    kids: set[str] = field(default_factory=set)
+
+    def run(self, stopped: threading.Event) -> None:
+        while not stopped.is_set():
+            answer = self.client.refresh(self.refresh_token)
+            assert answer.status_code == 200, answer.text
+            self.refresh_token = answer.json()["refresh_token"]
+            self.valid.append(answer.json()["access_token"])
+            for token in {self.valid[0], random.choice(self.valid), self.valid[-1]}:  # noqa: S311 (no secret)
+                self._call(token)
+            self.valid = [token for token in self.valid if claims_of(token)["exp"] > self.tools.now()]
+
+    def _call(self, token: str) -> None:
+        status = self.tools.asked(token)
+        self.calls += 1
+        self.kids.add(json.loads(decoded(token.split(".", maxsplit=1)[0]))["kid"])
+        if status != 200 and claims_of(token)["exp"] > self.tools.now():
+            self.refused.append(f"{status} {token}")
+
+
+def rotated(idp: Replicated) -> None:
+    """``gatepost keys rotate``, an hour's worth: published everywhere, signing a minute later, the old ones over."""
+    database = Database(idp.settings.database_url)
+    try:
+        with database.engine.begin() as connection:
+            life = timedelta(minutes=idp.settings.access_token_minutes)
+            transaction = Transaction(connection, connection.connection.cursor())
+            made = rotate(transaction, idp.settings.secret_keys, idp.clock(), life)
+            kids = {row.kid for row in made}
+            transaction.finish()
+    finally:
+        database.close()
+
+    def published(port: int) -> bool:
+        keys = httpx2.get(f"http://127.0.0.1:{port}/jwks.json", trust_env=False).json()["keys"]
+        return kids <= {key["kid"] for key in keys}
+
+    for port in idp.ports:
+        eventually(lambda p=port: published(p), "a replica does not publish it")  # type: ignore[misc]
+
+
+def test_rotating_keys_refuses_no_valid_token(tmp_path: Path, mails: Postbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two replicas, tokens of either, calls without pause: through each rotation and the end of each old key, every
+    token that has not expired is taken, the oldest one too."""
+    monkeypatch.setattr(application, "RELOAD_SECONDS", 0.1)  # for 5; the clock jumps a minute here
+    with replicas(tmp_path, mails, 2) as idp, tools_of(idp) as tools, ThreadPoolExecutor(4) as pool:
+        client = registered(idp)
+        with idp.person() as alice:
+            callers = [Caller(client, tools, str(client.connect(alice)["refresh_token"])) for _ in range(4)]
+        stopped = threading.Event()
+        running = [pool.submit(caller.run, stopped) for caller in callers]
+        try:
+            for _ in range(SIZES.rotations):
+                rotated(idp)
+                for step in (61, 420, 420):  # it signs; half a life; the tokens of the old key are over, and then it is
+                    idp.clock.forward(seconds=step)
+                    time.sleep(0.7)  # everybody reads the keys again, and is asked again
+        finally:
+            stopped.set()
+        for one in running:
+            one.result()
+    calls = sum(caller.calls for caller in callers)
+    print(f"{SIZES.rotations} rotations, {calls} calls")
+    assert [caller.refused for caller in callers] == [[]] * 4
+    assert len(set().union(*(caller.kids for caller in callers))) == SIZES.rotations + 1
+
+
+@pytest.mark.parametrize(("off", "status"), [(-60, 200), (60, 200), (-300, 401), (300, 401)])
+def test_clocks_of_the_two_servers_differ(tmp_path: Path, mails: Postbox, off: int, status: int) -> None:
+    """A minute is forgiven, at the beginning of a token and at its end; five minutes are not."""
+    with replicas(tmp_path, mails, 1) as idp, tools_of(idp) as tools, idp.person() as alice:
+        token = str(registered(idp).connect(alice)["access_token"])
+        if off > 0:
+            idp.clock.forward(minutes=15, seconds=-5)
+        tools.off = off
+        assert tools.asked(token) == status
+
+
+def test_a_step_back_of_an_hour_revives_nothing(tmp_path: Path, mails: Postbox) -> None:
+    """Spent, replaced, revoked: the clock of the server goes back, and none of it works again; what is alive does."""
+    with replicas(tmp_path, mails, 1) as idp, idp.person() as alice:
+        client = registered(idp)
+        alive, revoked, replaced = (str(client.connect(alice)["refresh_token"]) for _ in range(3))
+        successor = client.refresh(replaced).json()["refresh_token"]
+        assert idp.post("/revoke", {"client_id": client.id, "token": revoked}).status_code == 200
+        code = client.code(alice)
+        spent = client.redeem(code)
+        assert spent.status_code == 200
+        idp.clock.forward(seconds=idp.settings.refresh_grace_seconds + 1)
+        idp.clock.forward(hours=-1)
+        assert client.refresh(alive).status_code == 200
+        for answer in (client.redeem(code), client.refresh(revoked), client.refresh(replaced)):
+            assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+        # Both were replays, so what came of them has ended as well.
+        assert client.refresh(spent.json()["refresh_token"]).status_code == 400
+        assert client.refresh(successor).status_code == 400
+
+
+def _flipped(content: bytes, chance: random.Random) -> bytes:
+    at = chance.randrange(len(content))
+    return content[:at] + bytes([content[at] ^ (1 << chance.randrange(8))]) + content[at + 1 :]
+
+
+def _one_bit(part: int) -> Callable[[list[bytes], random.Random], list[bytes]]:
+    def forge(parts: list[bytes], chance: random.Random) -> list[bytes]:
+        return [_flipped(content, chance) if number == part else content for number, content in enumerate(parts)]
+
+    return forge
+
+
+def _widened(parts: list[bytes], chance: random.Random) -> list[bytes]:
+    claims = json.loads(parts[1])
+    wanted = {"scope": "demo:ops", "exp": claims["exp"] + 3600, "sub": "admin", "entitlements": ["demo:ops"]}
+    name = chance.choice(sorted(wanted))
+    return [parts[0], json.dumps({**claims, name: wanted[name]}).encode(), parts[2]]
+
+
+def _another_algorithm(parts: list[bytes], chance: random.Random) -> list[bytes]:
+    header = {**json.loads(parts[0]), "alg": chance.choice(["none", "HS256", "RS256", "EdDSA", "ES384", "", "es256"])}
+    return [json.dumps(header).encode(), parts[1], parts[2][: chance.choice([0, 32, 64])]]
+
+
+def _another_key(parts: list[bytes], _chance: random.Random) -> list[bytes]:
+    message = f"{encoded(parts[0])}.{encoded(parts[1])}".encode()
+    return [*parts[:2], jws.JWSRegistry.algorithms["ES256"].sign(message, new_key(json.loads(parts[0])["kid"]))]
+
+
+def _any_signature(parts: list[bytes], chance: random.Random) -> list[bytes]:
+    return [*parts[:2], chance.randbytes(chance.choice([0, 1, 63, 64, 64, 64, 65, 72]))]
+
+
+FORGERIES = (_one_bit(0), _one_bit(1), _one_bit(2), _widened, _another_algorithm, _another_key, _any_signature)
+
+
+def test_no_forged_token_is_accepted(tmp_path: Path, mails: Postbox) -> None:
+    """Random forgeries of a true token: a bit of each part, wider claims, other algorithms, keys, signatures."""
+    seed = random.randrange(2**32)  # noqa: S311 (which forgeries, not a secret)
+    print(f"seed {seed}")
+    chance = random.Random(seed)  # noqa: S311 (as above)
+    with replicas(tmp_path, mails, 1) as idp, tools_of(idp) as tools, idp.person() as alice:
+        token = str(registered(idp).connect(alice)["access_token"])
+        parts = [decoded(part) for part in token.split(".")]
+        for number in range(SIZES.forged):
+            forged = ".".join(map(encoded, FORGERIES[number % len(FORGERIES)](parts, chance)))
+            assert forged != token
+            assert tools.asked(forged) == 401, forged
+        assert tools.asked(token) == 200
