@@ -114,7 +114,8 @@ class Brakes(Limiter):
     """slowapi's limiter on counts of ours; for slowapi's own Redis every request would wait, and the loop with it."""
 
     def __init__(self, callers: Callers, counts: BrakeCounts) -> None:
-        super().__init__(key_func=callers.network, headers_enabled=False)
+        # By door and not by path, which holds ids: a made-up one each time would be a way round.
+        super().__init__(key_func=callers.network, headers_enabled=False, key_style="endpoint")
         self._window = FixedWindowRateLimiter(counts)
 
     @property

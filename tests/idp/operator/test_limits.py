@@ -170,6 +170,16 @@ def test_the_coarse_brake_is_a_page_too(tmp_path: Path, monkeypatch: pytest.Monk
         assert answers[-1].headers["retry-after"] == "60"
 
 
+def test_the_coarse_brake_counts_a_door_whatever_its_address_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A made-up id in each address is no way round it."""
+    monkeypatch.setitem(BRAKES, "sign-in", "3/minute")
+    with serving(tmp_path) as idp:
+        answers = [idp.post(f"/sign-in/made-up-{number}", {"csrf": "x"}).status_code for number in range(4)]
+    assert answers == [403, 403, 403, 429]
+
+
 @contextlib.contextmanager
 def _two_processes(folder: Path, url: str, **settings: Any) -> Iterator[tuple[Idp, Office, str]]:
     """Two servers behind one issuer on one database; answers the address of the second one too."""
