@@ -4,8 +4,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gatepost_idp.account.doors import AccountPages, Field
+from gatepost_idp.account.doors import AccountPages
 from gatepost_idp.pages import asker
+from gatepost_idp.signin.guests import Field
 
 CUT_OFF = "/account/cut-off"
 

@@ -10,9 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gatepost_idp import redirects
-from gatepost_idp.account.doors import ACCESS, AccountPages, Door, Field, Guest, date
+from gatepost_idp.account.doors import ACCESS, AccountPages
 from gatepost_idp.account.overview import Everything
 from gatepost_idp.catalogue import Catalogue
+from gatepost_idp.signin.guests import Door, Field, Guest, date
 from gatepost_idp.store.connections import Connection
 
 ACCOUNT = "/account"

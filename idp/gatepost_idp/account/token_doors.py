@@ -6,8 +6,9 @@ from fastapi import APIRouter, Form
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gatepost_idp.account.doors import AccountPages, Field, Guest
+from gatepost_idp.account.doors import AccountPages
 from gatepost_idp.account.personal_tokens import DAYS, Made, Wrong
+from gatepost_idp.signin.guests import Field, Guest
 
 TOKENS = "/account/tokens"
 

@@ -1,0 +1,131 @@
+"""Lets people into this server's own pages: whoever is not signed in signs in first and comes back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import Form
+from fastapi.responses import RedirectResponse
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gatepost_idp import traces
+from gatepost_idp.catalogue import Catalogue
+from gatepost_idp.database import Database, Transaction
+from gatepost_idp.pages import Pages
+from gatepost_idp.protocol import Clock
+from gatepost_idp.settings import Settings
+from gatepost_idp.signin import own_pages
+from gatepost_idp.store import accounts, audit
+from gatepost_idp.store.accounts import Session
+from gatepost_idp.store.audit import Source
+from gatepost_idp.visitors import Visitor, Visitors
+
+Door = Callable[..., Any]
+Field = Annotated[str, Form()]
+FRESH = timedelta(hours=1)
+"""How old a sign-in may be before a key is made, power is given or an account is deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """A browser, and who is signed in in it."""
+
+    visitor: Visitor
+    person: Session
+
+    @property
+    def source(self) -> Source:
+        """For the audit log."""
+        return Source(self.visitor.network, traces.current().id)
+
+
+class OwnPages:
+    """What the doors of our own pages need to answer."""
+
+    def __init__(
+        self,
+        database: Database,
+        pages: Pages,
+        visitors: Visitors,
+        settings: Settings,
+        catalogue: Catalogue,
+        clock: Clock,
+    ) -> None:
+        self.visitors = visitors
+        self.settings = settings
+        self.catalogue = catalogue
+        self.clock = clock
+        self._pages = pages
+        self._database = database
+
+    async def enter(self, request: Request, path: str, *, fresh: bool = False) -> Guest | Response:
+        """Whoever is signed in, else the way to the sign-in, which ends at ``path``; ``fresh``: within the hour."""
+        return await self._guest(self.visitors.welcome(request), path, fresh)
+
+    async def enter_by_form(self, request: Request, csrf: str, path: str, *, fresh: bool = False) -> Guest | Response:
+        """The same for a POST; raises PageProblem where the form is not ours."""
+        return await self._guest(self.visitors.of_own_form(request, csrf), path, fresh)
+
+    async def _guest(self, visitor: Visitor, path: str, fresh: bool) -> Guest | Response:
+        person = await self._person(visitor)
+        if person is None or (fresh and self.clock() - person.auth_time > FRESH):
+            return await self.sign_in(visitor, path)
+        return Guest(visitor, person)
+
+    async def _person(self, visitor: Visitor) -> Session | None:
+        session_hash, now = visitor.session_hash, self.clock()
+        if session_hash is None:
+            return None
+        found = await self._database.read(partial(accounts.session, token_hash=session_hash, now=now))
+        if found is not None:
+            await self._database.write(partial(accounts.mark_seen, token_hash=session_hash, now=now))
+        return found
+
+    async def sign_in(self, visitor: Visitor, path: str) -> Response:
+        """To the sign-in, which ends at ``path``."""
+        browser, now = visitor.browser or "", self.clock()
+        request_id = await self._database.write(partial(own_pages.begin, path=path, browser=browser, now=now))
+        traces.current().belongs_to(traces.id_of(request_id))
+        return self.visitors.keep(self.see(f"/sign-in/{request_id}"), visitor)
+
+    async def sign_out(self, visitor: Visitor) -> None:
+        """Ends the session of this browser."""
+        session_hash, now, trace_id = visitor.session_hash, self.clock(), traces.current().id
+        if session_hash is None:
+            return
+
+        def work(tx: Transaction) -> None:
+            person = accounts.session(tx, session_hash, now)
+            accounts.end_session(tx, session_hash, now)
+            if person is not None:
+                own, network = person.account_id, visitor.network
+                audit.record(tx, "signed_out", now, account_id=own, network=network, trace_id=trace_id)
+
+        await self._database.write(work)
+
+    def see(self, path: str) -> RedirectResponse:
+        """On to another page of ours."""
+        return RedirectResponse(self.url(path), 303, {"cache-control": "no-store"})
+
+    def url(self, path: str) -> str:
+        """An address of ours, below the issuer's path."""
+        return f"{self.settings.root}{path}"
+
+    def page(self, guest: Guest, template: str, status: int = 200, **context: Any) -> Response:
+        """A page for somebody who is signed in."""
+        csrf, email = self.visitors.csrf(guest.visitor), guest.person.email
+        page = self._pages.response(template, status, csrf=csrf, email=email, **context)
+        return self.visitors.keep(page, guest.visitor)
+
+    def open_page(self, visitor: Visitor, template: str, status: int = 200, **context: Any) -> Response:
+        """A page for anybody."""
+        page = self._pages.response(template, status, csrf=self.visitors.csrf(visitor), **context)
+        return self.visitors.keep(page, visitor)
+
+
+def date(at: datetime) -> str:
+    """Such as ``5 March 2026``."""
+    return f"{at.day} {at:%B %Y}"
