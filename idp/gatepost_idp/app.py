@@ -13,13 +13,22 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from gatepost_idp import account, audit, limits
+from gatepost_idp import account, admin, audit, limits
 from gatepost_idp import catalogue as catalogues
 from gatepost_idp.account.access import Access
 from gatepost_idp.account.cut_off import CutOff
 from gatepost_idp.account.doors import AccountPages, Steps
 from gatepost_idp.account.overview import Overview
 from gatepost_idp.account.personal_tokens import PersonalTokens
+from gatepost_idp.admin.acts import Acts
+from gatepost_idp.admin.clients import Clients
+from gatepost_idp.admin.connections import Connections
+from gatepost_idp.admin.doors import AdminPages
+from gatepost_idp.admin.doors import Steps as AdminSteps
+from gatepost_idp.admin.events import Events
+from gatepost_idp.admin.figures import Figures
+from gatepost_idp.admin.people import People
+from gatepost_idp.admin.state import Found, Health
 from gatepost_idp.authorize import doors as authorize_doors
 from gatepost_idp.authorize.doors import AuthorizePages
 from gatepost_idp.authorize.journey import Journey
@@ -66,6 +75,7 @@ log = structlog.get_logger("gatepost")
 ERASE_SECONDS = 10.0
 FORGET_SECONDS = 3600.0
 PURGE_SECONDS = 60.0
+FIGURES_SECONDS = 60.0
 _READ = ["GET", "HEAD"]
 
 
@@ -95,6 +105,8 @@ class Parts:
         self.refusals = audit.Refusals(self.database, clock)
         kept_for = timedelta(days=settings.audit_days) if settings.audit_days else None
         self.sealer = audit.Sealer(self.database, settings.secret_keys, clock, kept_for)
+        self.figures = Figures(self.database, clock)
+        self.readiness = Readiness(settings, self.database, clock)
 
     async def start(self) -> list[asyncio.Task[None]]:
         """Checks the schema, loads the keys, starts what runs in the background."""
@@ -110,6 +122,7 @@ class Parts:
             asyncio.create_task(steadily("purge", Purge(self.database, self.clock).work, PURGE_SECONDS)),
             asyncio.create_task(steadily("refusals", self.refusals.work, audit.WRITE_SECONDS)),
             asyncio.create_task(steadily("audit", self.sealer.work, audit.SEAL_SECONDS)),
+            asyncio.create_task(steadily("figures", self.figures.work, FIGURES_SECONDS)),
             *self._sharing(),
             *self._details(),
         ]
@@ -132,8 +145,7 @@ class Parts:
         problems = {"mail": lambda: self.outbox.problem}
         if sharing := self.sharing:
             problems["limits"] = lambda: sharing.problem
-        readiness = Readiness(settings, database, self.clock)
-        details = Details(settings, database, self.keys, self.counts, self.drain, problems, readiness, self.clock)
+        details = Details(settings, database, self.keys, self.counts, self.drain, problems, self.readiness, self.clock)
         return [asyncio.create_task(details.serve())]
 
 
@@ -216,6 +228,7 @@ def _hang_doors(app: FastAPI, parts: Parts) -> None:
     sign_in_pages = SignInPages(sign_in, parts.pages, parts.visitors, settings, parts.catalogue)
     app.include_router(sign_in_doors.router(sign_in_pages, limiter.limit(limits.BRAKES["sign-in"])))
     app.include_router(account.router(_account_pages(parts), limiter.limit(limits.BRAKES["sign-in"])))
+    app.include_router(admin.router(_admin_pages(parts), limiter.limit(limits.BRAKES["sign-in"])))
     app.include_router(connect_doors.router(parts.pages, settings))
     _hang_plain_doors(app, parts)
 
@@ -229,6 +242,24 @@ def _account_pages(parts: Parts) -> AccountPages:
         cut_off=CutOff(database, parts.settings.secret_keys, clock),
     )
     return AccountPages(steps, database, parts.pages, parts.visitors, parts.settings, catalogue, clock)
+
+
+def _admin_pages(parts: Parts) -> AdminPages:
+    database, settings, catalogue, clock = parts.database, parts.settings, parts.catalogue, parts.clock
+    acts = Acts(database, clock)
+
+    async def findings() -> list[Found]:
+        return [Found(each.level, each.seen, each.setting, each.expected) for each in await parts.readiness.findings()]
+
+    steps = AdminSteps(
+        people=People(acts, catalogue),
+        clients=Clients(acts, catalogue),
+        connections=Connections(acts),
+        events=Events(acts),
+        figures=parts.figures,
+        health=Health(acts, settings, lambda: parts.outbox.problem, findings),
+    )
+    return AdminPages(steps, acts, database, parts.pages, parts.visitors, settings, catalogue, clock)
 
 
 def _get_alone(path: str, door: Callable[[Request], Awaitable[Response]]) -> Route:

@@ -17,7 +17,7 @@ MAX_REDIRECTS = 20
 class Registration:
     """A client's effective metadata, canonical: two clients of one kind have the same.
 
-    ``scope`` is the operator's alone: what a registration says there caps nothing.
+    ``scope`` and ``description`` are the operator's alone: what a registration says there caps and tells nothing.
     """
 
     client_name: str
@@ -29,10 +29,12 @@ class Registration:
     logo_uri: str = ""
     id_token_signed_response_alg: str = ID_TOKEN_ALGORITHMS[0]
     scope: str = ""
+    description: str = ""
 
     def canonical_json(self) -> str:
-        """The JSON that is stored and digested; without a scope it is what it was before there was any."""
-        members = {name: getattr(self, name) for name in self.__slots__ if name != "scope" or self.scope}
+        """The JSON that is stored and digested; without what operators say it is what it was before they could."""
+        own = ("scope", "description")
+        members = {name: getattr(self, name) for name in self.__slots__ if name not in own or getattr(self, name)}
         return json.dumps(members, sort_keys=True, separators=(",", ":"))
 
 

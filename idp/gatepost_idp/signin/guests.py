@@ -71,9 +71,14 @@ class OwnPages:
 
     async def _guest(self, visitor: Visitor, path: str, fresh: bool) -> Guest | Response:
         person = await self._person(visitor)
+        if person is not None:
+            await self.admit(person)
         if person is None or (fresh and self.clock() - person.auth_time > FRESH):
             return await self.sign_in(visitor, path)
         return Guest(visitor, person)
+
+    async def admit(self, person: Session) -> None:
+        """Raises PageProblem where these pages are not for that person; most are for everybody."""
 
     async def _person(self, visitor: Visitor) -> Session | None:
         session_hash, now = visitor.session_hash, self.clock()

@@ -70,6 +70,12 @@ def left(tx: Transaction, rule: Rule, now: datetime) -> int:
     return _seconds(row[1] - now_ms)
 
 
+def used(tx: Transaction, rule: Rule, now: datetime) -> int:
+    """How many tries were counted under ``rule`` in the window that runs."""
+    row = tx.one(_FIND, key=_key(rule))
+    return 0 if row is None or row[1] <= milliseconds(now) else int(row[0])
+
+
 def _seconds(ms: int) -> int:
     return max(1, (ms + 999) // 1000)
 

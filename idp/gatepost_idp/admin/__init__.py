@@ -1,0 +1,27 @@
+"""Pages for people with the admin role: people, clients, connections, figures, the state, the audit log.
+
+``people``, ``clients``, ``connections``, ``events``, ``figures`` and ``state`` hold the steps, each transaction one
+method; ``acts`` lets each change through only while the role stands, and writes who made it; a file ``*_doors`` has
+the pages and forms, and ``doors`` what they share. The role itself is given by the command line alone.
+"""
+
+from collections.abc import Callable
+
+from fastapi import APIRouter
+
+from gatepost_idp.admin.client_doors import client_doors
+from gatepost_idp.admin.connection_doors import connection_doors
+from gatepost_idp.admin.doors import AdminPages
+from gatepost_idp.admin.overview_doors import overview_doors
+from gatepost_idp.admin.people_doors import people_doors
+from gatepost_idp.signin.guests import Door
+
+
+def router(own: AdminPages, brake: Callable[[Door], Door]) -> APIRouter:
+    """Every address below /admin; ``brake`` stands where a stranger can make a request be stored."""
+    doors = APIRouter(prefix="/admin", include_in_schema=False)
+    overview_doors(own, doors, brake)
+    people_doors(own, doors, brake)
+    client_doors(own, doors, brake)
+    connection_doors(own, doors, brake)
+    return doors

@@ -1,0 +1,79 @@
+"""What administrators do is done only while they hold the role, and stands in the audit log in the same transaction."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from gatepost_idp.database import Database, Transaction
+from gatepost_idp.errors import PageProblem
+from gatepost_idp.protocol import Clock
+from gatepost_idp.store import audit, people
+from gatepost_idp.store.accounts import Session
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Who does something, from where, under which trace."""
+
+    admin: Session
+    network: str
+    trace_id: str
+
+
+class Acts:
+    """The seam between the admin pages and the database."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def see(self, work: Callable[[Transaction, datetime], T]) -> T:
+        """Reads."""
+        now = self._clock()
+        return await self._database.read(lambda tx: work(tx, now))
+
+    async def do(self, act: Act, work: Callable[[Transaction, datetime], T]) -> T:
+        """Changes something; raises PageProblem, and nothing is done, where the role was taken away meanwhile."""
+        now = self._clock()
+
+        def checked(tx: Transaction) -> T:
+            if not people.is_admin(tx, act.admin.account_id):
+                raise not_theirs()
+            return work(tx, now)
+
+        return await self._database.write(checked)
+
+
+def note(
+    tx: Transaction, act: Act, event: str, now: datetime, *, on: str = "", client_id: str = "", grant_id: str = "",
+    detail: str = "",
+) -> None:  # fmt: skip  # one row
+    """Writes who did it; ``on``: the account that it was done to. ``detail`` holds no secret and no address."""
+    said = " ".join(part for part in (on and f"account {on}", detail) if part)
+    audit.record(
+        tx,
+        event,
+        now,
+        account_id=act.admin.account_id,
+        client_id=client_id,
+        grant_id=grant_id,
+        trace_id=act.trace_id,
+        network=act.network,
+        detail=said,
+    )
+
+
+def not_theirs() -> PageProblem:
+    """The same for every address and for whatever was sent there: it tells nobody what there is."""
+    return PageProblem(
+        "This page is not for you",
+        "It is for those who run this service.",
+        "Nothing was done.",
+        "If you are one of them, sign in with the address that you run it with.",
+        hint="The first one is made by: gatepost users grant ADDRESS admin",
+        status=403,
+        reason="not an administrator",
+    )

@@ -1,0 +1,32 @@
+"""Everybody's connections, and cutting one off."""
+
+from datetime import datetime
+
+from gatepost_idp.admin.acts import Act, Acts, note
+from gatepost_idp.database import Transaction
+from gatepost_idp.store import connection_pages, connections, grants
+from gatepost_idp.store.connection_pages import Standing
+from gatepost_idp.store.paging import Page
+
+
+class Connections:
+    """Each method one transaction."""
+
+    def __init__(self, acts: Acts) -> None:
+        self._acts = acts
+
+    async def page(self, start: str) -> Page[Standing]:
+        """The newest first."""
+        return await self._acts.see(lambda tx, _now: connection_pages.page(tx, start))
+
+    async def cut(self, act: Act, grant_id: str) -> bool:
+        """Ends one, and forgets what its person agreed to: the app has to ask again. False where it had ended."""
+
+        def work(tx: Transaction, now: datetime) -> bool:
+            if not grants.end(tx, grant_id, "cut off by an administrator", now):
+                return False
+            connections.forget_consent(tx, grant_id)
+            note(tx, act, "grant.cut_off", now, grant_id=grant_id)
+            return True
+
+        return await self._acts.do(act, work)

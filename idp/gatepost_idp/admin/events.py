@@ -1,0 +1,17 @@
+"""The audit log, searched."""
+
+from gatepost_idp.admin.acts import Acts
+from gatepost_idp.store import audit_pages
+from gatepost_idp.store.audit_pages import Event, Wanted
+from gatepost_idp.store.paging import Page
+
+
+class Events:
+    """One transaction a search."""
+
+    def __init__(self, acts: Acts) -> None:
+        self._acts = acts
+
+    async def page(self, wanted: Wanted, start: str) -> Page[Event]:
+        """The newest first."""
+        return await self._acts.see(lambda tx, _now: audit_pages.page(tx, wanted, start))

@@ -1,0 +1,107 @@
+"""People: found by address, the scopes that they hold, who may sign in, who may sign up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from gatepost_idp.admin.acts import Act, Acts, note
+from gatepost_idp.catalogue import Catalogue, Resource, Scope
+from gatepost_idp.database import Transaction
+from gatepost_idp.signin import addresses
+from gatepost_idp.store import accounts, connections, people
+from gatepost_idp.store.connections import Connection
+from gatepost_idp.store.paging import Page
+from gatepost_idp.store.people import Person
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A resource, and each of its scopes with whether the person holds it."""
+
+    resource: Resource
+    scopes: tuple[tuple[Scope, bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One person with all that the page shows."""
+
+    person: Person
+    held: tuple[Held, ...]
+    connections: tuple[Connection, ...]
+
+
+class People:
+    """Each method one transaction."""
+
+    def __init__(self, acts: Acts, catalogue: Catalogue) -> None:
+        self._acts = acts
+        self._catalogue = catalogue
+
+    async def page(self, beginning: str, start: str) -> Page[Person]:
+        """People whose address begins so."""
+        typed = beginning.strip().lower()
+        return await self._acts.see(lambda tx, _now: people.page(tx, typed, start))
+
+    async def see(self, account_id: str) -> Seen | None:
+        """One person; None where there is no such account."""
+        return await self._acts.see(lambda tx, now: self._seen(tx, account_id, now))
+
+    def _seen(self, tx: Transaction, account_id: str, now: datetime) -> Seen | None:
+        person = people.find(tx, account_id)
+        if person is None:
+            return None
+        pairs = set(people.held(tx, account_id))
+        held = tuple(
+            Held(resource, tuple((scope, (resource.url, scope.name) in pairs) for scope in resource.scope))
+            for resource in self._catalogue.resource
+        )
+        return Seen(person, held, tuple(connections.living(tx, account_id, now)))
+
+    async def set_scopes(self, act: Act, account_id: str, url: str, ticked: Sequence[str]) -> bool:
+        """Lets a person hold what is ticked of one resource, from the next refresh on; False: no such person or one."""
+        resource = next((one for one in self._catalogue.resource if one.url == url), None)
+
+        def work(tx: Transaction, now: datetime) -> bool:
+            if resource is None or people.find(tx, account_id) is None:
+                return False
+            before = accounts.held_scopes(tx, account_id, url)
+            for name in resource.scope_names:
+                if name in ticked and name not in before:
+                    accounts.grant_scope(tx, account_id, url, name, now)
+                    note(tx, act, "scope.granted", now, on=account_id, detail=f"{name} at {url}")
+                if name not in ticked and name in before:
+                    accounts.revoke_scope(tx, account_id, url, name)
+                    note(tx, act, "scope.revoked", now, on=account_id, detail=f"{name} at {url}")
+            return True
+
+        return await self._acts.do(act, work)
+
+    async def switch(self, act: Act, account_id: str, *, off: bool) -> bool:
+        """Shuts a person out or lets them in again; False where nothing changed.
+
+        Nobody with a role: a stolen session of one administrator could shut out all the others.
+        """
+
+        def work(tx: Transaction, now: datetime) -> bool:
+            person = people.find(tx, account_id)
+            if person is None or person.role or (person.disabled_at is not None) == off:
+                return False
+            accounts.set_disabled(tx, account_id, now if off else None)
+            note(tx, act, "account.disabled" if off else "account.enabled", now, on=account_id)
+            return True
+
+        return await self._acts.do(act, work)
+
+    async def invite(self, act: Act, typed: str) -> str | None:
+        """Lets an address sign up where SIGNUP is invite or domains, and answers it; None where it is no address."""
+        address = addresses.parse(typed)
+        if address is None:
+            return None
+
+        def work(tx: Transaction, now: datetime) -> str:
+            accounts.invite(tx, address.key, now)
+            note(tx, act, "account.invited", now)
+            return address.key
+
+        return await self._acts.do(act, work)

@@ -1,0 +1,93 @@
+"""Everybody's connections as administrators see them: those that still stand, the newest first."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from sqlalchemy import BigInteger, String, bindparam, or_
+from sqlmodel import col
+
+from gatepost_idp.database import Query, Transaction, columns
+from gatepost_idp.models import Account, AuthorizationGrant, Client
+from gatepost_idp.protocol import instant, scope_set
+from gatepost_idp.store import paging
+from gatepost_idp.store.paging import Page
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A connection and whose it is."""
+
+    grant_id: str
+    account_id: str
+    email: str
+    client_id: str
+    client_row: str
+    client_name: str
+    redirect_uri: str
+    scope: tuple[str, ...]
+    network: str
+    created_at: datetime
+    used_at: datetime
+
+
+_ENDS_AT = col(AuthorizationGrant.ends_at)
+_ID = col(AuthorizationGrant.id)
+_BEFORE = bindparam("at", type_=BigInteger)
+_BEFORE_ID = bindparam("row_id", type_=String)
+_PIECE = Query(
+    columns(
+        AuthorizationGrant.ends_at,
+        AuthorizationGrant.ended_at,
+        AuthorizationGrant.id,
+        AuthorizationGrant.account_id,
+        Account.email,
+        AuthorizationGrant.client_id,
+        AuthorizationGrant.client_row,
+        Client.name,
+        AuthorizationGrant.redirect_uri,
+        AuthorizationGrant.scope,
+        AuthorizationGrant.network,
+        AuthorizationGrant.created_at,
+        AuthorizationGrant.used_at,
+    )
+    .join(Account, col(Account.id) == col(AuthorizationGrant.account_id))
+    .join(Client, col(Client.id) == col(AuthorizationGrant.client_row), isouter=True)
+    # A connection ends a year after it began, so this is the order in which they began, and it has an index.
+    .where(bindparam("at") >= _ENDS_AT, or_(bindparam("at") > _ENDS_AT, bindparam("row_id") >= _ID))
+    .order_by(_ENDS_AT.desc(), _ID.desc())
+    .limit(paging.PIECE)
+)
+
+
+def page(tx: Transaction, start: str) -> Page[Standing]:
+    """Connections that nobody ended, the newest first, from ``start`` on."""
+    found = paging.collected(partial(_piece, tx), start, lambda row: row is not None)
+    return Page(tuple(row for row in found.rows if row is not None), found.following)
+
+
+def _piece(tx: Transaction, start: str) -> list[tuple[str, Standing | None]]:
+    at, row_id = paging.placed(start)
+    return [
+        (paging.place(ends_at, row[0]), _standing(*row) if ended_at is None else None)
+        for ends_at, ended_at, *row in tx.all(_PIECE, at=at, row_id=row_id)
+    ]
+
+
+def _standing(
+    grant_id: str,
+    account_id: str,
+    email: str,
+    client_id: str,
+    client_row: str,
+    client_name: str | None,
+    redirect_uri: str,
+    scope: str,
+    network: str,
+    created_at: int,
+    used_at: int,
+) -> Standing:
+    return Standing(
+        grant_id, account_id, email, client_id, client_row, client_name or "", redirect_uri, scope_set(scope), network,
+        instant(created_at), instant(used_at),
+    )  # fmt: skip  # one row

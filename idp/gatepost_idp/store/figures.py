@@ -1,0 +1,93 @@
+"""What happened on each day, counted from the audit log once: an hour at a time, along the index of its instants.
+
+The counts stand among those of the limits, which are the same thing: how often something happened in a window of time.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from sqlalchemy import bindparam, func
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import col, select, update
+
+from gatepost_idp.database import Query, Transaction, columns
+from gatepost_idp.models import AuditEvent, LimitWindow
+from gatepost_idp.protocol import instant, milliseconds
+
+HOUR_MS = 3_600_000
+KEPT = timedelta(days=400)
+_COUNTED = "figures counted until"
+
+_RANGE = Query(
+    columns(AuditEvent.event, func.count())
+    .where(col(AuditEvent.at) >= bindparam("since"), col(AuditEvent.at) < bindparam("until"))
+    .group_by(col(AuditEvent.event))
+)
+_OLDEST = Query(
+    columns(AuditEvent.at).where(col(AuditEvent.at) >= bindparam("since")).order_by(col(AuditEvent.at)).limit(1)
+)
+_MARK = Query(columns(LimitWindow.count).where(col(LimitWindow.key) == bindparam("key")))
+_MOVE = Query(
+    update(LimitWindow)
+    .where(col(LimitWindow.key) == bindparam("of"), col(LimitWindow.count) == bindparam("expected"))
+    .values(count=bindparam("hour"), expires_at=bindparam("until"))
+)
+
+
+def _upsert(dialect: str) -> Query:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = insert(LimitWindow).values(key=bindparam("key"), count=bindparam("more"), expires_at=bindparam("until"))
+    added = {"count": col(LimitWindow.count) + statement.excluded.count, "expires_at": statement.excluded.expires_at}
+    return Query(statement.on_conflict_do_update(index_elements=["key"], set_=added))
+
+
+_ADD = {name: _upsert(name) for name in ("sqlite", "postgresql")}
+
+
+def counted_until(tx: Transaction) -> datetime | None:
+    """The end of what is counted; None where nothing ever was."""
+    row = tx.one(_MARK, key=_COUNTED)
+    return None if row is None else instant(row[0] * HOUR_MS)
+
+
+def oldest(tx: Transaction, since: datetime) -> datetime | None:
+    """When the first event since then happened."""
+    row = tx.one(_OLDEST, since=milliseconds(since))
+    return None if row is None else instant(row[0])
+
+
+def count(tx: Transaction, since: datetime, until: datetime) -> dict[str, int]:
+    """How often each event happened from ``since`` until just before ``until``."""
+    return dict(tx.all(_RANGE, since=milliseconds(since), until=milliseconds(until)))
+
+
+def begin(tx: Transaction, at: datetime, now: datetime) -> None:
+    """Says that nothing before ``at`` will be counted; of several processes that say so, the first is heard."""
+    if tx.one(_MARK, key=_COUNTED) is None:
+        tx.session.add(LimitWindow(key=_COUNTED, count=_hour(at), expires_at=milliseconds(now + KEPT)))
+        tx.session.flush()
+
+
+def add(tx: Transaction, since: datetime, until: datetime, counts: Mapping[str, int], now: datetime) -> bool:
+    """Adds what happened in a part of a day; False, and nothing, where another process did: the mark moves once."""
+    kept_until = milliseconds(now + KEPT)
+    if tx.run(_MOVE, of=_COUNTED, expected=_hour(since), hour=_hour(until), until=kept_until) != 1:
+        return False
+    for kind, number in counts.items():
+        tx.run(_ADD[tx.dialect], key=_key(kind, since), more=number, until=kept_until)
+    return True
+
+
+def stored(tx: Transaction, kinds: tuple[str, ...], days: list[datetime]) -> dict[tuple[str, datetime], int]:
+    """What was counted of each kind on each day, which begins at midnight UTC."""
+    keys = {_key(kind, day): (kind, day) for kind in kinds for day in days}
+    statement = select(LimitWindow.key, LimitWindow.count).where(col(LimitWindow.key).in_(keys))
+    return {keys[key]: number for key, number in tx.session.exec(statement)}
+
+
+def _hour(at: datetime) -> int:
+    return milliseconds(at) // HOUR_MS
+
+
+def _key(kind: str, at: datetime) -> str:
+    return f"figures {kind} {at:%Y-%m-%d}"

@@ -1,0 +1,39 @@
+"""How the outbox stands: how much waits, and how many addresses get no mail. Counted up to a bound."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import bindparam
+from sqlmodel import col
+
+from gatepost_idp.database import Query, Transaction, columns
+from gatepost_idp.models import MailSuppression, Outbox
+from gatepost_idp.protocol import instant, milliseconds
+
+MOST = 1000
+"""Where counting ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxState:
+    """``waiting`` and ``suppressed`` are MOST where there are more; ``since``: when the first that waits was due."""
+
+    waiting: int
+    since: datetime | None
+    suppressed: int
+
+
+_WAITING = Query(columns(Outbox.next_at).where(col(Outbox.state) == "queued").order_by(col(Outbox.next_at)).limit(MOST))
+_SUPPRESSED = Query(
+    columns(MailSuppression.until)
+    .where(col(MailSuppression.until) > bindparam("now"))
+    .order_by(col(MailSuppression.until))
+    .limit(MOST)
+)
+
+
+def state(tx: Transaction, now: datetime) -> OutboxState:
+    """What waits now."""
+    waiting = tx.all(_WAITING)
+    suppressed = tx.all(_SUPPRESSED, now=milliseconds(now))
+    return OutboxState(len(waiting), instant(waiting[0][0]) if waiting else None, len(suppressed))

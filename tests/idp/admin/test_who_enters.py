@@ -1,0 +1,168 @@
+"""/admin opens to whoever holds the role at that moment, and tells everybody else nothing."""
+
+from typing import Any
+
+import pytest
+
+from tests.idp.account.being_there import entered, rows
+from tests.idp.admin.being_admin import ADMIN, People, account_of, administrator, change, form_with, give_role, opened
+from tests.support.serving import Idp
+
+PAGES = (
+    "/admin", "/admin/people", "/admin/people/somebody", "/admin/clients", "/admin/clients/add",
+    "/admin/clients/one?client=gp_mc_x", "/admin/connections", "/admin/audit", "/admin/state",
+)  # fmt: skip  # a list of addresses
+FORMS: dict[str, dict[str, Any]] = {
+    "/admin/people/invite": {"email": "new@example.com"},
+    "/admin/people/{id}/scopes": {"resource": "http://localhost:9001/mcp", "scope": ["demo:ops"]},
+    "/admin/people/{id}/switch": {"off": "yes"},
+    "/admin/clients/add": {"name": "x", "redirect": "https://client.test/callback", "confidential": "yes"},
+    "/admin/clients/secret": {"client": "gp_mc_x"},
+    "/admin/clients/switch": {"client": "gp_mc_x", "off": "yes"},
+    "/admin/connections/cut": {"grant": "x"},
+}
+
+
+def everything(idp: Idp) -> list[Any]:
+    """What a form of an administrator could have changed."""
+    tables = ("account WHERE email_key != 'admin@example.com'", "entitlement", "client", "invitation")
+    return [rows(idp, f"SELECT * FROM {table}") for table in tables]  # noqa: S608 (the test's own words)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_whoever_is_not_signed_in_signs_in_first(idp: Idp, path: str) -> None:
+    """The sign-in, with nothing of the page."""
+    answer = idp.get(path)
+    assert answer.status_code == 303
+    assert answer.headers["location"].startswith("/sign-in/")
+
+
+def test_an_administrator_comes_back_to_the_page(idp: Idp, people: People) -> None:
+    """Signs in by mail and is where they wanted to be."""
+    admin = administrator(idp, people)
+    admin.browser.cookies.clear()
+    assert "People" in entered(admin, idp, "/admin/people").text
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_person_without_the_role_learns_nothing(idp: Idp, people: People, path: str) -> None:
+    """403 and the same words everywhere, whether what is asked for is there or not."""
+    alice = people()
+    entered(alice, idp)
+    answer = alice.open(f"{idp.issuer}{path}")
+    assert answer.status_code == 403
+    assert "This page is not for you" in answer.text
+    assert "<nav" not in answer.text
+    assert "somebody" not in answer.text
+
+
+@pytest.mark.parametrize("path", FORMS)
+def test_a_person_without_the_role_changes_nothing(idp: Idp, people: People, path: str) -> None:
+    """With a form token of their own that is right: 403, and nothing is done."""
+    alice = people()
+    entered(alice, idp)
+    before = everything(idp)
+    csrf = dict(alice.forms()[0].fields)["csrf"]
+    address = path.format(id=account_of(idp, alice.email))
+    answer = alice.browser.post(f"{idp.issuer}{address}", data={**FORMS[path], "csrf": csrf})
+    assert answer.status_code == 403
+    assert "This page is not for you" in answer.text
+    assert everything(idp) == before
+
+
+@pytest.mark.parametrize("role", ["", "administrator", "Admin", "admin "])
+def test_no_other_role_opens_it(idp: Idp, people: People, role: str) -> None:
+    """The word must be the word."""
+    alice = people()
+    entered(alice, idp)
+    give_role(idp, alice.email, role)
+    assert alice.open(f"{idp.issuer}/admin").status_code == 403
+
+
+def test_a_role_that_was_taken_away_opens_nothing_more(idp: Idp, people: People) -> None:
+    """Neither the next page nor a form that was open already."""
+    admin, alice = administrator(idp, people), people()
+    entered(alice, idp)
+    opened(admin, idp, f"/admin/people/{account_of(idp, alice.email)}")
+    form = form_with(admin, "/scopes")
+    give_role(idp, ADMIN, "")
+    before = everything(idp)
+    assert admin.submit(form, scope=["demo:ops"]).status_code == 403
+    assert everything(idp) == before
+    assert admin.open(f"{idp.issuer}/admin").status_code == 403
+
+
+def test_an_administrator_who_was_shut_out_is_signed_out(idp: Idp, people: People) -> None:
+    """The session is worth nothing, whatever the role says."""
+    admin = administrator(idp, people)
+    change(idp, "UPDATE account SET disabled_at = 1 WHERE email_key = ?", ADMIN)
+    assert "/sign-in/" in str(admin.open(f"{idp.issuer}/admin").url)
+
+
+@pytest.mark.parametrize("headers", [{"origin": "https://evil.test"}, {"origin": "null"}, {}], ids=str)
+@pytest.mark.parametrize("path", FORMS)
+def test_a_foreign_form_is_refused(idp: Idp, people: People, path: str, headers: dict[str, str]) -> None:
+    """Foreign Origin, null, or a made-up token: 403, and nothing is done."""
+    admin, alice = administrator(idp, people), people()
+    entered(alice, idp)
+    opened(admin, idp, "/admin/people")
+    csrf = dict(form_with(admin, "/invite").fields)["csrf"] if headers else "made up"
+    before = everything(idp)
+    address = path.format(id=account_of(idp, alice.email))
+    answer = admin.browser.post(f"{idp.issuer}{address}", data={**FORMS[path], "csrf": csrf}, headers=headers)
+    assert answer.status_code == 403
+    assert "came from elsewhere" in answer.text
+    assert everything(idp) == before
+
+
+def test_a_form_of_yesterday_is_refused(idp: Idp, people: People) -> None:
+    """Its token is older than twelve hours."""
+    admin = administrator(idp, people)
+    opened(admin, idp, "/admin/people")
+    form = form_with(admin, "/invite")
+    idp.clock.forward(hours=13)
+    with_old_token = admin.submit(form, email="new@example.com")
+    assert with_old_token.status_code == 403 or "/sign-in/" in str(with_old_token.url)
+    assert rows(idp, "SELECT * FROM invitation") == []
+
+
+@pytest.mark.parametrize("path", [path for path in FORMS if "cut" not in path])
+def test_power_wants_a_sign_in_of_the_last_hour(idp: Idp, people: People, path: str) -> None:
+    """To give anything, an old session is not enough; shutting out cannot wait for a mail."""
+    admin, alice = administrator(idp, people), people()
+    entered(alice, idp)
+    idp.clock.forward(minutes=61)
+    opened(admin, idp, "/admin/people")
+    csrf = dict(form_with(admin, "/invite").fields)["csrf"]
+    address = path.format(id=account_of(idp, alice.email))
+    gives = {name: "no" if name == "off" else value for name, value in FORMS[path].items()}
+    before = everything(idp)
+    answer = admin.browser.post(f"{idp.issuer}{address}", data={**gives, "csrf": csrf})
+    assert answer.status_code == 303
+    assert answer.headers["location"].startswith("/sign-in/")
+    assert everything(idp) == before
+    if "off" in FORMS[path]:
+        answer = admin.browser.post(f"{idp.issuer}{address}", data={**FORMS[path], "csrf": csrf})
+        assert not answer.headers["location"].startswith("/sign-in/")
+
+
+@pytest.mark.parametrize("bent", ["//evil.test", "%2f%2fevil.test", "..", "https:evil.test", "x%0d%0aset-cookie:a"])
+def test_a_bent_id_leads_nowhere_else_after_the_sign_in(idp: Idp, people: People, bent: str) -> None:
+    """Where the sign-in ends is a page of ours, whatever stood in the address."""
+    admin = administrator(idp, people)
+    admin.browser.cookies.clear()
+    admin.open(f"{idp.issuer}/admin/people/{bent}")
+    for path in rows(idp, "SELECT redirect_uri FROM authorization_request WHERE client_id = ''"):
+        assert path[0] in ("/account", "/admin/people", "/admin")
+    admin.open(f"{idp.issuer}/admin/clients/one?client={bent}")
+    for path in rows(idp, "SELECT redirect_uri FROM authorization_request WHERE client_id = ''"):
+        assert path[0] in ("/account", "/admin/people", "/admin/clients", "/admin")
+
+
+def test_frames_and_caches_get_nothing(idp: Idp, people: People) -> None:
+    """No page shows in anybody's frame, and none is kept."""
+    admin = administrator(idp, people)
+    for path in ("/admin", "/admin/people", "/admin/clients", "/admin/audit", "/admin/state"):
+        answer = opened(admin, idp, path)
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert answer.headers["cache-control"] == "no-store"
