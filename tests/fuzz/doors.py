@@ -49,6 +49,8 @@ _GRANT = ("grant_type", "code", "code_verifier", "redirect_uri", "refresh_token"
 _REQUEST = "/sign-in/{request_id}"
 _ATTEMPT = _REQUEST + "/{attempt_id}"
 _CONSENT = "/consent/{request_id}"
+_PERSON = "/admin/people/{account_id}"
+_NEW_CLIENT = ("csrf", "name", "description", "redirect", "claude", "confidential", "scope")
 _POST = ("POST",)
 
 IDP = (
@@ -78,6 +80,22 @@ IDP = (
     Door("/account/access", "page", ("GET",)),
     Door("/account/access", "page", _POST, form=("csrf", "grant", "scope"), required=("csrf", "grant")),
     Door("/account/access/switch", "page", _POST, form=("csrf",)),
+    Door("/admin", "page", ("GET",)),
+    Door("/admin/state", "page", ("GET",)),
+    Door("/admin/audit", "page", ("GET",), query=("event", "person", "client", "trace", "start")),
+    Door("/admin/people", "page", ("GET",), query=("q", "start")),
+    Door("/admin/people/invite", "page", _POST, form=("csrf", "email")),
+    Door(_PERSON, "page", ("GET",), query=("done",)),
+    Door(_PERSON + "/scopes", "page", _POST, form=("csrf", "resource", "scope")),
+    Door(_PERSON + "/switch", "page", _POST, form=("csrf", "off")),
+    Door("/admin/clients", "page", ("GET",), query=("kind", "start")),
+    Door("/admin/clients/one", "page", ("GET",), query=("client", "done")),
+    Door("/admin/clients/add", "page", ("GET",)),
+    Door("/admin/clients/add", "page", _POST, form=_NEW_CLIENT),
+    Door("/admin/clients/secret", "page", _POST, form=("csrf", "client")),
+    Door("/admin/clients/switch", "page", _POST, form=("csrf", "client", "off")),
+    Door("/admin/connections", "page", ("GET",), query=("start", "done")),
+    Door("/admin/connections/cut", "page", _POST, form=("csrf", "grant", "person")),
     Door("/sign-in/link", "page", query=("t",)),
     Door("/sign-in/link", "page", _POST, form=("csrf", "token"), required=("csrf", "token")),
     Door("/sign-in/link/not-me", "page", _POST, form=("csrf", "token"), required=("csrf", "token")),

@@ -129,7 +129,7 @@ class Walk:
         """A door that this page may not lead to, with ids that may be another's."""
         first, second, third = step.borrowed
         place = door.path.replace("{request_id}", _nth(self._found.requests, first))
-        place = place.replace("{attempt_id}", _nth(self._found.attempts, second))
+        place = place.replace("{attempt_id}", _nth(self._found.attempts, second)).replace("{account_id}", "x")
         own = {
             "csrf": _nth(self._found.csrf, third),
             "token": _nth(self._found.tokens, first),

@@ -1,8 +1,9 @@
 """Lists of the admin pages on large tables: each page is read along an index, whatever is looked for."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -21,6 +22,8 @@ from gatepost_idp.store.audit_pages import Wanted
 from gatepost_idp.store.paging import Page
 from tests.store.parts import NOW
 from tests.store.servers import Postgres
+
+T = TypeVar("T")
 
 PEOPLE = 100_000
 CONNECTIONS = 50_000
@@ -112,14 +115,16 @@ async def test_no_page_reads_a_large_table_whole(large: Database, name: str) -> 
     assert not [step for step in whole if not any(f"Seq Scan on {table}" in step for table in SMALL)], steps
 
 
-async def whole_list(database: Database, page: Any) -> list[Page[Any]]:
+async def whole_list(database: Database, page: Callable[[Transaction, str], Page[T]]) -> list[Page[T]]:
     """Every page from the first to the last."""
-    pages: list[Page[Any]] = []
-    start = ""
-    while not pages or start:
-        pages.append(await database.read(lambda tx, at=start: page(tx, at)))
-        start = pages[-1].following
+    pages = [await database.read(lambda tx: page(tx, ""))]
+    while pages[-1].following:
+        pages.append(await database.read(partial(_page, page, pages[-1].following)))
     return pages
+
+
+def _page(page: Callable[[Transaction, str], Page[T]], start: str, tx: Transaction) -> Page[T]:
+    return page(tx, start)
 
 
 async def test_people_of_a_large_table_are_found(large: Database) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from sqlalchemy import BigInteger, String, bindparam, or_
+from sqlalchemy import bindparam, or_
 from sqlmodel import col
 
 from gatepost_idp.database import Query, Transaction, columns
@@ -48,10 +48,6 @@ class Wanted:
         )
 
 
-_AT = col(AuditEvent.at)
-_ID = col(AuditEvent.id)
-_BEFORE = bindparam("at", type_=BigInteger)
-_BEFORE_ID = bindparam("row_id", type_=String)
 _PIECE = Query(
     columns(
         AuditEvent.id,
@@ -66,8 +62,11 @@ _PIECE = Query(
         AuditEvent.detail,
     )
     .join(Account, col(Account.id) == col(AuditEvent.account_id), isouter=True)
-    .where(bindparam("at") >= _AT, or_(bindparam("at") > _AT, bindparam("row_id") >= _ID))
-    .order_by(_AT.desc(), _ID.desc())
+    .where(
+        col(AuditEvent.at) <= bindparam("at"),
+        or_(col(AuditEvent.at) < bindparam("at"), col(AuditEvent.id) <= bindparam("row_id")),
+    )
+    .order_by(col(AuditEvent.at).desc(), col(AuditEvent.id).desc())
     .limit(paging.PIECE)
 )
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from sqlalchemy import BigInteger, String, bindparam, or_
+from sqlalchemy import bindparam, or_
 from sqlmodel import col
 
 from gatepost_idp.database import Query, Transaction, columns
@@ -31,10 +31,6 @@ class Standing:
     used_at: datetime
 
 
-_ENDS_AT = col(AuthorizationGrant.ends_at)
-_ID = col(AuthorizationGrant.id)
-_BEFORE = bindparam("at", type_=BigInteger)
-_BEFORE_ID = bindparam("row_id", type_=String)
 _PIECE = Query(
     columns(
         AuthorizationGrant.ends_at,
@@ -54,8 +50,11 @@ _PIECE = Query(
     .join(Account, col(Account.id) == col(AuthorizationGrant.account_id))
     .join(Client, col(Client.id) == col(AuthorizationGrant.client_row), isouter=True)
     # A connection ends a year after it began, so this is the order in which they began, and it has an index.
-    .where(bindparam("at") >= _ENDS_AT, or_(bindparam("at") > _ENDS_AT, bindparam("row_id") >= _ID))
-    .order_by(_ENDS_AT.desc(), _ID.desc())
+    .where(
+        col(AuthorizationGrant.ends_at) <= bindparam("at"),
+        or_(col(AuthorizationGrant.ends_at) < bindparam("at"), col(AuthorizationGrant.id) <= bindparam("row_id")),
+    )
+    .order_by(col(AuthorizationGrant.ends_at).desc(), col(AuthorizationGrant.id).desc())
     .limit(paging.PIECE)
 )
 
