@@ -89,13 +89,6 @@ class Registry:
         await self._database.write(lambda tx: _made(tx, client_id, origin, text, now, source, secret_hash))
         return client_id, secret
 
-    async def register_manual(self, registration: Registration, source: Source = NOWHERE) -> str:
-        """The id of a public client that an operator made."""
-        client_id = MANUAL_PREFIX + crypto.random_id()
-        now, text = self._clock(), registration.canonical_json()
-        await self._database.write(lambda tx: _made(tx, client_id, "manual", text, now, source))
-        return client_id
-
     async def register_resource_server(
         self, name: str, resource: str, client_id: str = "", source: Source = NOWHERE
     ) -> tuple[str, str]:

@@ -9,7 +9,6 @@ from gatepost_idp.commands import console
 from gatepost_idp.commands.console import Json
 
 if TYPE_CHECKING:
-    from gatepost_idp.clients.metadata import Registration
     from gatepost_idp.clients.registry import Registry
     from gatepost_idp.database import Transaction
     from gatepost_idp.settings import Settings
@@ -56,12 +55,18 @@ def add(
 
 def _client(name: str, uris: list[str], scope: list[str], confidential: bool, as_json: bool) -> dict[str, str]:
     """Stores a client, and answers with what its set-up dialog asks for."""
-    from gatepost_idp.protocol import OIDC_SCOPES
+    from gatepost_idp.clients import by_hand
+    from gatepost_idp.protocol import OIDC_SCOPES, system_clock
     from gatepost_idp.settings import load_or_exit
 
     settings = load_or_exit()
     scopes = _scopes(settings, scope, as_json)
-    return _register(_registration(name, uris, scopes, confidential), confidential) | {
+    asked = by_hand.registration(name, uris, scopes, confidential=confidential)
+    if isinstance(asked, by_hand.Wrong):
+        console.fail(asked.words, as_json)
+    made = console.in_database(lambda tx: by_hand.add(tx, asked, system_clock()))
+    secret = {"client_secret": made.secret} if made.secret else {}
+    return {"client_id": made.client_id, **secret} | {
         "authorization_url": f"{settings.oauth_issuer}/authorize",
         "token_url": f"{settings.oauth_issuer}/token",
         "scopes": " ".join((*OIDC_SCOPES, *scopes)),
@@ -95,19 +100,6 @@ def _scopes(settings: "Settings", given: list[str], as_json: bool) -> list[str]:
     if names and not found:
         console.fail(f"--scope names none of the catalogue's, which has: {' '.join(known)}", as_json)
     return found
-
-
-def _registration(name: str, uris: list[str], scopes: list[str], confidential: bool) -> "Registration":
-    from gatepost_idp import redirects
-    from gatepost_idp.clients.metadata import Registration
-
-    return Registration(
-        client_name=redirects.plain_name(name, 100),
-        redirect_uris=tuple(sorted({redirects.canonical(uri) for uri in uris})),
-        token_endpoint_auth_method="client_secret_basic" if confidential else "none",
-        grant_types=("authorization_code", "refresh_token"),
-        scope=" ".join(scopes),
-    )
 
 
 def _mark(url: str, checks_iss: bool | None, as_json: bool) -> None:
@@ -242,22 +234,6 @@ def _switch_client(client_id: str, as_json: bool, off: bool) -> None:
 
 def _show_made(made: dict[str, Any], as_json: bool) -> None:
     console.show(made, as_json, "\n".join(f"{key}: {value}" for key, value in made.items()))
-
-
-def _register(registration: "Registration", confidential: bool) -> dict[str, str]:
-    """Stores a client made by hand; a secret is in the answer and nowhere else."""
-
-    from gatepost_idp.store.audit import COMMAND_LINE, Source
-
-    source = Source(COMMAND_LINE, "")
-
-    async def register(registry: "Registry") -> dict[str, str]:
-        if confidential:
-            client_id, secret = await registry.register_confidential(registration, "manual", source)
-            return {"client_id": client_id, "client_secret": secret}
-        return {"client_id": await registry.register_manual(registration, source)}
-
-    return _in_registry(register)
 
 
 def _resource_server(name: str, resource: str, as_json: bool) -> dict[str, str]:
