@@ -1,28 +1,20 @@
 """The admin pages in a real browser: axe-core on a phone and on a desktop, in light and in dark; nothing scrolls."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.browser.test_accessibility import SIZES, _audit
+from tests.browser.looking import audit, fits
 from tests.browser.windows import Window
 from tests.idp.account.being_there import connected
 from tests.idp.admin.being_admin import ADMIN, account_of, give_role
-from tests.interop.node import packages
 from tests.support.person import Person
 from tests.support.serving import Idp
 from tests.support.smtp import code_of
 
+SIZES = [(320, 640), (1280, 800)]
 Windows = Callable[..., Window]
-WIDER = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
-
-
-@pytest.fixture(scope="module")
-def axe() -> str:
-    """The library itself."""
-    return Path(packages() / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 
 
 def entered(idp: Idp, window: Window) -> None:
@@ -82,7 +74,8 @@ def test_axe_finds_nothing_on_the_admin_pages(
     options: dict[str, Any] = {"viewport": {"width": size[0], "height": size[1]}, "color_scheme": scheme}
     one, found = window(**options), {}
     for name in tour(idp, one):
-        found[name] = _audit(one, axe) + (["wider than the window"] if one.page.evaluate(WIDER) else [])
+        found[name] = audit(one, axe)
+        fits(one, name, scheme)
     assert len(found) == 12
     assert not {name: violations for name, violations in found.items() if violations}
 
