@@ -189,3 +189,15 @@ def test_a_bent_place_begins_anew(bent: str) -> None:
     """No number that a database cannot hold."""
     at, _ = paging.placed(bent)
     assert 0 <= at <= 10**15
+
+
+def test_a_row_where_two_pieces_meet_is_there_once() -> None:
+    """Each piece begins with the last row of the one before."""
+
+    def piece(start: str) -> list[tuple[str, int]]:
+        first = int(start or 0)
+        return [(str(number), number) for number in range(first, min(first + paging.PIECE, 3900))]
+
+    found = paging.collected(piece, "", lambda number: number % (paging.PIECE - 1) == 0)
+    again = paging.collected(piece, found.following, lambda number: number % (paging.PIECE - 1) == 0)
+    assert [*found.rows, *again.rows] == list(range(0, 3900, paging.PIECE - 1))

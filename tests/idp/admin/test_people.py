@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.idp.account.being_there import connected, entered, rows
+from tests.idp.account.being_there import BOTH, connected, entered, rows
 from tests.idp.admin.being_admin import (
     ADMIN,
     People,
@@ -139,7 +139,7 @@ def test_nobody_with_a_role_is_shut_out_here(idp: Idp, people: People) -> None:
 def test_connections_are_seen_and_cut_off_from_the_persons_page(idp: Idp, people: People) -> None:
     """Back to the person afterwards; the app has to ask again."""
     admin, alice = administrator(idp, people), people()
-    client, tokens = connected(idp, alice)
+    client, tokens = connected(idp, alice, BOTH)
     page = f"/admin/people/{account_of(idp, alice.email)}"
     opened(admin, idp, page)
     admin.submit(form_with(admin, "/connections/cut"))
