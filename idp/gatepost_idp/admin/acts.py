@@ -10,17 +10,17 @@ from gatepost_idp.errors import PageProblem
 from gatepost_idp.protocol import Clock
 from gatepost_idp.store import audit, people
 from gatepost_idp.store.accounts import Session
+from gatepost_idp.store.audit import Source
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Who does something, from where, under which trace."""
+    """Who does something, and from where."""
 
     admin: Session
-    network: str
-    trace_id: str
+    source: Source
 
 
 class Acts:
@@ -48,21 +48,22 @@ class Acts:
 
 
 def note(
-    tx: Transaction, act: Act, event: str, now: datetime, *, on: str = "", client_id: str = "", grant_id: str = "",
-    detail: str = "",
+    tx: Transaction, act: Act, event: str, now: datetime, *, account_id: str = "", address: str = "",
+    client_id: str = "", grant_id: str = "", detail: str = "",
 ) -> None:  # fmt: skip  # one row
-    """Writes who did it; ``on``: the account that it was done to. ``detail`` holds no secret and no address."""
-    said = " ".join(part for part in (on and f"account {on}", detail) if part)
+    """Writes who did it, and to whom or what; ``detail`` holds no secret and nothing about a person."""
     audit.record(
         tx,
         event,
         now,
-        account_id=act.admin.account_id,
+        account_id=account_id,
+        address=address,
+        actor=act.admin.account_id,
         client_id=client_id,
         grant_id=grant_id,
-        trace_id=act.trace_id,
-        network=act.network,
-        detail=said,
+        trace_id=act.source.trace_id,
+        network=act.source.network,
+        detail=detail,
     )
 
 

@@ -95,5 +95,5 @@ class Clients:
 
 def _add(tx: Transaction, act: Act, asked: Registration, now: datetime) -> Made:
     made = by_hand.add(tx, asked, now)
-    note(tx, act, "client.made", now, client_id=made.client_id, detail=asked.client_name)
+    note(tx, act, "client.made", now, client_id=made.client_id, detail="manual")
     return made

@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from gatepost_idp import traces
 from gatepost_idp.admin.acts import Act, Acts, not_theirs
 from gatepost_idp.admin.clients import Clients
 from gatepost_idp.admin.connections import Connections
@@ -87,7 +86,7 @@ class AdminPages(OwnPages):
 
 def act_of(guest: Guest) -> Act:
     """Who does it, for the audit log."""
-    return Act(guest.person, guest.visitor.network, traces.current().id)
+    return Act(guest.person, guest.source)
 
 
 def place_of(path: str, row_id: str) -> str:

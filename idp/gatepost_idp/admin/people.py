@@ -69,10 +69,10 @@ class People:
             for name in resource.scope_names:
                 if name in ticked and name not in before:
                     accounts.grant_scope(tx, account_id, url, name, now)
-                    note(tx, act, "scope.granted", now, on=account_id, detail=f"{name} at {url}")
+                    note(tx, act, "scope.granted", now, account_id=account_id, detail=f"{name} at {url}")
                 if name not in ticked and name in before:
                     accounts.revoke_scope(tx, account_id, url, name)
-                    note(tx, act, "scope.revoked", now, on=account_id, detail=f"{name} at {url}")
+                    note(tx, act, "scope.revoked", now, account_id=account_id, detail=f"{name} at {url}")
             return True
 
         return await self._acts.do(act, work)
@@ -88,7 +88,7 @@ class People:
             if person is None or person.role or (person.disabled_at is not None) == off:
                 return False
             accounts.set_disabled(tx, account_id, now if off else None)
-            note(tx, act, "account.disabled" if off else "account.enabled", now, on=account_id)
+            note(tx, act, "account.disabled" if off else "account.enabled", now, account_id=account_id)
             return True
 
         return await self._acts.do(act, work)
@@ -101,7 +101,7 @@ class People:
 
         def work(tx: Transaction, now: datetime) -> str:
             accounts.invite(tx, address.key, now)
-            note(tx, act, "account.invited", now)
+            note(tx, act, "account.invited", now, address=address.key)
             return address.key
 
         return await self._acts.do(act, work)

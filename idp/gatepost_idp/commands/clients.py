@@ -64,7 +64,14 @@ def _client(name: str, uris: list[str], scope: list[str], confidential: bool, as
     asked = by_hand.registration(name, uris, scopes, confidential=confidential)
     if isinstance(asked, by_hand.Wrong):
         console.fail(asked.words, as_json)
-    made = console.in_database(lambda tx: by_hand.add(tx, asked, system_clock()))
+    registration = asked
+
+    def work(tx: "Transaction") -> by_hand.Made:
+        made = by_hand.add(tx, registration, system_clock())
+        console.note(tx, "client.made", client_id=made.client_id, detail="manual")
+        return made
+
+    made = console.in_database(work)
     secret = {"client_secret": made.secret} if made.secret else {}
     return {"client_id": made.client_id, **secret} | {
         "authorization_url": f"{settings.oauth_issuer}/authorize",

@@ -5,6 +5,7 @@ from datetime import datetime
 from functools import partial
 
 from sqlalchemy import bindparam, or_
+from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from gatepost_idp.database import Query, Transaction, columns
@@ -16,17 +17,28 @@ from gatepost_idp.store.paging import Page
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A row of the log; ``email`` is that of its account, while there is one."""
+    """A row of the log: ``actor`` did it to ``account_id``; their addresses while there are such accounts.
+
+    ``address``: a mailbox without an account.
+    """
 
     at: datetime
     event: str
     account_id: str
     email: str
+    address: str
+    actor: str
+    actor_email: str
     client_id: str
     grant_id: str
     trace_id: str
     network: str
     detail: str
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """The addresses of all who have to do with it."""
+        return self.email, self.address, self.actor_email
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +54,13 @@ class Wanted:
         """Whether the row is wanted. Nothing is a wildcard: texts are compared here."""
         return (
             event.event.startswith(self.event)
-            and event.email.lower().startswith(self.email.lower())
+            and any(each.lower().startswith(self.email.lower()) for each in event.people)
             and event.client_id.startswith(self.client_id)
             and event.trace_id.startswith(self.trace_id)
         )
 
 
+_ACTOR = aliased(Account)
 _PIECE = Query(
     columns(
         AuditEvent.id,
@@ -55,6 +68,9 @@ _PIECE = Query(
         AuditEvent.event,
         AuditEvent.account_id,
         Account.email,
+        AuditEvent.address,
+        AuditEvent.actor,
+        _ACTOR.email,
         AuditEvent.client_id,
         AuditEvent.grant_id,
         AuditEvent.trace_id,
@@ -62,6 +78,7 @@ _PIECE = Query(
         AuditEvent.detail,
     )
     .join(Account, col(Account.id) == col(AuditEvent.account_id), isouter=True)
+    .join(_ACTOR, col(_ACTOR.id) == col(AuditEvent.actor), isouter=True)
     .where(
         col(AuditEvent.at) <= bindparam("at"),
         or_(col(AuditEvent.at) < bindparam("at"), col(AuditEvent.id) <= bindparam("row_id")),
@@ -81,5 +98,8 @@ def _piece(tx: Transaction, start: str) -> list[tuple[str, Event]]:
     return [(paging.place(at, row_id), _event(at, *row)) for row_id, at, *row in tx.all(_PIECE, at=at, row_id=row_id)]
 
 
-def _event(at: int, event: str, account_id: str, email: str | None, *rest: str) -> Event:
-    return Event(instant(at), event, account_id, email or "", *rest)
+def _event(
+    at: int, event: str, account_id: str, email: str | None, address: str, actor: str, actor_email: str | None,
+    *rest: str,
+) -> Event:  # fmt: skip  # one row
+    return Event(instant(at), event, account_id, email or "", address, actor, actor_email or "", *rest)

@@ -12,6 +12,7 @@ from gatepost_idp.errors import PageProblem
 from gatepost_idp.models import Account
 from gatepost_idp.store import accounts, schema
 from gatepost_idp.store.accounts import Session
+from gatepost_idp.store.audit import NOWHERE
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -37,7 +38,7 @@ async def test_a_role_that_went_between_the_page_and_the_act_lets_nothing_throug
         tx.session.add(account)
         return Session(account.id, account.email, NOW)
 
-    act = Act(await database.write(person), "", "")
+    act = Act(await database.write(person), NOWHERE)
     acts = Acts(database, lambda: NOW)
 
     def work(tx: Transaction, now: datetime) -> None:

@@ -45,7 +45,7 @@ def test_a_client_is_made_with_all_that_a_dialog_asks_for(idp: Idp, people: Peop
     assert "Client secret" not in admin.text
     assert "1 connections" in admin.text
     assert secret not in str(rows(idp, "SELECT * FROM client")) + str(rows(idp, "SELECT * FROM audit_event"))
-    assert noted(idp, "client.made") == [(account_of(idp, ADMIN), client_id, "Our app")]
+    assert noted(idp, "client.made") == [(account_of(idp, ADMIN), client_id, "manual")]
 
 
 def test_a_client_for_claude_without_a_secret(idp: Idp, people: People) -> None:

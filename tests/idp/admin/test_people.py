@@ -76,8 +76,8 @@ def test_scopes_are_given_and_taken(idp: Idp, people: People) -> None:
     ]  # fmt: skip  # a list of rows
     assert client.refresh(tokens["refresh_token"]).json()["scope"] == "demo:read"
     admin_id = account_of(idp, ADMIN)
-    assert noted(idp, "scope.granted") == [(admin_id, "", f"account {alice_id} demo:ops at http://localhost:9001/mcp")]
-    assert noted(idp, "scope.revoked") == [(admin_id, "", f"account {alice_id} demo:echo at http://localhost:9001/mcp")]
+    assert noted(idp, "scope.granted") == [(admin_id, alice_id, "demo:ops at http://localhost:9001/mcp")]
+    assert noted(idp, "scope.revoked") == [(admin_id, alice_id, "demo:echo at http://localhost:9001/mcp")]
 
 
 def test_a_second_submit_changes_nothing(idp: Idp, people: People) -> None:
@@ -158,7 +158,7 @@ def test_inviting(idp: Idp, people: People) -> None:
     admin.submit(admin.form("email"), email="New@Example.com")
     assert "new@example.com may sign up now." in admin.text
     assert rows(idp, "SELECT email_key FROM invitation") == [("new@example.com",)]
-    assert [detail for _, _, detail in noted(idp, "account.invited")] == [""]
+    assert noted(idp, "account.invited") == [(account_of(idp, ADMIN), "new@example.com", "")]
     answer = admin.submit(admin.form("email"), email="a@b, c@d")
     assert answer.status_code == 400
     assert "Enter one email address" in answer.text
