@@ -170,11 +170,12 @@ def test_rotating_keys_refuses_no_valid_token(tmp_path: Path, mails: Postbox, mo
         stopped = threading.Event()
         running = [pool.submit(caller.run, stopped) for caller in callers]
         try:
-            for _ in range(SIZES.rotations):
+            for number in range(SIZES.rotations):
                 rotated(idp)
                 for step in (61, 420, 420):  # it signs; half a life; the tokens of the old key are over, and then it is
                     idp.clock.forward(seconds=step)
                     time.sleep(0.7)  # everybody reads the keys again, and is asked again
+                    eventually(lambda: len(_kids(callers)) >= number + 2, "the new key signs nothing", 30)  # noqa: B023 (called at once)
         finally:
             stopped.set()
         for one in running:
@@ -182,7 +183,12 @@ def test_rotating_keys_refuses_no_valid_token(tmp_path: Path, mails: Postbox, mo
     calls = sum(caller.calls for caller in callers)
     print(f"{SIZES.rotations} rotations, {calls} calls")
     assert [caller.refused for caller in callers] == [[]] * 4
-    assert len(set().union(*(caller.kids for caller in callers))) == SIZES.rotations + 1
+    assert len(_kids(callers)) == SIZES.rotations + 1
+
+
+def _kids(callers: list[Caller]) -> set[str]:
+    """Every key that a token was seen to be signed with."""
+    return set().union(*(set(caller.kids) for caller in callers))
 
 
 @pytest.mark.parametrize(("off", "status"), [(-60, 200), (60, 200), (-300, 401), (300, 401)])
