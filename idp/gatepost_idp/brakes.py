@@ -151,7 +151,9 @@ class Sharing:
         told = self._counts.untold()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                await self._redis.ping()
+                asked = self._redis.pipeline(transaction=False)
+                asked.ping()
+                await asked.execute()
             while batch := list(islice(told, AT_ONCE)):
                 async with asyncio.timeout(ANSWER_SECONDS):
                     await self._tell(batch)
