@@ -68,7 +68,7 @@ def _made(project: Project) -> list[str]:
     """The secret key, the database's URL, both halves of the credentials, and the one client there is."""
     files = "keys/secret_key database/url introspection/client_id introspection/client_secret"
     return project.shell(
-        "prepare", f"for file in {files}; do cat $file; echo; done; gatepost clients list --json"
+        "prepare", f"for file in {files}; do cat $file; echo; done; gatepost clients list --json | tr -d '\n'"
     ).splitlines()
 
 

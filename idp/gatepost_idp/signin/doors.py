@@ -147,13 +147,14 @@ def router(own: SignInPages, brake: Callable[[Door], Door]) -> APIRouter:
     doors = APIRouter(prefix="/sign-in", include_in_schema=False)
     _link_doors(doors, own)
     _link_forms(doors, own)
-    _email_doors(doors, own, brake)
+    _email_doors(doors, own)
+    _email_form(doors, own, brake)
     _waiting_doors(doors, own)
     _waiting_forms(doors, own, brake)
     return doors
 
 
-def _email_doors(doors: APIRouter, own: SignInPages, brake: Callable[[Door], Door]) -> None:
+def _email_doors(doors: APIRouter, own: SignInPages) -> None:
     @doors.get("/{request_id}")
     async def show_email(request: Request, request_id: str) -> Response:
         visitor = own.visitors.of(request)
@@ -165,6 +166,8 @@ def _email_doors(doors: APIRouter, own: SignInPages, brake: Callable[[Door], Doo
             return own.pages.response("authorize/finished.html", asker=own.asker(asking))
         return own.email_page(visitor, asking)
 
+
+def _email_form(doors: APIRouter, own: SignInPages, brake: Callable[[Door], Door]) -> None:
     @doors.post("/{request_id}")
     @brake
     async def send_mail(

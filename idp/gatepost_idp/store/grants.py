@@ -233,16 +233,10 @@ def redeem_code(tx: Transaction, asked: Redemption, now: datetime) -> Granted | 
     if not asked.proves(challenge):
         return _wrong_verifier(tx, asked.code_hash, challenge, trace_id, now_ms)
     if spent_at is None and (expires_at <= now_ms or disabled_at is not None):
-        reason, received = _over(now_ms, expires_at, "the code") or ("disabled account", "")
-        expected = "the code within a minute" if received else "an account that is not disabled"
-        event = "" if received else "refused.account_disabled"
-        return Refused("invalid_grant", _CODE_REFUSED, reason, received, expected, trace_id, event)
+        return _too_late(now_ms, expires_at, trace_id)
     if spent_at is not None or tx.run(_SPEND_CODE, of=asked.code_hash, now=now_ms) != 1:
         end(tx, grant_id, "code replayed", now, network=asked.network)
-        reason, received = "code replayed; its grant is ended", "a code that was redeemed before"
-        return Refused(
-            "invalid_grant", _CODE_REFUSED, reason, received, "each code once", trace_id, "refused.code_replayed"
-        )
+        return _code_replayed(trace_id)
     ends_at = _ends_at(asked, now)
     _start_grant(tx, row, now_ms, ends_at)
     if asked.refresh_token_hash is not None:
@@ -256,6 +250,21 @@ def redeem_code(tx: Transaction, asked: Redemption, now: datetime) -> Granted | 
     held = accounts.held_scopes(tx, account_id, resource)
     return Granted(
         grant_id, account_id, email, resource, scope_set(scope), held, auth_time, nonce, asked.refresh_token, trace_id
+    )
+
+
+def _too_late(now_ms: int, expires_at: int, trace_id: str) -> Refused:
+    """The minute is over, or the account was disabled in it."""
+    reason, received = _over(now_ms, expires_at, "the code") or ("disabled account", "")
+    expected = "the code within a minute" if received else "an account that is not disabled"
+    event = "" if received else "refused.account_disabled"
+    return Refused("invalid_grant", _CODE_REFUSED, reason, received, expected, trace_id, event)
+
+
+def _code_replayed(trace_id: str) -> Refused:
+    reason, received = "code replayed; its grant is ended", "a code that was redeemed before"
+    return Refused(
+        "invalid_grant", _CODE_REFUSED, reason, received, "each code once", trace_id, "refused.code_replayed"
     )
 
 
