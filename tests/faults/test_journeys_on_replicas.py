@@ -1,4 +1,4 @@
-"""The journeys of tests/journeys once more, word for word, on two replicas; each request meets one by chance."""
+"""The journeys of tests/journeys once more, word for word, on three replicas; each request meets one by chance."""
 
 import contextlib
 import inspect
@@ -19,7 +19,7 @@ from tests.journeys import test_consent, test_main_road, test_refresh, test_scop
 from tests.store.servers import running as postgresql
 from tests.support.ports import free_port
 from tests.support.processes import Deployment, environment_of, run_gatepost, running
-from tests.support.smtp import Postbox
+from tests.support.smtp import Postbox, receiving
 
 _CONNECTION = ("connection", "keep-alive", "transfer-encoding")
 for _module in (test_consent, test_main_road, test_refresh, test_scopes):
@@ -68,10 +68,17 @@ def listening(app: Starlette, port: int) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
+def postbox() -> Iterator[Postbox]:
+    """In place of the session's: the same people sign in there, and their mails are counted."""
+    with receiving() as received:
+        yield received
+
+
+@pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory, postbox: Postbox) -> Iterator[Deployment]:
-    """In place of the suite's own: two authorization servers on PostgreSQL behind one address."""
+    """In place of the suite's own: three authorization servers on PostgreSQL behind one address."""
     folder = tmp_path_factory.mktemp("replicas")
-    public, tools, *ports = (free_port() for _ in range(4))
+    public, tools, *ports = (free_port() for _ in range(5))
     issuer, mcp = f"http://localhost:{public}", f"http://localhost:{tools}/mcp"
     wide = {f"LIMIT_{name}": "1000/minute" for name in ("ADDRESS", "NETWORK", "TOTAL")}
     mail = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(postbox.port), "SMTP_SECURITY": "none"}
