@@ -114,7 +114,7 @@ def mutated(source: str, number: int) -> ast.Module:
     """The module with the change of that number made."""
     tree = ast.parse(source)
     place, new = list(_changes(tree))[number]
-    return ast.fix_missing_locations(_Replaces(place, new).visit(tree))  # type: ignore[no-any-return]
+    return ast.fix_missing_locations(_Replaces(place, new).visit(tree))  # type: ignore[no-any-return]  # ast types visit as Any
 
 
 class _Replaces(ast.NodeTransformer):

@@ -1,6 +1,7 @@
 """The catalogue: which resources there are, and which scopes each has."""
 
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -57,6 +58,16 @@ class Catalogue(BaseModel):
     def find(self, url: str) -> Resource | None:
         """The resource that the indicator ``url`` names."""
         return next((resource for resource in self.resource if names_the_same_resource(resource.url, url)), None)
+
+    def name_of(self, url: str) -> str:
+        """The name of a resource in words for people; one that is not here any more is its URL."""
+        resource = self.find(url)
+        return resource.name if resource else url
+
+    def titles(self, url: str, names: Collection[str]) -> list[str]:
+        """What scopes allow at a resource, in words for people and in the catalogue's order."""
+        resource = self.find(url)
+        return [scope.title for scope in (resource.scope if resource else ()) if scope.name in names]
 
     @property
     def scope_names(self) -> tuple[str, ...]:

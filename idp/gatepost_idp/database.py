@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import sqlalchemy
 from sqlalchemy import Engine, bindparam, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.base import Executable
@@ -68,6 +69,24 @@ def insert_query(table: type[SQLModel]) -> Query:
     """An INSERT of one whole row; its parameters are the columns' names."""
     columns = cast(Any, table).__table__.columns
     return Query(sqlalchemy.insert(table).values({c.name: bindparam(c.name, type_=c.type) for c in columns}))
+
+
+def upsert_queries(
+    table: type[SQLModel],
+    keys: Sequence[str],
+    values: Mapping[str, Any],
+    changes: Callable[[Any], Mapping[str, Any]],
+    returning: Sequence[Any] = (),
+) -> dict[str, Query]:
+    """An INSERT of ``values`` or, where the row of ``keys`` is there, an UPDATE, by dialect: one statement, so that all
+    who come at once are answered. ``changes``: from the row that was not inserted to what the columns become."""
+
+    def query(insert: Callable[[Any], Any]) -> Query:
+        statement = insert(table).values(dict(values))
+        changed = statement.on_conflict_do_update(index_elements=list(keys), set_=dict(changes(statement.excluded)))
+        return Query(changed.returning(*returning) if returning else changed)
+
+    return {"sqlite": query(sqlite.insert), "postgresql": query(postgresql.insert)}
 
 
 class Transaction:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -41,6 +42,11 @@ def asker(client_id: str, client_name: str, redirect_uri: str, resource_name: st
         resource=resource_name,
         vouched_by=urlsplit(client_id).netloc.lower() if client_id.startswith("https://") else "",
     )
+
+
+def date(at: datetime) -> str:
+    """Such as ``5 March 2026``."""
+    return f"{at.day} {at:%B %Y}"
 
 
 class Pages:

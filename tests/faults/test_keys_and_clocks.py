@@ -156,7 +156,7 @@ def rotated(idp: Replicated) -> None:
         return kids <= {key["kid"] for key in keys}
 
     for port in idp.ports:
-        eventually(lambda p=port: published(p), "a replica does not publish it")  # type: ignore[misc]
+        eventually(lambda p=port: published(p), "a replica does not publish it")  # type: ignore[misc]  # mypy infers no lambda with a default
 
 
 def test_rotating_keys_refuses_no_valid_token(tmp_path: Path, mails: Postbox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,7 @@ def test_redis_lost(two: Replicated, redis: Redis, network: str) -> None:
         assert statuses(knock(two, 1, network, ALONE)) == {400}
         eventually(lambda: shares(two, problem=True), "nobody tells the operator")
         for server, already in zip(two.servers, before, strict=True):
-            eventually(lambda s=server, n=already: s.logged().count("limits_not_shared") == n + 1, "no alert")  # type: ignore[misc]
+            eventually(lambda s=server, n=already: s.logged().count("limits_not_shared") == n + 1, "no alert")  # type: ignore[misc]  # as in test_keys_and_clocks
         time.sleep(1)
         assert [server.logged().count("limits_not_shared") for server in two.servers] == [n + 1 for n in before]
         assert "hunter2" not in str(details(two))

@@ -53,7 +53,7 @@ def test_it_is_held_in(unit: Path, tmp_path: Path) -> None:
 def test_it_starts_what_there_is(unit: Path) -> None:
     """A command of ours, with settings that exist."""
     parsed = configparser.RawConfigParser(strict=False)
-    parsed.optionxform = str  # type: ignore[assignment, method-assign]
+    parsed.optionxform = str  # type: ignore[assignment, method-assign]  # how configparser keeps case
     parsed.read(unit, encoding="utf-8")
     service = parsed["Service"]
     name = unit.stem.removeprefix("gatepost-")

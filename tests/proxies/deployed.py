@@ -42,7 +42,7 @@ class Public:
 
     def client(self, **options: object) -> httpx2.Client:
         """An HTTP client out there, which knows the private authority and no other."""
-        return httpx2.Client(proxy=self.tunnel.url, verify=self.context, trust_env=False, timeout=20, **options)  # type: ignore[arg-type]
+        return httpx2.Client(proxy=self.tunnel.url, verify=self.context, trust_env=False, timeout=20, **options)  # type: ignore[arg-type]  # options are of any kind
 
 
 class Visitor(Tracked):

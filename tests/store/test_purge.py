@@ -345,6 +345,6 @@ async def test_nobody_waits_on_a_chore_that_finds_nothing(database: Database) ->
         return await Database.write(database, work)
 
     counting = Database.__new__(Database)
-    counting.write = count  # type: ignore[method-assign]
+    counting.write = count  # type: ignore[method-assign]  # counts the calls
     await Purge(counting, lambda: NOW).work()
     assert len(asked) == len(purge.STEPS) + 1

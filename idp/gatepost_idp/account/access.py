@@ -54,7 +54,7 @@ class Access:
         resource = self._catalogue.find(connection.resource)
         offered = [s for s in (resource.scope if resource else ()) if not connection.cap or s.name in connection.cap]
         choices = tuple(Choice(scope, scope.name in connection.scope, scope.name in held) for scope in offered)
-        return App(connection, resource.name if resource else connection.resource, choices)
+        return App(connection, self._catalogue.name_of(connection.resource), choices)
 
     def _choose(self, tx: Transaction, person: Session, grant_id: str, ticked: list[str], source: Source) -> App | None:
         app = next((app for app in self._apps(tx, person) if app.connection.grant_id == grant_id), None)

@@ -20,17 +20,14 @@ def cut_off_doors(own: AccountPages, doors: APIRouter) -> None:
         news = await own.steps.cut_off.opened(t)
         if news is None:
             return own.open_page(visitor, "account/cut_off.html", 410, state="nothing")
-        resource = own.catalogue.find(news.resource)
         return own.open_page(
             visitor,
             "account/cut_off.html",
             state="asked",
             token=t,
             action=own.url(CUT_OFF),
-            asker=asker(
-                news.client_id, news.client_name, news.redirect_uri, resource.name if resource else news.resource
-            ),
-            scopes=[scope.title for scope in (resource.scope if resource else ()) if scope.name in news.scope],
+            asker=asker(news.client_id, news.client_name, news.redirect_uri, own.catalogue.name_of(news.resource)),
+            scopes=own.catalogue.titles(news.resource, news.scope),
             browser=news.browser,
             network=news.network,
             connected_at=f"{news.created_at:%d %B %Y, %H:%M} UTC",

@@ -15,10 +15,10 @@ from gatepost_idp.account.overview import Overview
 from gatepost_idp.account.personal_tokens import PersonalTokens
 from gatepost_idp.catalogue import Catalogue
 from gatepost_idp.database import Database
-from gatepost_idp.pages import Pages
+from gatepost_idp.pages import Pages, date
 from gatepost_idp.protocol import Clock
 from gatepost_idp.settings import Settings
-from gatepost_idp.signin.guests import Door, Field, Guest, OwnPages, date
+from gatepost_idp.signin.guests import Door, Field, Guest, OwnPages
 from gatepost_idp.visitors import Visitors
 
 ACCESS = "/account/access"

@@ -13,8 +13,10 @@ from gatepost_idp import redirects
 from gatepost_idp.account.doors import ACCESS, AccountPages
 from gatepost_idp.account.overview import Everything
 from gatepost_idp.catalogue import Catalogue
-from gatepost_idp.signin.guests import Door, Field, Guest, date
+from gatepost_idp.pages import date
+from gatepost_idp.signin.guests import Door, Field, Guest
 from gatepost_idp.store.connections import Connection
+from gatepost_idp.store.personal_tokens import Shown
 
 ACCOUNT = "/account"
 DELETE = "/account/delete"
@@ -31,7 +33,7 @@ def overview_page(own: AccountPages, guest: Guest, found: Everything, done: str)
         done=done,
         groups=_groups(own.catalogue, found.connections),
         remembered=[
-            {"client": one.client_id, "host": one.redirect_host, "resource": _name(own.catalogue, one.resource),
+            {"client": one.client_id, "host": one.redirect_host, "resource": own.catalogue.name_of(one.resource),
              "until": date(one.until)}
             for one in found.remembered
         ],
@@ -66,8 +68,8 @@ def _groups(catalogue: Catalogue, connections: Iterable[Connection]) -> list[dic
 def _connection(catalogue: Catalogue, connection: Connection) -> dict[str, Any]:
     return {
         "grant": connection.grant_id,
-        "resource": _name(catalogue, connection.resource),
-        "scopes": _titles(catalogue, connection.resource, connection.scope),
+        "resource": catalogue.name_of(connection.resource),
+        "scopes": catalogue.titles(connection.resource, connection.scope),
         "since": date(connection.created_at),
         "used": date(connection.used_at),
         "until": date(connection.ends_at),
@@ -76,26 +78,16 @@ def _connection(catalogue: Catalogue, connection: Connection) -> dict[str, Any]:
     }
 
 
-def _token(catalogue: Catalogue, token: Any) -> dict[str, Any]:
+def _token(catalogue: Catalogue, token: Shown) -> dict[str, Any]:
     return {
         "id": token.id,
         "name": token.name,
-        "resource": _name(catalogue, token.resource),
-        "scopes": _titles(catalogue, token.resource, token.scope),
+        "resource": catalogue.name_of(token.resource),
+        "scopes": catalogue.titles(token.resource, token.scope),
         "since": date(token.created_at),
         "used": date(token.used_at) if token.used_at else "",
         "until": date(token.expires_at),
     }
-
-
-def _name(catalogue: Catalogue, url: str) -> str:
-    resource = catalogue.find(url)
-    return resource.name if resource else url
-
-
-def _titles(catalogue: Catalogue, url: str, names: tuple[str, ...]) -> list[str]:
-    resource = catalogue.find(url)
-    return [scope.title for scope in (resource.scope if resource else ()) if scope.name in names]
 
 
 def overview_doors(own: AccountPages, doors: APIRouter, brake: Callable[[Door], Door]) -> None:

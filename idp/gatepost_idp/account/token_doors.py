@@ -51,8 +51,7 @@ def token_doors(own: AccountPages, doors: APIRouter) -> None:
         if isinstance(guest, Response):
             return guest
         life = int(days) if days.isascii() and days.isdigit() and len(days) < 5 else 0
-        trace_id = guest.source
-        made = await own.steps.tokens.make(guest.person, name, resource, scope or [], life, trace_id)
+        made = await own.steps.tokens.make(guest.person, name, resource, scope or [], life, guest.source)
         if isinstance(made, Wrong):
             return await tokens_page(own, guest, wrong=made)
         return await tokens_page(own, guest, made=made)

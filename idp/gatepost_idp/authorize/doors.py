@@ -1,6 +1,6 @@
 """GET /authorize and the pages below /consent: each door parses, calls one step, answers."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Form
@@ -17,7 +17,7 @@ from gatepost_idp.clients.metadata_document import NoDocument
 from gatepost_idp.clients.registry import Registry
 from gatepost_idp.consent import rules
 from gatepost_idp.errors import PageProblem
-from gatepost_idp.pages import Asker, Pages, asker
+from gatepost_idp.pages import Asker, Pages, asker, date
 from gatepost_idp.parameters import Parameters
 from gatepost_idp.protocol import Clock, Refused, scope_text
 from gatepost_idp.settings import Settings
@@ -153,7 +153,7 @@ class AuthorizePages:
             email=stage.session.email if stage.session else "",
             scopes=scopes,
             lives=[
-                {"days": days, "until": _date(self._clock() + timedelta(days=days)), "usual": days == lives[-1]}
+                {"days": days, "until": date(self._clock() + timedelta(days=days)), "usual": days == lives[-1]}
                 for days in lives
             ],
             remember_possible=stage.client.unguessable and request.resource_named and not shown.local,
@@ -163,7 +163,6 @@ class AuthorizePages:
     def _one_tap_page(self, visitor: Visitor, stage: Stage) -> Response:
         request = stage.request
         root = self.settings.root
-        resource = self.catalogue.find(request.resource)
         agreed = stage.agreement
         return self.pages.response(
             "consent/continue.html",
@@ -171,8 +170,8 @@ class AuthorizePages:
             csrf=self.visitors.csrf(visitor),
             action=f"{root}/consent/{request.id}/again",
             email=stage.session.email if stage.session else "",
-            until=_date(agreed.until) if agreed else "",
-            scopes=[s.title for s in (resource.scope if resource else ()) if agreed and s.name in agreed.approved],
+            until=date(agreed.until) if agreed else "",
+            scopes=self.catalogue.titles(request.resource, agreed.approved) if agreed else [],
             review_url=f"{root}/consent/{request.id}?review=yes",
         )
 
@@ -288,7 +287,3 @@ def _problem(found: str | NoReturn) -> PageProblem:
         expected=found.expected,
         event=found.event,
     )
-
-
-def _date(at: datetime) -> str:
-    return f"{at.day} {at:%B %Y}"

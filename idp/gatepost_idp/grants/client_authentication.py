@@ -32,6 +32,14 @@ async def read_form(request: Request) -> Parameters:
     return found
 
 
+def read_token(asked: Parameters) -> str:
+    """The ``token`` of revocation (RFC 7009 section 2.1) and introspection (RFC 7662 section 2.1)."""
+    token = asked.get("token")
+    if token is None:
+        raise OAuthRefusal(Refused("invalid_request", "The token is missing.", "no token", "none", "a token"))
+    return token
+
+
 _UNREADABLE = Refused("invalid_request", "The form cannot be read.", "unreadable form")
 
 

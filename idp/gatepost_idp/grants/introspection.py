@@ -10,7 +10,7 @@ from starlette.responses import Response
 from gatepost_idp import crypto, tokens
 from gatepost_idp.database import Database, Transaction
 from gatepost_idp.errors import OAuthRefusal
-from gatepost_idp.grants.client_authentication import ClientAuthentication, read_form
+from gatepost_idp.grants.client_authentication import ClientAuthentication, read_form, read_token
 from gatepost_idp.grants.token_endpoint import NO_STORE
 from gatepost_idp.keys import Keys
 from gatepost_idp.protocol import Clock, Refused, scope_text
@@ -45,9 +45,7 @@ class IntrospectionEndpoint:
         caller = await self._authentication.client(request, parameters)
         if not caller.resource:
             raise OAuthRefusal(_NO_RESOURCE_SERVER, 403)
-        token = parameters.get("token")
-        if token is None:
-            raise OAuthRefusal(Refused("invalid_request", "The token is missing.", "no token", "none", "a token"))
+        token = read_token(parameters)
         found = await self._about(token, caller.resource, self._clock())
         return Response(json.dumps(found), 200, NO_STORE, "application/json")
 

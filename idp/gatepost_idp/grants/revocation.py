@@ -6,7 +6,7 @@ from starlette.responses import Response
 from gatepost_idp import crypto, tokens
 from gatepost_idp.database import Database
 from gatepost_idp.errors import OAuthRefusal
-from gatepost_idp.grants.client_authentication import ClientAuthentication, read_form
+from gatepost_idp.grants.client_authentication import ClientAuthentication, read_form, read_token
 from gatepost_idp.keys import Keys
 from gatepost_idp.limits import Callers
 from gatepost_idp.protocol import Clock, Refused
@@ -41,9 +41,7 @@ class RevocationEndpoint:
         """200 whether the token was known or not; unsupported_token_type for an access token (RFC 7009 section 2.2)."""
         parameters = await read_form(request)
         client = await self._authentication.client(request, parameters)
-        token = parameters.get("token")
-        if token is None:
-            raise OAuthRefusal(Refused("invalid_request", "The token is missing.", "no token", "none", "a token"))
+        token = read_token(parameters)
         now = self._clock()
         claims = tokens.read_access_token(self._keys, self._issuer, token, now)
         if claims is not None and claims["client_id"] == client.id:

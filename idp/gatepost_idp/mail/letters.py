@@ -46,16 +46,14 @@ class Letters:
 
     def connected(self, news: News, letter_id: str, now: datetime) -> Message:
         """That an app was connected: who, where, when, with which scopes; and a link that cuts it off."""
-        settings, resource = self._settings, self._catalogue.find(news.resource)
+        settings, catalogue = self._settings, self._catalogue
         token = tokens.cut_off_token(settings.secret_keys, news.grant_id)
         context: dict[str, object] = {
             "service_name": settings.service_name,
             "support_email": settings.support_email,
             "issuer_host": urlsplit(settings.oauth_issuer).netloc,
-            "asker": asker(
-                news.client_id, news.client_name, news.redirect_uri, resource.name if resource else news.resource
-            ),
-            "scopes": [scope.title for scope in (resource.scope if resource else ()) if scope.name in news.scope],
+            "asker": asker(news.client_id, news.client_name, news.redirect_uri, catalogue.name_of(news.resource)),
+            "scopes": catalogue.titles(news.resource, news.scope),
             "email": news.email,
             "browser": news.browser,
             "network": news.network,

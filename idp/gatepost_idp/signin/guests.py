@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Annotated, Any
 
@@ -129,8 +129,3 @@ class OwnPages:
         """A page for anybody."""
         page = self._pages.response(template, status, csrf=self.visitors.csrf(visitor), **context)
         return self.visitors.keep(page, visitor)
-
-
-def date(at: datetime) -> str:
-    """Such as ``5 March 2026``."""
-    return f"{at.day} {at:%B %Y}"

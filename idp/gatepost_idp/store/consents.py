@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import bindparam
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, delete, select
 
 from gatepost_idp.crypto import random_id
-from gatepost_idp.database import Query, Transaction, columns
+from gatepost_idp.database import Query, Transaction, columns, upsert_queries
 from gatepost_idp.models import Consent
 from gatepost_idp.protocol import instant, milliseconds, scope_set, scope_text
 
@@ -47,12 +46,12 @@ _COLUMNS = tuple(Consent.model_fields)
 _THING = ("account_id", "client_id", "redirect_host", "resource")
 
 
-def _upsert(dialect: str) -> Query:
-    """One statement, so that two tabs that agree at once are both answered."""
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = insert(Consent).values({name: bindparam(name) for name in _COLUMNS})
-    changed = {name: statement.excluded[name] for name in _COLUMNS if name not in ("id", *_THING)}
-    return Query(statement.on_conflict_do_update(index_elements=list(_THING), set_=changed))
+_UPSERT = upsert_queries(  # two tabs that agree at once are both answered
+    Consent,
+    keys=_THING,
+    values={name: bindparam(name) for name in _COLUMNS},
+    changes=lambda new: {name: new[name] for name in _COLUMNS if name not in ("id", *_THING)},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +87,6 @@ def remembered(tx: Transaction, account_id: str, now: datetime) -> list[Remember
 def forget(tx: Transaction, account_id: str, client_id: str) -> None:
     """Forgets what a person agreed to with one client id: it has to ask again."""
     tx.session.exec(delete(Consent).where(col(Consent.account_id) == account_id, col(Consent.client_id) == client_id))
-
-
-_UPSERT = {name: _upsert(name) for name in ("sqlite", "postgresql")}
 
 
 def living(

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import bindparam
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, delete, select, update
 
-from gatepost_idp.database import Query, Transaction, columns
+from gatepost_idp.database import Query, Transaction, columns, upsert_queries
 from gatepost_idp.models import AuthorizationCode, AuthorizationGrant, AuthorizationRequest, ClientDocument, Consent
 from gatepost_idp.models import Client as ClientRow
 from gatepost_idp.protocol import instant, milliseconds
@@ -63,18 +63,15 @@ _TOUCH = Query(
 _COLUMNS = tuple(ClientDocument.model_fields)
 
 
-def _upsert(dialect: str, *changed: str) -> Query:
-    """One statement, so that replicas that met a URL at once are both right; the other columns stay as they are."""
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = insert(ClientDocument).values({name: bindparam(name) for name in _COLUMNS})
-    values = {name: statement.excluded[name] for name in changed}
-    return Query(statement.on_conflict_do_update(index_elements=["url"], set_=values))
+def _keeping(*changed: str) -> dict[str, Query]:
+    """Replicas that met a URL at once are both right; the other columns stay as they are."""
+    values: dict[str, Any] = {name: bindparam(name) for name in _COLUMNS}
+    return upsert_queries(ClientDocument, ("url",), values, lambda new: {name: new[name] for name in changed})
 
 
-_DIALECTS = ("sqlite", "postgresql")
-_KEEP = {name: _upsert(name, "client_row", "etag", "fetched_at", "fresh_until", "used_at") for name in _DIALECTS}
-_SWITCH = {name: _upsert(name, "disabled_at") for name in _DIALECTS}
-_MARK = {name: _upsert(name, "checks_iss") for name in _DIALECTS}
+_KEEP = _keeping("client_row", "etag", "fetched_at", "fresh_until", "used_at")
+_SWITCH = _keeping("disabled_at")
+_MARK = _keeping("checks_iss")
 _NEVER = {
     "client_row": "",
     "etag": "",

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from sqlalchemy import bindparam, func
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, select, update
 
-from gatepost_idp.database import Query, Transaction, columns
+from gatepost_idp.database import Query, Transaction, columns, upsert_queries
 from gatepost_idp.models import AuditEvent, LimitWindow
 from gatepost_idp.protocol import instant, milliseconds
 
@@ -34,14 +33,12 @@ _MOVE = Query(
 )
 
 
-def _upsert(dialect: str) -> Query:
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = insert(LimitWindow).values(key=bindparam("key"), count=bindparam("more"), expires_at=bindparam("until"))
-    added = {"count": col(LimitWindow.count) + statement.excluded.count, "expires_at": statement.excluded.expires_at}
-    return Query(statement.on_conflict_do_update(index_elements=["key"], set_=added))
-
-
-_ADD = {name: _upsert(name) for name in ("sqlite", "postgresql")}
+_ADD = upsert_queries(
+    LimitWindow,
+    keys=("key",),
+    values={"key": bindparam("key"), "count": bindparam("more"), "expires_at": bindparam("until")},
+    changes=lambda new: {"count": col(LimitWindow.count) + new.count, "expires_at": new.expires_at},
+)
 
 
 def counted_until(tx: Transaction) -> datetime | None:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import BigInteger, bindparam, case
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, update
 
-from gatepost_idp.database import Query, Transaction, columns
+from gatepost_idp.database import Query, Transaction, columns, upsert_queries
 from gatepost_idp.models import LimitWindow
 from gatepost_idp.protocol import milliseconds
 
@@ -25,23 +24,20 @@ class Rule:
 _FIND = Query(columns(LimitWindow.count, LimitWindow.expires_at).where(col(LimitWindow.key) == bindparam("key")))
 
 
-def _upsert(dialect: str) -> Query:
-    """Counts in the window that runs, or begins a new one: one statement, so that parallel tries all count."""
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = insert(LimitWindow).values(key=bindparam("key"), count=1, expires_at=bindparam("until"))
-    is_over = col(LimitWindow.expires_at) <= bindparam("now", type_=BigInteger)
-    counted = {
-        "count": case((is_over, 1), else_=col(LimitWindow.count) + 1),
-        "expires_at": case((is_over, statement.excluded.expires_at), else_=col(LimitWindow.expires_at)),
-    }
-    counting = statement.on_conflict_do_update(index_elements=["key"], set_=counted)
-    return Query(counting.returning(col(LimitWindow.count), col(LimitWindow.expires_at)))
-
-
+_IS_OVER = col(LimitWindow.expires_at) <= bindparam("now", type_=BigInteger)
+_UPSERT = upsert_queries(  # in the window that runs, or begins a new one
+    LimitWindow,
+    keys=("key",),
+    values={"key": bindparam("key"), "count": 1, "expires_at": bindparam("until")},
+    changes=lambda new: {
+        "count": case((_IS_OVER, 1), else_=col(LimitWindow.count) + 1),
+        "expires_at": case((_IS_OVER, new.expires_at), else_=col(LimitWindow.expires_at)),
+    },
+    returning=(col(LimitWindow.count), col(LimitWindow.expires_at)),
+)
 _GIVE_BACK = Query(
     update(LimitWindow).where(col(LimitWindow.key) == bindparam("of")).values(count=col(LimitWindow.count) - 1)
 )
-_UPSERT = {name: _upsert(name) for name in ("sqlite", "postgresql")}
 
 
 def take(tx: Transaction, rules: Sequence[Rule], now: datetime) -> int:

@@ -43,7 +43,7 @@ Step = Callable[[Transaction, datetime], int]
 
 def _locked(rows: Any, limit: int, name: str) -> CTE:
     """The first of ``rows``, which another replica then passes over; a CTE, or the limit might be applied twice."""
-    return rows.limit(limit).with_for_update(skip_locked=True).cte(name)  # type: ignore[no-any-return]
+    return rows.limit(limit).with_for_update(skip_locked=True).cte(name)  # type: ignore[no-any-return]  # SQLAlchemy leaves cte untyped here
 
 
 def _before(key: Any, instant: Any) -> "Select[Any]":
