@@ -20,7 +20,7 @@ class Asker:
     """Who asks, as pages and mails show it: ``host`` is the fact, ``name`` only what the client calls itself.
 
     ``vouched_by`` is the domain whose metadata document the client is, and the name is that domain's word. ``own``:
-    nobody but this server, for its own pages.
+    nobody but this server, for its own pages, which ``resource`` then names.
     """
 
     name: str
@@ -34,7 +34,8 @@ class Asker:
 def asker(client_id: str, client_name: str, redirect_uri: str, resource_name: str) -> Asker:
     """Who asks with this redirect address. The name is cut to 40 characters and stripped of tricks in Unicode."""
     if redirect_uri.startswith("/"):
-        return Asker(name="", host="this site", local=False, resource="your account", own=True)
+        place = "the admin pages" if redirect_uri.startswith("/admin") else "your account page"
+        return Asker(name="", host="this site", local=False, resource=place, own=True)
     return Asker(
         name=redirects.plain_name(client_name),
         host=redirects.host_shown(redirect_uri) + (" on this computer" if redirects.is_loopback(redirect_uri) else ""),

@@ -80,6 +80,7 @@ IDP = (
     Door("/account/access", "page", ("GET",)),
     Door("/account/access", "page", _POST, form=("csrf", "grant", "scope"), required=("csrf", "grant")),
     Door("/account/access/switch", "page", _POST, form=("csrf",)),
+    Door("/account/switch", "page", _POST, form=("csrf",)),
     Door("/admin", "page", ("GET",)),
     Door("/admin/state", "page", ("GET",)),
     Door("/admin/audit", "page", ("GET",), query=("event", "person", "client", "trace", "start")),

@@ -100,10 +100,11 @@ def access_doors(own: AccountPages, doors: APIRouter, brake: Callable[[Door], Do
         changed = await own.steps.access.choose(guest.person, grant, scope or [], guest.source)
         return own.see(f"{ACCESS}?saved={changed.connection.grant_id}" if changed else ACCESS)
 
+    @doors.post("/switch")
     @doors.post("/access/switch")
     async def switch_account(request: Request, csrf: Field = "") -> Response:
         visitor = own.visitors.of_own_form(request, csrf)
         await own.sign_out(visitor)
-        response = await own.sign_in(visitor, ACCESS)
+        response = await own.sign_in(visitor, ACCESS if request.url.path.endswith("/access/switch") else "/account")
         response.headers.append("set-cookie", own.visitors.cookies.ended_session_header())
         return response

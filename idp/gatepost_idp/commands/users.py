@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from gatepost_idp.store.accounts import Person
 
 app = typer.Typer(no_args_is_help=True, help="People, and the scopes they hold.")
-ADMIN = "admin"
 Email = Annotated[str, typer.Argument(metavar="EMAIL")]
 What = Annotated[str, typer.Argument(metavar="SCOPE", help="A scope of the catalogue; or the role `admin`.")]
 
@@ -196,6 +195,8 @@ def _switch_account(email: str, as_json: bool, off: bool) -> None:
 
 
 def _entitle(email: str, scope: str, as_json: bool, give: bool) -> None:
+    from gatepost_idp.store.people import ADMIN
+
     if scope == ADMIN:
         _with(email, as_json, partial(_set_admin, give=give))
         word = "is an administrator now" if give else "is no administrator any more"
@@ -221,6 +222,7 @@ def _having(scope: str, as_json: bool) -> list[str]:
 
 def _set_admin(tx: "Transaction", account_id: str, give: bool) -> None:
     from gatepost_idp.store import accounts
+    from gatepost_idp.store.people import ADMIN
 
     if accounts.set_role(tx, account_id, ADMIN if give else ""):
         console.note(tx, "role.granted" if give else "role.revoked", account_id=account_id, detail=ADMIN)

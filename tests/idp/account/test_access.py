@@ -31,7 +31,7 @@ def test_a_stranger_signs_in_by_mail_and_comes_back(idp: Idp, people: People) ->
     """No client is behind it, and none is named: not on the pages, not in the mail."""
     alice = people()
     alice.open(f"{idp.issuer}/account/access")
-    assert "to see and change what your apps may do" in alice.text
+    assert "to open your account page" in alice.text
     assert "Cancel" not in alice.text
     alice.ask_for_mail()
     mail = idp.postbox.wait(alice.email)
@@ -39,7 +39,7 @@ def test_a_stranger_signs_in_by_mail_and_comes_back(idp: Idp, people: People) ->
     assert f"For:    your account page at {urlsplit(idp.issuer).netloc}\n  From:" in said
     assert "To use" not in said
     alice.open(link_of(mail))
-    assert "to see and change what your apps may do" in alice.text
+    assert "to open your account page" in alice.text
     alice.submit(alice.form("token"))
     assert access(alice, idp).text.count("No app is connected") == 1
 
@@ -50,7 +50,7 @@ def test_another_device_is_told_what_is_asked(idp: Idp, people: People) -> None:
     alice.open(f"{idp.issuer}/account/access")
     alice.ask_for_mail()
     phone.open(link_of(idp.postbox.wait(alice.email)))
-    assert "to open the account page" in phone.text
+    assert "to open your account page" in phone.text
 
 
 def test_ticking_more_widens_the_grant_at_the_next_refresh(idp: Idp, people: People) -> None:
@@ -159,7 +159,7 @@ def test_who_is_signed_out_meanwhile_signs_in_again(idp: Idp, people: People) ->
     left_open = alice.form("grant")
     alice.submit(alice.form_to("/switch"))
     alice.submit(left_open, scope=BOTH.split())
-    assert "to see and change what your apps may do" in alice.text
+    assert "to open your account page" in alice.text
     assert scope_after_refresh(client, tokens) == {READ}
 
 
@@ -169,7 +169,7 @@ def test_use_another_address_signs_out_first(idp: Idp, people: People) -> None:
     connected(idp, alice)
     access(alice, idp)
     alice.submit(alice.form_to("/switch"))
-    assert "to see and change what your apps may do" in alice.text
+    assert "to open your account page" in alice.text
     alice.email = "bob@example.com"
     assert "bob@example.com" in access(alice, idp).text
     assert "Some app" not in alice.text

@@ -42,6 +42,19 @@ def test_it_shows_what_is_connected(idp: Idp, people: People) -> None:
     assert "Disconnect all 2" in words
 
 
+def test_use_another_address_comes_back_here(idp: Idp, people: People) -> None:
+    """Whoever changes the address on this page sees this page next, and not the one that widens access."""
+    alice = people()
+    entered(alice, idp)
+    alice.submit(alice.form_to("/switch"))
+    assert "to open your account page" in alice.text
+    alice.email = "bob-comes-back@example.com"
+    alice.ask_for_mail()
+    alice.sign_in_by_code()
+    assert "<h1>Your account</h1>" in alice.text
+    assert alice.email in alice.text
+
+
 def test_disconnecting_ends_one_connection_at_once(idp: Idp, people: People) -> None:
     """Its refresh token is dead, the other connection goes on, and the app has to ask again."""
     alice = people()
@@ -205,6 +218,7 @@ FORMS = {
     "/account/tokens/end": {"token": "x"},
     "/account/access": {"grant": "x", "scope": READ},
     "/account/access/switch": {},
+    "/account/switch": {},
     "/account/cut-off": {"token": "x"},
 }
 

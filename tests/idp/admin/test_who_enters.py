@@ -7,6 +7,7 @@ import pytest
 from tests.idp.account.being_there import entered, rows
 from tests.idp.admin.being_admin import ADMIN, People, account_of, administrator, change, form_with, give_role, opened
 from tests.support.serving import Idp
+from tests.support.smtp import text_of
 
 PAGES = (
     "/admin", "/admin/people", "/admin/people/somebody", "/admin/clients", "/admin/clients/add",
@@ -35,6 +36,15 @@ def test_whoever_is_not_signed_in_signs_in_first(idp: Idp, path: str) -> None:
     answer = idp.get(path)
     assert answer.status_code == 303
     assert answer.headers["location"].startswith("/sign-in/")
+
+
+def test_the_sign_in_says_that_it_leads_to_the_admin_pages(idp: Idp, people: People) -> None:
+    """On the page and in the mail: nobody is to sign in to more power than they think."""
+    admin = people()
+    admin.open(f"{idp.issuer}/admin/people")
+    assert "to open the admin pages" in admin.text
+    admin.ask_for_mail()
+    assert "For:    the admin pages at" in text_of(idp.postbox.wait(admin.email))
 
 
 def test_an_administrator_comes_back_to_the_page(idp: Idp, people: People) -> None:
