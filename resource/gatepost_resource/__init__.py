@@ -24,6 +24,7 @@ and all of that stands on this:
     introspection asks the issuer about bearers that are no JWT
     issuer        the issuer over HTTP: its metadata, and answers within bounds
     catalogue     the scopes of this resource
+    latest        what is replaced as a whole while the server runs: the catalogue, the table of tools
     settings      the environment, checked
     addresses     the caller's address behind proxies
     errors        every refusal an HTTP answer can carry

@@ -12,13 +12,13 @@ from gatepost_resource import logs, serving
 from gatepost_resource import settings as configuration
 from gatepost_resource.app import build_app
 from gatepost_resource.settings import SettingsError
-from gatepost_resource.tools import DEMO
+from gatepost_resource.tools import OURS
 
 
 def main() -> int:
     """Runs the server; returns the exit code."""
     if sys.argv[1:] == ["--tools"]:
-        sys.stdout.write(json.dumps({entry.name: entry.scope for entry in DEMO.entries}))
+        sys.stdout.write(json.dumps({entry.name: entry.scope for entry in OURS}))
         return 0
     # uvicorn stops gracefully and then raises the signal once more: that second one ends us without a trace.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

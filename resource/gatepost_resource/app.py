@@ -30,6 +30,7 @@ from gatepost_resource.hosts import HostRule
 from gatepost_resource.introspection import Introspection
 from gatepost_resource.issuer import Issuer
 from gatepost_resource.jwks import REFRESH_SECONDS, IssuerKeys
+from gatepost_resource.latest import Latest
 from gatepost_resource.mcp_server import ScopedServer, build_server, current_caller, streamable_http
 from gatepost_resource.metadata import ROOT_PATH, ProtectedResourceMetadata, metadata_url
 from gatepost_resource.origins import OriginRule
@@ -37,7 +38,7 @@ from gatepost_resource.page import ConnectPage, PageForBrowsers
 from gatepost_resource.plain_words import PlainWords
 from gatepost_resource.settings import Settings
 from gatepost_resource.stepup import StepUp
-from gatepost_resource.tools import DEMO
+from gatepost_resource.tools import OURS, Toolbox
 from gatepost_resource.verifier import Verifier
 
 log = structlog.get_logger("gatepost_resource")
@@ -58,18 +59,19 @@ def build_app(
     fetches. ``refresh_seconds``: how old the issuer's keys may grow.
     """
     counts = Counts()
-    catalogue = catalogues.load(settings.catalogue, settings.mcp_resource_url)
-    _warn(settings, catalogue)
+    catalogue = Latest(catalogues.load(settings.catalogue, settings.mcp_resource_url))
+    tools = Latest(Toolbox(OURS))
+    _warn(settings, catalogue.current(), tools.current())
     issuer = Issuer(settings.oauth_issuer)
     keys = IssuerKeys(issuer, monotonic)
     expected = Identifiers(settings.oauth_issuer, settings.mcp_resource_url)
     credentials = settings.introspection_credentials
     introspection = Introspection(issuer, expected, credentials, clock) if credentials else None
     verifier = Verifier(expected, keys, introspection, clock)
-    server = build_server(settings.service_name, DEMO, _demo_tools(settings, clock), counts)
+    server = build_server(settings.service_name, tools, _demo_tools(settings, tools, clock), counts)
     page = ConnectPage(settings, catalogue)
     details = Details(settings.metrics_address, settings.workers, keys, counts)
-    endpoint = _endpoint(settings, catalogue, server, verifier, page, counts)
+    endpoint = _endpoint(settings, catalogue, tools, server, verifier, page, counts)
     app = Starlette(
         routes=[
             *_probes(keys),
@@ -93,15 +95,15 @@ def from_environment() -> Starlette:
     return build_app(settings)
 
 
-def _warn(settings: Settings, catalogue: Catalogue) -> None:
-    for scope in sorted(DEMO.scopes.difference(catalogue.all_scopes)):
+def _warn(settings: Settings, catalogue: Catalogue, toolbox: Toolbox) -> None:
+    for scope in sorted(toolbox.scopes.difference(catalogue.all_scopes)):
         log.warning("scope_not_in_catalogue", scope=scope, setting="CATALOGUE", hint="nobody can be given it")
     if settings.introspection_credentials is None:
         hint = "only JWTs are taken: INTROSPECTION_CLIENT_ID and INTROSPECTION_CLIENT_SECRET are not set"
         log.info("jwt_only", hint=hint)
 
 
-def _demo_tools(settings: Settings, clock: Callable[[], float]) -> DemoTools:
+def _demo_tools(settings: Settings, tools: Latest[Toolbox], clock: Callable[[], float]) -> DemoTools:
     facts = Facts(
         service_name=settings.service_name,
         issuer=settings.oauth_issuer,
@@ -109,22 +111,23 @@ def _demo_tools(settings: Settings, clock: Callable[[], float]) -> DemoTools:
         access_page=settings.access_page,
         support_email=settings.support_email,
     )
-    return DemoTools(facts, DEMO, clock, current_caller)
+    return DemoTools(facts, tools, clock, current_caller)
 
 
 def _endpoint(
     settings: Settings,
-    catalogue: Catalogue,
+    catalogue: Latest[Catalogue],
+    tools: Latest[Toolbox],
     server: ScopedServer,
     verifier: Verifier,
     page: ConnectPage,
     counts: Counts,
 ) -> ASGIApp:
     """What stands in front of MCP, from the inside out."""
-    app: ASGIApp = StepUp(streamable_http(server, MAX_BODY_BYTES), DEMO, catalogue)
+    app: ASGIApp = StepUp(streamable_http(server, MAX_BODY_BYTES), tools, catalogue)
     app = AuthContextMiddleware(app)
     app = RequestBodyLimitMiddleware(app, MAX_BODY_BYTES)  # behind the challenge: strangers fill no memory
-    app = Challenge(app, verifier, metadata_url(settings.mcp_resource_url), catalogue.new_account_scopes, counts)
+    app = Challenge(app, verifier, metadata_url(settings.mcp_resource_url), catalogue, counts)
     app = PageForBrowsers(app, page)
     return OriginRule(app, settings.mcp_resource_url, settings.allowed_origins, counts)
 
@@ -154,7 +157,7 @@ def _endpoints(settings: Settings, endpoint: ASGIApp) -> list[Route]:
     return [Route(path, endpoint) for path in paths if path]
 
 
-def _documents(settings: Settings, catalogue: Catalogue) -> list[Route]:
+def _documents(settings: Settings, catalogue: Latest[Catalogue]) -> list[Route]:
     public = _public_path(settings)
     metadata = ProtectedResourceMetadata(settings, catalogue)
     paths = dict.fromkeys([ROOT_PATH, f"{ROOT_PATH}{public}", f"{ROOT_PATH}{public}/"])

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Sequence
 
 import structlog
 from starlette.authentication import AuthCredentials
@@ -11,8 +10,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gatepost_resource import errors
+from gatepost_resource.catalogue import Catalogue
 from gatepost_resource.counts import Counts
 from gatepost_resource.errors import InsufficientScope, IssuerUnavailable, Refusal
+from gatepost_resource.latest import Latest
 from gatepost_resource.mcp_server import Caller
 from gatepost_resource.verifier import Verifier
 
@@ -30,13 +31,13 @@ class Challenge:
     """
 
     def __init__(
-        self, app: ASGIApp, verifier: Verifier, metadata_url: str, scopes: Sequence[str], counts: Counts
+        self, app: ASGIApp, verifier: Verifier, metadata_url: str, catalogue: Latest[Catalogue], counts: Counts
     ) -> None:
-        """``scopes``: what a client is told to ask for at its first connect."""
+        """``catalogue``: whose scopes of a new account a client is told to ask for at its first connect."""
         self._app = app
         self._verifier = verifier
         self._metadata_url = metadata_url
-        self._scopes = tuple(scopes)
+        self._catalogue = catalogue
         self._counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,7 +65,8 @@ class Challenge:
         return Response(json.dumps(body), refusal.status, headers, media_type="application/json")
 
     def _header(self, refusal: Refusal) -> str:
-        scopes = refusal.scopes if isinstance(refusal, InsufficientScope) else self._scopes
+        first = self._catalogue.current().new_account_scopes
+        scopes = refusal.scopes if isinstance(refusal, InsufficientScope) else first
         parameters = {
             "error": refusal.error,
             "error_description": refusal.description if refusal.error else None,

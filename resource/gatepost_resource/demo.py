@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from gatepost_resource.access_token import BearerToken
+from gatepost_resource.latest import Latest
 from gatepost_resource.tools import Toolbox
 
 MAX_ECHO_CHARACTERS = 10_000
@@ -105,21 +106,21 @@ def iso(seconds: float) -> str:
 
 
 class DemoTools:
-    """One method for each entry of the table, under the tool's name."""
+    """One method for each tool of ours, under the tool's name."""
 
     def __init__(
-        self, facts: Facts, toolbox: Toolbox, clock: Callable[[], float], caller: Callable[[], BearerToken]
+        self, facts: Facts, tools: Latest[Toolbox], clock: Callable[[], float], caller: Callable[[], BearerToken]
     ) -> None:
         """``clock``: seconds since the epoch. ``caller``: whose request is being answered."""
         self._facts = facts
-        self._toolbox = toolbox
+        self._tools = tools
         self._clock = clock
         self._caller = caller
         self._started = clock()
 
     def demo_get_help(self) -> Help:
         """What this is, for whoever asks through a client."""
-        visible = self._toolbox.visible(self._caller().scopes)
+        visible = self._tools.current().visible(self._caller().scopes)
         return Help(
             text=f"This is {self._facts.service_name}. It shows each person exactly the tools that their"
             " access covers. whoami says what is hidden and why; request_access gives the link where more can"
@@ -174,5 +175,5 @@ class DemoTools:
         )
 
     def _hidden(self, token: BearerToken) -> list[HiddenTool]:
-        hidden = self._toolbox.hidden(token.scopes)
+        hidden = self._tools.current().hidden(token.scopes)
         return [HiddenTool(name=entry.name, scope=entry.scope or "") for entry in hidden]

@@ -23,7 +23,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gatepost_resource.access_token import BearerToken
 from gatepost_resource.counts import Counts
 from gatepost_resource.demo import DemoTools, release
-from gatepost_resource.tools import Toolbox
+from gatepost_resource.latest import Kept, Latest
+from gatepost_resource.tools import OURS, Toolbox
 
 
 class Caller(AuthenticatedUser):
@@ -51,31 +52,34 @@ class ScopedServer(MCPServer[Any]):
     front: the 403 of ``stepup`` is an offer to the client, this is the law.
     """
 
-    def __init__(self, toolbox: Toolbox, counts: Counts, **options: Any) -> None:
+    def __init__(self, tools: Latest[Toolbox], counts: Counts, **options: Any) -> None:
         """``options``: those of the SDK's server."""
         super().__init__(**options)
-        self._toolbox = toolbox
+        self._tools = tools
         self._counts = counts
-        self._lists: dict[frozenset[str], list[Tool]] = {}
+        self._lists: Kept[Toolbox, dict[frozenset[str], list[Tool]]] = Kept(tools, lambda _: {})
 
     async def list_tools(self) -> list[Tool]:
         """The tools of the caller's scopes, in the table's order; kept ready for each set of scopes."""
-        held = self._toolbox.scopes.intersection(current_caller().scopes)
-        found = self._lists.get(held)
+        toolbox, lists = self._tools.current(), self._lists.current()
+        held = toolbox.scopes.intersection(current_caller().scopes)
+        found = lists.get(held)
         if found is None:
-            names = {entry.name for entry in self._toolbox.visible(held)}
-            found = [tool for tool in await super().list_tools() if tool.name in names]
-            self._lists[held] = found
+            ours = {tool.name: tool for tool in await super().list_tools()}
+            visible = toolbox.visible(held)
+            found = [entry.origin.shown if entry.origin else ours[entry.name] for entry in visible]
+            lists[held] = found
         return found
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
         """Calls a tool of the caller's scopes; raises ToolError, which the client gets as a result."""
-        entry = self._toolbox.find(name)
+        toolbox = self._tools.current()
+        entry = toolbox.find(name)
         if entry is None:
             raise ToolError(f"Unknown tool: {name}")
-        missing = self._toolbox.missing(name, current_caller().scopes)
+        missing = toolbox.missing(name, current_caller().scopes)
         if missing is not None:
             self._counts.called(name, "error")
             raise ToolError(
@@ -99,10 +103,10 @@ class ScopedServer(MCPServer[Any]):
         return await super().get_prompt(name, arguments, context)
 
 
-def build_server(name: str, toolbox: Toolbox, functions: DemoTools, counts: Counts) -> ScopedServer:
-    """The server with every tool of the table, each served by the method of its name."""
+def build_server(name: str, tools: Latest[Toolbox], functions: DemoTools, counts: Counts) -> ScopedServer:
+    """The server with every tool of ours, each served by the method of its name."""
     server = ScopedServer(
-        toolbox,
+        tools,
         counts,
         name=name,
         version=release(),
@@ -111,7 +115,7 @@ def build_server(name: str, toolbox: Toolbox, functions: DemoTools, counts: Coun
         subscriptions=False,  # a list changes with the token, not while a stream is open
         cache_hints={"tools/list": CacheHint(ttl_ms=0, scope="private")},
     )
-    for entry in toolbox.entries:
+    for entry in OURS:
         server.add_tool(
             getattr(functions, entry.name),
             name=entry.name,

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gatepost_resource.catalogue import Catalogue
+from gatepost_resource.latest import Kept, Latest
 from gatepost_resource.settings import Settings
 from gatepost_resource.urls import below
 
@@ -30,21 +31,26 @@ def _support(address: str | None) -> str:
     return f'Questions? <a href="mailto:{escape(address)}">{escape(address)}</a>'
 
 
-class ConnectPage:
-    """The page, written once; it holds nothing about whoever looks at it."""
+def _body(settings: Settings, catalogue: Catalogue, style: str) -> bytes:
+    """The template filled; every value is escaped."""
+    template = Template(_HERE.with_name("page.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        service=escape(settings.service_name),
+        style=style,
+        url=escape(settings.mcp_resource_url),
+        scopes=_scope_items(catalogue),
+        home=escape(below(settings.oauth_issuer, "/")),
+        support=_support(settings.support_email),
+    ).encode()
 
-    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
-        """Fills the template; every value is escaped."""
+
+class ConnectPage:
+    """The page, written once for each catalogue; it holds nothing about whoever looks at it."""
+
+    def __init__(self, settings: Settings, catalogue: Latest[Catalogue]) -> None:
+        """``settings``: what the page tells beside the catalogue's scopes."""
         style = _HERE.with_name("page.css").read_text(encoding="utf-8")
-        template = Template(_HERE.with_name("page.html").read_text(encoding="utf-8"))
-        self._body = template.substitute(
-            service=escape(settings.service_name),
-            style=style,
-            url=escape(settings.mcp_resource_url),
-            scopes=_scope_items(catalogue),
-            home=escape(below(settings.oauth_issuer, "/")),
-            support=_support(settings.support_email),
-        ).encode()
+        self._body = Kept(catalogue, lambda latest: _body(settings, latest, style))
         digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
         self._headers = {
             "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none';"
@@ -57,7 +63,7 @@ class ConnectPage:
 
     async def answer(self, request: Request) -> Response:
         """The page, for GET and HEAD."""
-        return Response(self._body, media_type="text/html", headers=self._headers)
+        return Response(self._body.current(), media_type="text/html", headers=self._headers)
 
 
 class PageForBrowsers:

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gatepost_resource.access_token import BearerToken
 from gatepost_resource.catalogue import Catalogue
 from gatepost_resource.errors import InsufficientScope
+from gatepost_resource.latest import Latest
 from gatepost_resource.mcp_server import current_caller
 from gatepost_resource.tools import Toolbox
 
@@ -26,10 +27,10 @@ class StepUp:
     hands it on, and the caller in its context.
     """
 
-    def __init__(self, app: ASGIApp, toolbox: Toolbox, catalogue: Catalogue) -> None:
+    def __init__(self, app: ASGIApp, tools: Latest[Toolbox], catalogue: Latest[Catalogue]) -> None:
         """``catalogue``: whose order the scopes of the challenge are in."""
         self._app = app
-        self._toolbox = toolbox
+        self._tools = tools
         self._catalogue = catalogue
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,12 +57,12 @@ class StepUp:
             return
         parameters = message.get("params")
         name = parameters.get("name") if isinstance(parameters, dict) else None
-        missing = self._toolbox.missing(name, caller.scopes) if isinstance(name, str) else None
+        missing = self._tools.current().missing(name, caller.scopes) if isinstance(name, str) else None
         # Only what can succeed is offered: without the entitlement the client would ask in circles. MCP then
         # answers with a result that names request_access.
         if missing is not None and missing in caller.entitlements:
             # All it has as well: some clients replace their scopes by those of the challenge.
-            wanted = self._catalogue.in_order({*caller.scopes, missing})
+            wanted = self._catalogue.current().in_order({*caller.scopes, missing})
             raise InsufficientScope(f"{name} needs {missing}", wanted)
 
 

@@ -4,17 +4,20 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from mcp_types import Tool
+
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
 class ToolEntry:
-    """A tool as its caller sees it; ``scope`` None means that any valid token will do."""
+    """A tool as its caller sees it; ``scope`` None means that any valid token will do, ``origin`` None one of ours."""
 
     name: str
     scope: str | None
     title: str
     description: str
+    origin: "Origin | None" = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for a name that some client would refuse."""
@@ -22,8 +25,20 @@ class ToolEntry:
             raise ValueError(f"a tool's name must match {_NAME.pattern}: {self.name!r}")
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a call of the tool goes: the backend, the tool's name over there, and the tool as our list shows it."""
+
+    backend: str
+    name: str
+    shown: Tool
+
+
 class Toolbox:
-    """The table, asked in the four ways there are. A tool that does not stand in it does not exist."""
+    """The table of one moment, asked in the four ways there are. A tool that does not stand in it does not exist.
+
+    It never changes: another backend, another rule or another scope is another table (``latest``).
+    """
 
     def __init__(self, entries: Collection[ToolEntry]) -> None:
         """``entries``: in the order in which ``tools/list`` shows them."""
@@ -51,35 +66,36 @@ class Toolbox:
         return tuple(entry for entry in self.entries if self.missing(entry.name, scopes) is not None)
 
 
-DEMO = Toolbox(
-    [
-        ToolEntry(
-            "demo_get_help",
-            "demo:read",
-            "Get help",
-            "Says what this server is for and which of its tools you may use.",
-        ),
-        ToolEntry("demo_get_time", "demo:read", "Get the time", "Tells the server's time, in UTC."),
-        ToolEntry("demo_echo", "demo:echo", "Echo a text", "Sends back the text it is given, unchanged."),
-        ToolEntry(
-            "demo_get_server_info",
-            "demo:ops",
-            "Get server information",
-            "Tells the server's version, its addresses and for how long it has been running.",
-        ),
-        ToolEntry(
-            "whoami",
-            None,
-            "Who am I",
-            "Says who is signed in, which client and scopes the access token has, when it expires, and which"
-            " tools are hidden for want of which scope.",
-        ),
-        ToolEntry(
-            "request_access",
-            None,
-            "Request access",
-            "Gives the link where the person can allow more tools, or ask the operator for them. Use it when"
-            " a tool is hidden or refused.",
-        ),
-    ]
+BUILTINS = (
+    ToolEntry(
+        "whoami",
+        None,
+        "Who am I",
+        "Says who is signed in, which client and scopes the access token has, when it expires, and which"
+        " tools are hidden for want of which scope.",
+    ),
+    ToolEntry(
+        "request_access",
+        None,
+        "Request access",
+        "Gives the link where the person can allow more tools, or ask the operator for them. Use it when"
+        " a tool is hidden or refused.",
+    ),
 )
+DEMO = (
+    ToolEntry(
+        "demo_get_help",
+        "demo:read",
+        "Get help",
+        "Says what this server is for and which of its tools you may use.",
+    ),
+    ToolEntry("demo_get_time", "demo:read", "Get the time", "Tells the server's time, in UTC."),
+    ToolEntry("demo_echo", "demo:echo", "Echo a text", "Sends back the text it is given, unchanged."),
+    ToolEntry(
+        "demo_get_server_info",
+        "demo:ops",
+        "Get server information",
+        "Tells the server's version, its addresses and for how long it has been running.",
+    ),
+)
+OURS = BUILTINS + DEMO

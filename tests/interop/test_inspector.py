@@ -18,7 +18,7 @@ from tests.support.processes import Deployment
 from tests.support.smtp import Postbox
 
 INSPECTOR = "@modelcontextprotocol/inspector/clients/launcher/build/index.js"
-READER = ["demo_get_help", "demo_get_time", "whoami", "request_access"]
+READER = ["whoami", "request_access", "demo_get_help", "demo_get_time"]
 
 
 @pytest.mark.program("mcp-inspector")

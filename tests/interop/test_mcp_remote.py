@@ -47,7 +47,7 @@ def test_it_connects_refreshes_and_steps_up(
     proxy.request(1, "initialize", **HELLO)
     proxy.write(json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}))
     listed = proxy.request(2, "tools/list")["result"]["tools"]
-    assert [tool["name"] for tool in listed] == ["demo_get_help", "demo_get_time", "whoami", "request_access"]
+    assert [tool["name"] for tool in listed] == ["whoami", "request_access", "demo_get_help", "demo_get_time"]
     assert traffic.statuses("GET", "/mcp")[0] == 401
     assert traffic.statuses("POST", "/register") == [201]
 

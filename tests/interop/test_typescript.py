@@ -20,7 +20,7 @@ from tests.support.smtp import Postbox
 
 SECONDS = 60
 _numbers = count()
-READER = ["demo_get_help", "demo_get_time", "whoami", "request_access"]
+READER = ["whoami", "request_access", "demo_get_help", "demo_get_time"]
 
 # Package, and the era it speaks: 1.x has one.
 CLIENTS = [("sdk", "legacy"), ("client", "legacy"), ("client", "auto")]

@@ -141,7 +141,7 @@ def test_the_tools_are_those_of_the_scopes_and_not_for_shared_caches(run: Wire) 
     """In the server's own order, private, each with a title and read-only."""
     result = _client(run, "POST /mcp", 2).json()["result"]
     names = [tool["name"] for tool in result["tools"]]
-    assert names == ["demo_get_help", "demo_get_time", "demo_echo", "whoami", "request_access"]
+    assert names == ["whoami", "request_access", "demo_get_help", "demo_get_time", "demo_echo"]
     assert result["cacheScope"] == "private"
     for tool in result["tools"]:
         assert tool["title"]

@@ -8,7 +8,7 @@ import pytest
 from tests.resource.running import ERAS, LEGACY, LIST, MODERN, Mode, Running
 
 MODES: list[Mode] = ["legacy", "auto"]
-EVERYBODY = ["demo_get_help", "demo_get_time", "demo_echo", "whoami", "request_access"]
+EVERYBODY = ["whoami", "request_access", "demo_get_help", "demo_get_time", "demo_echo"]
 
 
 @pytest.mark.clause("R5", "R6")
@@ -50,9 +50,9 @@ async def test_every_tool_tells_what_it_is(resource: Running, mode: Mode) -> Non
     ("scope", "names"),
     [
         ("", ["whoami", "request_access"]),
-        ("demo:read", ["demo_get_help", "demo_get_time", "whoami", "request_access"]),
-        ("demo:echo", ["demo_echo", "whoami", "request_access"]),
-        ("openid demo:ops", ["demo_get_server_info", "whoami", "request_access"]),
+        ("demo:read", ["whoami", "request_access", "demo_get_help", "demo_get_time"]),
+        ("demo:echo", ["whoami", "request_access", "demo_echo"]),
+        ("openid demo:ops", ["whoami", "request_access", "demo_get_server_info"]),
         ("demo:readx demo", ["whoami", "request_access"]),
     ],
 )
