@@ -216,6 +216,21 @@ _AUTHORIZATION = (
     Clause(
         "A14.keys", "MUST", "The JWKS has public keys alone, each with its use, algorithm and kid.", "RFC 7517 4, 5"
     ),
+    Clause("A15", "OURS", "A resource server exchanges its caller's token for one of a backend.", f"RFC 8693; {MCP}"),
+    Clause("A15.who", "MUST", "Only its own credentials get such a token: no client's do.", "RFC 8693 2.1, 5"),
+    Clause("A15.subject", "MUST", "A subject token that is no good here: invalid_request.", "RFC 8693 2.1, 2.2.2"),
+    Clause("A15.types", "MUST", "Access tokens for access tokens; no actor_token.", "RFC 8693 2.1, 3"),
+    Clause("A15.target", "SHOULD", "A target that is no backend of its: invalid_target.", "RFC 8693 2.2.2; RFC 8707 2"),
+    Clause("A15.narrows", "MUST", "No scope beyond the subject token's, the person's, the rules'.", "RFC 8693 2.2.1"),
+    Clause("A15.short", "OURS", "Five minutes at the most, never longer than the subject token.", "RFC 8693 2.2.1"),
+    Clause("A15.act", "MUST", "The token says for whom (sub) and through whom (act.sub).", "RFC 8693 4.1"),
+    Clause(
+        "A15.answer", "MUST", "issued_token_type, token_type; never a refresh token.", "RFC 8693 2.2.1; RFC 6749 4.4.3"
+    ),
+    Clause("A15.end", "OURS", "What ends a connection, a token or a person ends exchanges.", "RFC 8693 2.1"),
+    Clause("A15.there-alone", "MUST", "Such a token is good at its backend and nowhere else.", f"RFC 8707 2.2; {MCP}"),
+    Clause("A15.lists", "OURS", "Without a person: a token of its own, without scopes.", "RFC 6749 4.4; RFC 9068 2.2"),
+    Clause("A15.catalogue", "OURS", "Backends are read again; a broken file changes nothing.", "RFC 8693 2.1"),
 )
 
 _RESOURCE = (

@@ -33,6 +33,7 @@ from gatepost_idp.authorize import doors as authorize_doors
 from gatepost_idp.authorize.doors import AuthorizePages
 from gatepost_idp.authorize.journey import Journey
 from gatepost_idp.brakes import SHARE_SECONDS, BrakeCounts, Brakes, Sharing
+from gatepost_idp.catalogue import Backends
 from gatepost_idp.clients.documents import Documents
 from gatepost_idp.clients.fetcher import Fetcher
 from gatepost_idp.clients.register_endpoint import RegisterEndpoint
@@ -45,10 +46,12 @@ from gatepost_idp.discovery.doors import DiscoveryDoors
 from gatepost_idp.errors import HANDLED, Errors
 from gatepost_idp.grants.authorization_code import authorization_code
 from gatepost_idp.grants.client_authentication import ClientAuthentication
+from gatepost_idp.grants.client_credentials import ClientCredentials
 from gatepost_idp.grants.introspection import IntrospectionEndpoint
 from gatepost_idp.grants.refresh_token import refresh_token
 from gatepost_idp.grants.revocation import RevocationEndpoint
-from gatepost_idp.grants.token_endpoint import TokenEndpoint
+from gatepost_idp.grants.token_endpoint import Grants, TokenEndpoint
+from gatepost_idp.grants.token_exchange import TokenExchange
 from gatepost_idp.grants.userinfo import UserinfoEndpoint
 from gatepost_idp.keys import RELOAD_SECONDS, Keys
 from gatepost_idp.mail.letters import Letters
@@ -61,7 +64,7 @@ from gatepost_idp.operate.drain import Drain
 from gatepost_idp.operate.guard import Guard
 from gatepost_idp.operate.serve import tune_garbage_collection
 from gatepost_idp.pages import Pages
-from gatepost_idp.protocol import Clock, system_clock
+from gatepost_idp.protocol import TOKEN_EXCHANGE, Clock, system_clock
 from gatepost_idp.recorder import WRITE_SECONDS, Recorder
 from gatepost_idp.sessions import Cookies
 from gatepost_idp.settings import Settings, load
@@ -86,6 +89,7 @@ class Parts:
         self.settings = settings
         self.clock = clock
         self.catalogue = catalogues.load(settings)
+        self.backends = Backends(settings, self.catalogue)
         self.database = Database(settings.database_url)
         self.keys = Keys(self.database, settings.secret_keys, clock)
         self.documents = Documents(self.database, fetcher, clock)
@@ -203,7 +207,10 @@ def _hang_doors(app: FastAPI, parts: Parts) -> None:
     """The doors of programs are plain routes, the hottest first; those of people are FastAPI's."""
     settings, clock = parts.settings, parts.clock
     authentication = ClientAuthentication(parts.registry)
-    grants = {"authorization_code": authorization_code, "refresh_token": refresh_token}
+    grants = Grants(
+        {"authorization_code": authorization_code, "refresh_token": refresh_token},
+        {TOKEN_EXCHANGE: TokenExchange(parts.backends), "client_credentials": ClientCredentials(parts.backends)},
+    )
     token = TokenEndpoint(parts.database, settings, parts.keys, authentication, grants, parts.callers, clock)
     register = RegisterEndpoint(parts.registry, parts.callers, clock)
     revoke = RevocationEndpoint(parts.database, settings, parts.keys, authentication, parts.callers, clock)

@@ -1,14 +1,21 @@
-"""The catalogue: which resources there are, and which scopes each has."""
+"""The catalogue: which resources there are, which scopes each has, and which backends stand behind it."""
 
 import tomllib
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gatepost_idp.protocol import names_the_same_resource
-from gatepost_idp.settings import Settings, SettingsError
+from gatepost_idp.settings import Settings, SettingsError, is_private_host
 
+log = structlog.get_logger("gatepost.catalogue")
+
+M = TypeVar("M", bound=BaseModel)
 _PACKAGED = Path(__file__).with_name("catalogue.toml")
 
 
@@ -41,6 +48,40 @@ class Resource(BaseModel):
     def default_scopes(self) -> tuple[str, ...]:
         """What a request gets that names none, and what a new account holds."""
         return tuple(scope.name for scope in self.scope if scope.new_accounts)
+
+
+class Backend(BaseModel):
+    """An MCP server of the operator's behind a resource: its URL is the audience of its tokens (RFC 8707 section 2).
+
+    ``tools`` maps names or patterns of its tools to the scope that each needs; ``timeout`` is in seconds. Its tools
+    show as ``<name>_<tool>``: a name has no underscore, so no two backends can claim one tool.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
+    url: str
+    resource: str = ""
+    timeout: float = Field(default=30, gt=0, le=600)
+    tools: dict[str, str] = {}
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The scopes that its rules name: no token of its has another."""
+        return frozenset(self.tools.values())
+
+    @field_validator("url")
+    @classmethod
+    def _can_be_an_audience(cls, url: str) -> str:
+        """The token goes there in a header, so plain http stays on this machine or in a private network."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or not url.isascii() or " " in url:
+            raise ValueError("it is not a URL that begins with https://")
+        if "@" in parts.netloc or "#" in url or "?" in url:
+            raise ValueError("it has a user, a query or a fragment, which an audience may not have")
+        if parts.scheme == "http" and not is_private_host(parts.hostname):
+            raise ValueError("plain http is only taken for this machine and private networks; use https")
+        return url
 
 
 class Catalogue(BaseModel):
@@ -82,16 +123,109 @@ class Catalogue(BaseModel):
 
 def load(settings: Settings) -> Catalogue:
     """The catalogue that CATALOGUE names, or the demo's; raises SettingsError with one line."""
-    path = Path(settings.catalogue) if settings.catalogue else _PACKAGED
+    path = _path(settings)
+    catalogue = _checked(Catalogue, _document(path), path)
+    placed = tuple(r if r.url else r.model_copy(update={"url": settings.mcp_resource_url}) for r in catalogue.resource)
+    return Catalogue(resource=placed)
+
+
+class Backends:
+    """The backends as the file has them now: it is read again when it changes, and the last good ones are kept.
+
+    Only they: resources and scopes stay as they were at the start, and a backend has to fit those.
+    """
+
+    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+        """Raises SettingsError with one line where one is wrong: a start is the time to say so."""
+        self._path = _path(settings)
+        self._catalogue = catalogue
+        self._state = self._stat()
+        self._backends = _backends(self._path, catalogue)
+
+    def current(self) -> tuple[Backend, ...]:
+        """Every backend, in the file's order; each ``resource`` is the catalogue's, byte for byte."""
+        state = self._stat()
+        if state != self._state:
+            self._state = state
+            try:
+                self._backends = _backends(self._path, self._catalogue)
+                log.info("backends_read", backends=len(self._backends))
+            except SettingsError as wrong:
+                log.error("backends_kept", reason=str(wrong), setting="CATALOGUE")  # noqa: TRY400 (the reason says it)
+        return self._backends
+
+    def find(self, url: str, resource: str) -> Backend | None:
+        """The backend at ``url``, byte for byte, behind ``resource``."""
+        return next((one for one in self.current() if (one.url, one.resource) == (url, resource)), None)
+
+    def _stat(self) -> tuple[int, int, int]:
+        """What tells one state of the file from another; zeros where there is none."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return 0, 0, 0
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+class _Backends(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    backend: tuple[Backend, ...] = ()
+
+
+def _backends(path: Path, catalogue: Catalogue) -> tuple[Backend, ...]:
+    """The backends of the file; raises SettingsError with one line."""
+    found = _checked(_Backends, _document(path), path).backend
+    placed = tuple(_placed(backend, catalogue) for backend in found)
+    for problem in (*_repeats(placed), *(p for one in placed for p in _misfits(one, catalogue))):
+        raise SettingsError(f"CATALOGUE: {path}: {problem}.")
+    return placed
+
+
+def _placed(backend: Backend, catalogue: Catalogue) -> Backend:
+    """With its resource as the catalogue writes it, the default one where it names none."""
+    resource = catalogue.find(backend.resource) if backend.resource else catalogue.default
+    return backend.model_copy(update={"resource": resource.url}) if resource else backend
+
+
+def _repeats(backends: tuple[Backend, ...]) -> Iterator[str]:
+    for name, times in Counter(backend.name for backend in backends).items():
+        if times > 1:
+            yield f"{times} backends have the name {name}"
+    for (url, resource), times in Counter((backend.url, backend.resource) for backend in backends).items():
+        if times > 1:
+            yield f"{times} backends of {resource} have the url {url}"
+
+
+def _misfits(backend: Backend, catalogue: Catalogue) -> Iterator[str]:
+    resource = catalogue.find(backend.resource)
+    if resource is None:
+        yield f"backend {backend.name}: there is no [[resource]] with the url {backend.resource}"
+        return
+    if catalogue.find(backend.url) is not None:
+        # A token for it would be one for that resource: the exchange would be a way round consent.
+        yield f"backend {backend.name}: its url is that of a [[resource]]"
+    if unknown := sorted(backend.scopes.difference(resource.scope_names)):
+        yield f"backend {backend.name}: {resource.url} has no scope {unknown[0]} (of the file at the last start)"
+
+
+def _path(settings: Settings) -> Path:
+    return Path(settings.catalogue) if settings.catalogue else _PACKAGED
+
+
+def _document(path: Path) -> dict[str, Any]:
     try:
-        catalogue = Catalogue.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as problem:
         raise SettingsError(f"CATALOGUE: {path} cannot be read ({problem.strerror}).") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise SettingsError(f"CATALOGUE: {path} is not TOML: {problem}.") from None
+
+
+def _checked(model: type[M], document: dict[str, Any], path: Path) -> M:
+    try:
+        return model.model_validate(document)
     except ValidationError as invalid:
         first = invalid.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"CATALOGUE: {path}: {place}: {first['msg']}.") from None
-    placed = tuple(r if r.url else r.model_copy(update={"url": settings.mcp_resource_url}) for r in catalogue.resource)
-    return Catalogue(resource=placed)
+        raise SettingsError(f"CATALOGUE: {path}: {place}: {first['msg'].removeprefix('Value error, ')}.") from None

@@ -9,14 +9,13 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from gatepost_idp.protocol import ErrorCode
+from gatepost_idp.protocol import GRANT_TYPES, RESOURCE_SERVER_GRANT_TYPES, ErrorCode
 from gatepost_idp.traces import Trace
 
 Outcome = Literal["ok", "refused", "limited", "failed"]
 """``limited`` is 429, the brake of one network; ``failed`` is 5xx, a fault on this side."""
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds. 10 is what clients wait at the most."""
-_GRANTS = ("authorization_code", "refresh_token")
 _PAGE = "page"
 MailOutcome = Literal["accepted", "later", "refused", "unreachable", "misconfigured", "withheld"]
 """``withheld``: one to nobody, for an address that may not sign in. The others are those of ``mail.smtp``."""
@@ -43,7 +42,7 @@ class Counts:
         self.latencies: defaultdict[str, Latency] = defaultdict(Latency)
         # Zeros from the start: Prometheus sees no increase where a series begins with its first event.
         self.refusals = dict.fromkeys((*get_args(ErrorCode), _PAGE), 0)
-        self.tokens = dict.fromkeys(_GRANTS, 0)
+        self.tokens = dict.fromkeys((*GRANT_TYPES, *RESOURCE_SERVER_GRANT_TYPES), 0)
         self.mails = dict.fromkeys(get_args(MailOutcome), 0)
 
     def answered(self, trace: Trace, status: int, seconds: float) -> None:

@@ -41,7 +41,14 @@ AUTH_METHODS: dict[str, AuthMethod] = {
 """How clients authenticate (RFC 7591 section 2)."""
 
 GRANT_TYPES = ("authorization_code", "refresh_token")
-"""What POST /token takes."""
+"""What POST /token takes from clients."""
+
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+RESOURCE_SERVER_GRANT_TYPES = (TOKEN_EXCHANGE, "client_credentials")
+"""What POST /token takes from resource servers: tokens for the backends behind them (RFC 8693, RFC 6749 4.4)."""
+
+ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"
+"""The one kind of token that can be exchanged, and that comes of it (RFC 8693 section 3)."""
 
 OIDC_SCOPES = ("openid", "profile", "email", "offline_access")
 """Accepted from everybody; none of them opens a tool."""

@@ -14,12 +14,14 @@ from gatepost_idp.keys import ACCESS_TOKEN_ALGORITHM, Keys
 from gatepost_idp.protocol import OIDC_SCOPES, scope_text
 from gatepost_idp.store.attempts import Attempt
 from gatepost_idp.store.clients import Client
+from gatepost_idp.store.exchanges import Subject
 from gatepost_idp.store.grants import Granted
 
 CODE_PREFIX = "gp_ac_"
 REFRESH_PREFIX = "gp_rt_"
 PERSONAL_PREFIX = "gp_pt_"
 CODE_LIFE = timedelta(seconds=60)
+BACKEND_TOKEN_LIFE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,51 @@ def access_token(
         "auth_time": granted.auth_time_ms // 1000,
     }
     return jwt.encode({"typ": "at+jwt", "alg": key.algorithm, "kid": key.kid}, claims, key.private, [key.algorithm])
+
+
+@dataclass(frozen=True, slots=True)
+class ForBackend:
+    """What a token for the backend at ``audience`` is made from; without ``subject`` it is the client's own."""
+
+    audience: str
+    scope: tuple[str, ...]
+    subject: Subject | None
+
+    @property
+    def trace_id(self) -> str:
+        """The authorization that it goes back to."""
+        return self.subject.trace_id if self.subject else ""
+
+    def ends_at(self, now: datetime, life: timedelta) -> datetime:
+        """Five minutes at the most, no longer than ``life`` or than the subject token."""
+        ends_at = now + min(life, BACKEND_TOKEN_LIFE)
+        return min(ends_at, self.subject.ends_at) if self.subject else ends_at
+
+
+def backend_token(
+    keys: Keys, issuer: str, granted: ForBackend, client_id: str, now: datetime, ends_at: datetime
+) -> str:
+    """A JWT of type ``at+jwt`` (RFC 9068 section 2); ``act`` says who calls for the person (RFC 8693 section 4.1)."""
+    key, subject = keys.signing(), granted.subject
+    claims: dict[str, Any] = {
+        "iss": issuer,
+        "sub": subject.account_id if subject else client_id,
+        "aud": granted.audience,
+        "exp": int(ends_at.timestamp()),
+        "iat": int(now.timestamp()),
+        "jti": crypto.random_id(),
+        "client_id": client_id,
+        "scope": scope_text(granted.scope),
+    }
+    if subject is not None:
+        claims |= {"email": subject.email, "act": {"sub": client_id}}
+        claims |= {"auth_time": subject.auth_time} if subject.auth_time is not None else {}
+    return jwt.encode({"typ": "at+jwt", "alg": key.algorithm, "kid": key.kid}, claims, key.private, [key.algorithm])
+
+
+def is_for_backend(claims: dict[str, Any]) -> bool:
+    """Whether an access token was made for a backend: then it is good there, and nowhere here."""
+    return "act" in claims or claims["sub"] == claims["client_id"]
 
 
 def id_token(

@@ -12,6 +12,7 @@ from typing import Any
 
 from gatepost_idp import crypto, redirects
 from gatepost_idp.parameters import Parameters
+from gatepost_idp.protocol import RESOURCE_SERVER_GRANT_TYPES
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: nothing that is mistaken for another on the phone
 _LOOK_ALIKES = str.maketrans({"o": "0", "i": "1", "l": "1", "-": "", " ": ""})
@@ -21,13 +22,16 @@ _KEPT = frozenset((
     "token_type_hint",
 ))  # fmt: skip  # a table of words
 _ADDRESSES = frozenset(("redirect_uri", "resource"))
-_MEASURED = frozenset(("state", "nonce", "code", "code_verifier", "refresh_token", "token", "login_hint"))
+_MEASURED = frozenset((
+    "state", "nonce", "code", "code_verifier", "refresh_token", "token", "login_hint", "subject_token", "actor_token",
+))  # fmt: skip  # as above
 _METADATA = (
     "client_name", "token_endpoint_auth_method", "grant_types", "response_types", "scope", "application_type",
 )  # fmt: skip  # as above
 _METADATA_ADDRESSES = ("redirect_uris", "client_uri", "logo_uri")
 _PATHS = ("/register", "/authorize", "/token", "/revoke", "/introspect", "/userinfo")
 _EVERYDAY = ("introspect", "userinfo")
+_EVERYDAY_GRANTS = ("refresh_token", *RESOURCE_SERVER_GRANT_TYPES)
 _NAME = re.compile(r"[a-z][a-z_]{0,31}")
 _MOST_VALUES = 30
 _LONGEST = 300
@@ -68,11 +72,11 @@ class Trace:
         self.reason, self.received, self.expected, self.event = reason, received, expected, event
 
     def is_kept(self, status: int) -> bool:
-        """Of the everyday calls, refreshes, introspection and userinfo, only refusals are recorded."""
+        """Of the everyday calls, refreshes, exchanges, introspection and userinfo, only refusals are recorded."""
         if not self.step:
             return False
-        is_refresh = self.asked is not None and self.asked.get("grant_type") == "refresh_token"
-        return status >= 400 or not (is_refresh or self.step in _EVERYDAY)
+        is_everyday = self.asked is not None and self.asked.get("grant_type") in _EVERYDAY_GRANTS
+        return status >= 400 or not (is_everyday or self.step in _EVERYDAY)
 
     def detail(self, status: int) -> dict[str, Any]:
         """What a step keeps. Secrets are left out here; ``plain`` goes over the rest before it is stored."""

@@ -7,7 +7,7 @@ from authlib.oauth2 import rfc8414, rfc9207
 
 from gatepost_idp.catalogue import Catalogue
 from gatepost_idp.keys import ID_TOKEN_ALGORITHMS
-from gatepost_idp.protocol import AUTH_METHODS, GRANT_TYPES
+from gatepost_idp.protocol import AUTH_METHODS, GRANT_TYPES, RESOURCE_SERVER_GRANT_TYPES
 from gatepost_idp.settings import Settings
 
 WELL_KNOWN = ("oauth-authorization-server", "openid-configuration")
@@ -32,7 +32,7 @@ def metadata(settings: Settings, catalogue: Catalogue) -> dict[str, Any]:
         "scopes_supported": [*catalogue.scope_names, "openid", "profile", "email"],
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": list(GRANT_TYPES),
+        "grant_types_supported": [*GRANT_TYPES, *RESOURCE_SERVER_GRANT_TYPES],
         "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
         "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),
         "introspection_endpoint_auth_methods_supported": [name for name in AUTH_METHODS if name != "none"],

@@ -54,7 +54,7 @@ class IntrospectionEndpoint:
         if token.startswith(tokens.PERSONAL_PREFIX):
             return await self._about_personal(token, resource, now)
         claims = tokens.read_access_token(self._keys, self._issuer, token, now)
-        if claims is None or claims["aud"] != resource:
+        if claims is None or claims["aud"] != resource or tokens.is_for_backend(claims):
             return _INACTIVE
         grant_id = tokens.grant_of(claims)
         email = await self._database.read(lambda tx: store.email_of_standing(tx, grant_id, now))

@@ -8,7 +8,7 @@
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -23,14 +23,14 @@ from gatepost_idp.grants.client_authentication import ClientAuthentication, read
 from gatepost_idp.keys import Keys
 from gatepost_idp.limits import Callers
 from gatepost_idp.parameters import Parameters
-from gatepost_idp.protocol import Clock, Refused, scope_set, scope_text
+from gatepost_idp.protocol import ACCESS_TOKEN_TYPE, TOKEN_EXCHANGE, Clock, Refused, scope_set, scope_text
 from gatepost_idp.settings import Settings
 from gatepost_idp.store.clients import Client
 from gatepost_idp.store.grants import Granted
+from gatepost_idp.tokens import ForBackend
 
 NO_STORE = {"cache-control": "no-store", "pragma": "no-cache"}
-_GRANTS = "authorization_code or refresh_token"
-Redeem = Callable[[Transaction], Granted | Refused]
+Redeem = Callable[[Transaction], Granted | ForBackend | Refused]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,30 @@ class Grant(Protocol):
     def __call__(self, asked: TokenRequest) -> Redeem | Refused: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """Each ``grant_type`` with its file. A client takes none of a resource server's, nor the other way round."""
+
+    of_clients: Mapping[str, Grant]
+    of_resource_servers: Mapping[str, Grant]
+
+    def find(self, grant_type: str, client: Client) -> Grant | Refused:
+        """What ``client`` asks for by that name."""
+        own, others = self.of_clients, self.of_resource_servers
+        if client.resource:
+            own, others = others, own
+        if grant_type in own:
+            return own[grant_type]
+        expected = " or ".join(own)
+        if grant_type in others:
+            description, reason = "This grant_type is not for this client.", "grant_type of others"
+            received = f"{grant_type} by {'the credentials of a resource server' if client.resource else 'a client'}"
+            return Refused("unauthorized_client", description, reason, received, expected)
+        return Refused("unsupported_grant_type", f"Use {expected}.", "unknown grant_type", grant_type, expected)
+
+
 class TokenEndpoint:
-    """The pipeline; ``grants`` maps each ``grant_type`` to its file."""
+    """The pipeline."""
 
     def __init__(
         self,
@@ -60,7 +82,7 @@ class TokenEndpoint:
         settings: Settings,
         keys: Keys,
         authentication: ClientAuthentication,
-        grants: dict[str, Grant],
+        grants: Grants,
         callers: Callers,
         clock: Clock,
     ) -> None:
@@ -82,22 +104,22 @@ class TokenEndpoint:
         if isinstance(granted, Refused):
             raise OAuthRefusal(granted)
         traces.current().belongs_to(granted.trace_id)
-        return Response(self._answer(parameters, client, granted), 200, NO_STORE, "application/json")
+        if isinstance(granted, ForBackend):
+            body = self._for_backend(parameters, client, granted)
+        else:
+            body = self._answer(parameters, client, granted)
+        return Response(body, 200, NO_STORE, "application/json")
 
     def _redeem_of(self, asked: TokenRequest) -> Redeem:
         grant_type = asked.parameters.get("grant_type")
         if grant_type is None:
+            expected = " or ".join(self._grants.of_clients)
             raise OAuthRefusal(
-                Refused("invalid_request", "The grant_type is missing.", "no grant_type", "none", _GRANTS)
+                Refused("invalid_request", "The grant_type is missing.", "no grant_type", "none", expected)
             )
-        grant = self._grants.get(grant_type)
-        if asked.client.resource:
-            received, expected = "the credentials of a resource server", "those of a client; these are for /introspect"
-            description = "A resource server gets no tokens."
-            raise OAuthRefusal(Refused("unauthorized_client", description, "resource server", received, expected))
-        if grant is None:
-            description, reason = "Use authorization_code or refresh_token.", "unknown grant_type"
-            raise OAuthRefusal(Refused("unsupported_grant_type", description, reason, grant_type, _GRANTS))
+        grant = self._grants.find(grant_type, asked.client)
+        if isinstance(grant, Refused):
+            raise OAuthRefusal(grant)
         redeem = grant(asked)
         if isinstance(redeem, Refused):
             raise OAuthRefusal(redeem)
@@ -120,4 +142,19 @@ class TokenEndpoint:
             body["refresh_token"] = granted.refresh_token
         if "openid" in scopes.granted:
             body["id_token"] = tokens.id_token(self._keys, issuer, granted, scopes, client, now, life)
+        return json.dumps(body).encode()
+
+    def _for_backend(self, parameters: Parameters, client: Client, granted: ForBackend) -> bytes:
+        """RFC 8693 section 2.2.1, RFC 6749 section 4.4.3; never a refresh token."""
+        now, life = self._clock(), timedelta(minutes=self._settings.access_token_minutes)
+        ends_at = granted.ends_at(now, life)
+        issuer = self._settings.oauth_issuer
+        body: dict[str, Any] = {
+            "access_token": tokens.backend_token(self._keys, issuer, granted, client.id, now, ends_at),
+            "token_type": "Bearer",
+            "expires_in": int(ends_at.timestamp()) - int(now.timestamp()),
+            "scope": scope_text(granted.scope),
+        }
+        if parameters.get("grant_type") == TOKEN_EXCHANGE:
+            body["issued_token_type"] = ACCESS_TOKEN_TYPE
         return json.dumps(body).encode()

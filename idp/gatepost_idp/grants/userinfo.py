@@ -27,7 +27,7 @@ class UserinfoEndpoint:
     async def answer(self, request: Request) -> Response:
         """The claims as JSON, or raises OAuthRefusal with a Bearer challenge (RFC 6750 section 3)."""
         claims = tokens.read_access_token(self._keys, self._issuer, _bearer(request), self._clock())
-        if claims is None:
+        if claims is None or tokens.is_for_backend(claims):
             raise _invalid()
         scopes, now = scope_set(claims["scope"]), self._clock()
         if "openid" not in scopes:

@@ -1,0 +1,25 @@
+"""Client credentials (RFC 6749 section 4.4): a resource server asks a backend for its list when nobody is calling."""
+
+from gatepost_idp.catalogue import Backends
+from gatepost_idp.grants.token_endpoint import Redeem, TokenRequest
+from gatepost_idp.grants.token_exchange import backend_of
+from gatepost_idp.protocol import Refused
+from gatepost_idp.tokens import ForBackend
+
+
+class ClientCredentials:
+    """Gives a token without scopes and without a person: enough to be told apart from a stranger."""
+
+    def __init__(self, backends: Backends) -> None:
+        self._backends = backends
+
+    def __call__(self, asked: TokenRequest) -> Redeem | Refused:
+        """The token's subject is the resource server itself (RFC 9068 section 2.2)."""
+        backend = backend_of(asked, self._backends)
+        if isinstance(backend, Refused):
+            return backend
+        if scope := asked.parameters.get("scope"):
+            description = "Scopes belong to people. Ask for none, or exchange a token of a person."
+            return Refused("invalid_scope", description, "scope without a person", scope[:200], "none")
+        granted = ForBackend(backend.url, (), None)
+        return lambda _tx: granted

@@ -1,0 +1,134 @@
+"""Token exchange (RFC 8693): a resource server turns its caller's token into one for a backend behind it.
+
+Delegation and not impersonation: the new token says who calls and, in ``act``, which resource server calls for them.
+That is the authenticated client and nobody else, so an ``actor_token`` has no place here (section 2.1).
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from gatepost_idp import crypto, tokens
+from gatepost_idp.catalogue import Backend, Backends
+from gatepost_idp.database import Transaction
+from gatepost_idp.grants.token_endpoint import Redeem, TokenRequest
+from gatepost_idp.protocol import ACCESS_TOKEN_TYPE, Refused, scope_set, scope_text
+from gatepost_idp.store import audit, exchanges
+from gatepost_idp.store.exchanges import Subject
+from gatepost_idp.tokens import ForBackend
+
+Find = Callable[[Transaction], Subject | None]
+
+
+class TokenExchange:
+    """Gives a token for one backend, of scopes that the caller's token has and that backend's rules name."""
+
+    def __init__(self, backends: Backends) -> None:
+        self._backends = backends
+
+    def __call__(self, asked: TokenRequest) -> Redeem | Refused:
+        """Redeems nothing: the subject token stays as good as it was."""
+        refused = _other_than_offered(asked)
+        if refused is not None:
+            return refused
+        backend = backend_of(asked, self._backends)
+        if isinstance(backend, Refused):
+            return backend
+        find = _reading(asked)
+        if isinstance(find, Refused):
+            return find
+        return lambda tx: _exchanged(tx, asked, backend, find)
+
+
+def backend_of(asked: TokenRequest, backends: Backends) -> Backend | Refused:
+    """The backend that ``resource`` names, byte for byte: it becomes an audience (RFC 8707 section 2)."""
+    url = asked.parameters.resource
+    backend = backends.find(url, asked.client.resource) if url else None
+    if backend is not None and asked.parameters.get("audience") is None:
+        return backend
+    known = ", ".join(one.url for one in backends.current() if one.resource == asked.client.resource)
+    description = "Name a backend of the catalogue with resource, and no audience."
+    received = "an audience" if backend is not None else (url or "no resource")[:200]
+    expected = f"a [[backend]] of {asked.client.resource}: {known or 'there is none'}"
+    return Refused("invalid_target", description, "no backend of this resource server", received, expected)
+
+
+def _other_than_offered(asked: TokenRequest) -> Refused | None:
+    """Refuses what would be read otherwise than it was meant (RFC 8693 section 2.1)."""
+    get = asked.parameters.get
+    for name in ("actor_token", "actor_token_type"):
+        if get(name) is not None:
+            description = "The actor is the authenticated client. Send no actor_token."
+            return Refused("invalid_request", description, "an actor_token", name, "none", event=_SMUGGLED)
+    if get("requested_token_type") not in (None, ACCESS_TOKEN_TYPE):
+        description = "Only access tokens are issued."
+        return Refused("invalid_request", description, "requested_token_type", "another type", ACCESS_TOKEN_TYPE)
+    if get("subject_token_type") != ACCESS_TOKEN_TYPE:
+        description = "The subject_token_type must be that of an access token."
+        return Refused("invalid_request", description, "subject_token_type", "another, or none", ACCESS_TOKEN_TYPE)
+    return None
+
+
+def _reading(asked: TokenRequest) -> Find | Refused:
+    """How to find whose the subject token is. Another resource's is as unknown as a forged one."""
+    token, now = asked.parameters.get("subject_token"), asked.now
+    if token is None:
+        return Refused("invalid_request", "The subject_token is missing.", "no subject_token", "none", _EXPECTED)
+    if token.startswith(tokens.PERSONAL_PREFIX):
+        token_hash = crypto.token_hash(token)
+        return lambda tx: exchanges.of_personal_token(tx, token_hash, now)
+    claims = tokens.read_access_token(asked.keys, asked.settings.oauth_issuer, token, now)
+    if claims is None:
+        return _refused("expired, or no access token of this server")
+    if tokens.is_for_backend(claims):
+        return _refused("itself from an exchange", _CHAINED)
+    if claims["aud"] != asked.client.resource:
+        return _refused("for another resource", _FOREIGN)
+    ends_at = datetime.fromtimestamp(claims["exp"], UTC)
+    scope, auth_time = scope_set(claims["scope"]), claims["auth_time"]
+    return lambda tx: exchanges.of_access_token(tx, tokens.grant_of(claims), scope, ends_at, auth_time, now)
+
+
+def _exchanged(tx: Transaction, asked: TokenRequest, backend: Backend, find: Find) -> ForBackend | Refused:
+    subject = find(tx)
+    if subject is None:
+        return _refused("of a connection, token or person that has ended", _ENDED)
+    if subject.resource != asked.client.resource:
+        return _refused("for another resource", _FOREIGN)
+    scope = _narrowed(asked, backend, subject)
+    if isinstance(scope, Refused):
+        return scope
+    audit.record(
+        tx, "token.exchanged", asked.now, account_id=subject.account_id, client_id=asked.client.id,
+        grant_id=subject.origin, trace_id=subject.trace_id, network=asked.network, detail=backend.name,
+    )  # fmt: skip  # one row
+    return ForBackend(backend.url, scope, subject)
+
+
+def _narrowed(asked: TokenRequest, backend: Backend, subject: Subject) -> tuple[str, ...] | Refused:
+    """What was asked for, or all there is: of the subject token's scopes those that the backend's rules name.
+
+    Never none: a backend that checks the audience alone would let in whoever may do nothing there.
+    """
+    offered = subject.scope & backend.scopes
+    wanted = scope_set(asked.parameters.get("scope") or "") or tuple(sorted(offered))
+    if wanted and offered.issuperset(wanted):
+        return wanted
+    description = "The scope exceeds what the subject token and the backend have in common."
+    received = scope_text(wanted)[:200] or "no scope in common"
+    expected = scope_text(sorted(offered)) or f"a person with one of {scope_text(sorted(backend.scopes))}"
+    event = _WIDENED if wanted else ""
+    return Refused("invalid_scope", description, "scope", received, expected, subject.trace_id, event)
+
+
+def _refused(what: str, event: str = "") -> Refused:
+    """One description for all that can be wrong with a subject token (section 2.2.2); the reason is in the log."""
+    description = "The subject_token is not an access token that is good here."
+    return Refused("invalid_request", description, f"subject token {what}", "a token", _EXPECTED, event=event)
+
+
+_EXPECTED = "the access token, or personal token, that the resource server was just called with"
+_SMUGGLED = "refused.exchange_actor"
+_CHAINED = "refused.exchange_of_exchanged"
+_FOREIGN = "refused.exchange_of_another"
+_ENDED = "refused.exchange_ended"
+_WIDENED = "refused.exchange_widened"

@@ -1,0 +1,63 @@
+"""What a subject token stands for at the moment of an exchange (RFC 8693): its person, while all behind it stands."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import bindparam
+from sqlmodel import col
+
+from gatepost_idp.database import Query, Transaction, columns
+from gatepost_idp.models import Account, AuthorizationGrant
+from gatepost_idp.protocol import milliseconds
+from gatepost_idp.store import accounts, personal_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A person and what their token still allows: approved and held. ``ends_at`` is the token's end.
+
+    ``origin`` is the id of the grant, or of the personal token; ``auth_time`` seconds since the epoch, where known.
+    """
+
+    account_id: str
+    email: str
+    resource: str
+    scope: frozenset[str]
+    ends_at: datetime
+    origin: str
+    auth_time: int | None = None
+    trace_id: str = ""
+
+
+_STANDING = Query(
+    columns(Account.id, Account.email, AuthorizationGrant.resource, AuthorizationGrant.trace_id)
+    .join(AuthorizationGrant, col(AuthorizationGrant.account_id) == col(Account.id))
+    .where(
+        col(AuthorizationGrant.id) == bindparam("grant_id"),
+        col(AuthorizationGrant.ended_at).is_(None),
+        col(AuthorizationGrant.ends_at) > bindparam("now"),
+        col(Account.disabled_at).is_(None),
+    )
+)
+
+
+def of_access_token(
+    tx: Transaction, grant_id: str, scope: tuple[str, ...], ends_at: datetime, auth_time: int, now: datetime
+) -> Subject | None:
+    """Whose access token of that grant it is; None where the grant has ended or the account is disabled."""
+    row = tx.one(_STANDING, grant_id=grant_id, now=milliseconds(now))
+    if row is None:
+        return None
+    account_id, email, resource, trace_id = row
+    held = accounts.held_scopes(tx, account_id, resource).intersection(scope)
+    return Subject(account_id, email, resource, held, ends_at, grant_id, auth_time, trace_id)
+
+
+def of_personal_token(tx: Transaction, token_hash: bytes, now: datetime) -> Subject | None:
+    """Whose personal token it is; None where it ended, expired, or its person is shut out."""
+    found = personal_tokens.standing(tx, token_hash, now)
+    if found is None:
+        return None
+    personal_tokens.mark_used(tx, token_hash, now)
+    held = accounts.held_scopes(tx, found.account_id, found.resource).intersection(found.scope)
+    return Subject(found.account_id, found.email, found.resource, held, found.expires_at, found.id)

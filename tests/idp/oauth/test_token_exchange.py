@@ -1,0 +1,504 @@
+"""A15: whose call it is. A resource server turns its caller's token into one for a backend, and nobody else does."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from gatepost_idp.protocol import ACCESS_TOKEN_TYPE, TOKEN_EXCHANGE
+from gatepost_idp.store import accounts, clients
+from tests.idp.account.being_there import entered
+from tests.idp.account.test_personal_tokens import made
+from tests.idp.oauth.backends import (
+    ABROAD,
+    ALL,
+    BACKENDS,
+    CRM,
+    FILES,
+    MCP,
+    OTHER_MCP,
+    RESOURCES,
+    ResourceServer,
+    resource_server,
+    with_backends,
+)
+from tests.idp.oauth.wire import Server, basic, beside, opened, refused, rows, scope_of, tokens_of
+from tests.support.oauth import TestClient, registered
+from tests.support.person import Person
+
+ISSUED = {"access_token", "issued_token_type", "token_type", "expires_in", "scope"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Two resources with their backends; no test of this file moves its clock or touches its file."""
+    with with_backends(tmp_path_factory.mktemp("backends")) as served:
+        yield served
+
+
+@pytest.fixture
+def idp(tmp_path: Path) -> Iterator[Server]:
+    """A server of the test's own, whose catalogue stands in ``tmp_path``."""
+    with with_backends(tmp_path) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def own(server: Server) -> ResourceServer:
+    """The resource server of the first resource."""
+    return resource_server(server)
+
+
+@pytest.fixture(scope="module")
+def other(server: Server) -> ResourceServer:
+    """The resource server of the second resource."""
+    return resource_server(server, OTHER_MCP)
+
+
+@pytest.fixture(scope="module")
+def alice(server: Server) -> Iterator[Person]:
+    with Person("alice@example.com", server.postbox) as person:
+        yield person
+
+
+@pytest.fixture(scope="module")
+def bearer(server: Server, alice: Person) -> str:
+    """What the client holds: a token of Alice's for the first resource."""
+    return str(connected(server, alice)["access_token"])
+
+
+def connected(idp: Server, person: Person, **changes: str) -> dict[str, Any]:
+    return registered(idp).connect(person, **{"scope": ALL, "resource": MCP, **changes})
+
+
+def claims_of(idp: Server, answer: httpx2.Response) -> dict[str, Any]:
+    """What the issued token says, its signature checked with the keys that the server publishes."""
+    return dict(opened(idp, tokens_of(answer)["access_token"]).claims)
+
+
+# --- What it is for -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.clause("A15", "A15.act", "A15.answer", "A9.claims", "A9.header")
+def test_a_backend_learns_who_calls_and_through_whom(
+    server: Server, alice: Person, own: ResourceServer, bearer: str
+) -> None:
+    """Audience the backend, subject the person, actor the resource server; a type of its own and no refresh token."""
+    answer = own.exchange(bearer, scope="crm:read")
+    assert tokens_of(answer).keys() == ISSUED
+    assert answer.json()["issued_token_type"] == ACCESS_TOKEN_TYPE
+    issued, held = opened(server, answer.json()["access_token"]), opened(server, bearer).claims
+    assert issued.header["typ"] == "at+jwt"
+    assert issued.claims.pop("jti") != held["jti"]
+    assert issued.claims == {
+        "iss": server.issuer,
+        "sub": held["sub"],
+        "aud": CRM,
+        "exp": issued.claims["iat"] + answer.json()["expires_in"],
+        "iat": issued.claims["iat"],
+        "client_id": own.id,
+        "scope": "crm:read",
+        "email": alice.email,
+        "act": {"sub": own.id},
+        "auth_time": held["auth_time"],
+    }
+
+
+@pytest.mark.clause("A15.subject", "A15.short")
+def test_a_personal_token_can_be_exchanged(server: Server, alice: Person, own: ResourceServer) -> None:
+    """By its hash, for it is opaque; nobody signed in for it, so there is no auth_time."""
+    answer = own.exchange(made(server, alice, "A script", "crm:read"))
+    claims = claims_of(server, answer)
+    assert (claims["email"], claims["scope"], claims["act"]) == (alice.email, "crm:read", {"sub": own.id})
+    assert "auth_time" not in claims
+    assert answer.json()["expires_in"] == 300
+
+
+@pytest.mark.clause("A15.narrows")
+@pytest.mark.parametrize(
+    ("resource", "asked", "issued"),
+    [
+        (CRM, None, {"crm:read", "crm:write"}),
+        (CRM, "crm:write", {"crm:write"}),
+        (FILES, None, {"files:read"}),
+        (FILES, "files:read", {"files:read"}),
+    ],
+)
+def test_a_token_has_what_was_asked_or_all_that_its_backend_needs(
+    own: ResourceServer, bearer: str, resource: str, asked: str | None, issued: set[str]
+) -> None:
+    """A scope of another backend is never in it, and none that only the rules or only the person have."""
+    assert scope_of(tokens_of(own.exchange(bearer, resource=resource, scope=asked))) == issued
+
+
+@pytest.mark.clause("A15.lists", "A15.answer")
+def test_without_a_person_it_gets_a_token_of_its_own(server: Server, own: ResourceServer) -> None:
+    """For lists: its subject is the resource server, it has no scope, and nobody is told of."""
+    answer = own.lists()
+    assert tokens_of(answer).keys() == ISSUED - {"issued_token_type"}
+    claims = claims_of(server, answer)
+    assert claims.keys() == {"iss", "sub", "aud", "exp", "iat", "jti", "client_id", "scope"}
+    assert (claims["sub"], claims["client_id"], claims["aud"], claims["scope"]) == (own.id, own.id, CRM, "")
+    assert claims["exp"] - claims["iat"] == 300
+
+
+@pytest.mark.clause("A15")
+def test_an_exchange_is_in_the_audit_log(server: Server, alice: Person, own: ResourceServer, bearer: str) -> None:
+    """Whose it was, through whom, of which connection, for which backend; a list of nobody's is none."""
+    before = len(rows(server, "SELECT id FROM audit_event WHERE event = 'token.exchanged'"))
+    tokens_of(own.exchange(bearer, resource=FILES))
+    tokens_of(own.lists())
+    found = rows(
+        server,
+        "SELECT account_id, client_id, grant_id, detail, trace_id FROM audit_event WHERE event = 'token.exchanged'"
+        " ORDER BY id",
+    )
+    claims = opened(server, bearer).claims
+    assert len(found) == before + 1
+    assert found[-1][:4] == (claims["sub"], own.id, claims["jti"].partition(".")[0], "files")
+    assert found[-1][4]
+
+
+# --- How long -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.clause("A15.short")
+def test_a_token_lives_five_minutes_at_the_most(server: Server, own: ResourceServer, bearer: str) -> None:
+    """The subject token has fifteen."""
+    claims = claims_of(server, own.exchange(bearer))
+    assert claims["exp"] - claims["iat"] == 300
+
+
+@pytest.mark.clause("A15.short")
+def test_a_token_ends_with_its_subject_token(idp: Server) -> None:
+    """An exchange is no way to make a token last."""
+    own = resource_server(idp)
+    with Person("alice@example.com", idp.postbox) as alice:
+        bearer = connected(idp, alice)["access_token"]
+    idp.clock.forward(minutes=13)
+    answer = own.exchange(bearer)
+    claims = jwt.decode(answer.json()["access_token"], _keys(idp), algorithms=["ES256"]).claims
+    assert claims["exp"] == jwt.decode(bearer, _keys(idp), algorithms=["ES256"]).claims["exp"]
+    assert answer.json()["expires_in"] <= 120
+
+
+def _keys(idp: Server) -> Any:
+    from joserfc.jwk import KeySet
+
+    return KeySet.import_key_set(idp.get("/jwks.json").json())
+
+
+@pytest.mark.clause("A15.short")
+def test_a_token_outlives_no_key(tmp_path: Path) -> None:
+    """ACCESS_TOKEN_MINUTES below five caps it as well: a retired key is published for no longer than that."""
+    with with_backends(tmp_path, access_token_minutes=2) as idp, Person("alice@example.com", idp.postbox) as alice:
+        own = resource_server(idp)
+        assert own.lists().json()["expires_in"] == 120
+        assert own.exchange(made(idp, alice, "A script", "crm:read")).json()["expires_in"] == 120
+
+
+# --- Who may not ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.clause("A15.who")
+@pytest.mark.parametrize("grant_type", [TOKEN_EXCHANGE, "client_credentials"])
+@pytest.mark.parametrize("method", ["none", "client_secret_basic"])
+def test_no_client_exchanges_its_token(server: Server, bearer: str, method: str, grant_type: str) -> None:
+    """Neither a public client nor a confidential one, though it be its own token: a backend trusts the gate alone."""
+    client = registered(server, token_endpoint_auth_method=method)
+    answer = client.token_request(
+        grant_type=grant_type, subject_token=bearer, subject_token_type=ACCESS_TOKEN_TYPE, resource=CRM
+    )
+    refused(answer, "unauthorized_client")
+
+
+@pytest.mark.clause("A15.who", "A1.client-authentication")
+def test_the_id_of_a_resource_server_without_its_secret_gets_nothing(
+    server: Server, own: ResourceServer, bearer: str
+) -> None:
+    """Its id is no secret: it stands in every token that it got."""
+    for secret in ("", "wrong"):
+        refused(ResourceServer(server, own.id, secret).exchange(bearer), "invalid_client", 401)
+        refused(ResourceServer(server, own.id, secret).lists(), "invalid_client", 401)
+
+
+@pytest.mark.clause("A15.who")
+def test_disabled_credentials_exchange_no_more(idp: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an operator does about a leak: gatepost clients disable."""
+    monkeypatch.setattr("gatepost_idp.clients.registry._CACHE_SECONDS", 0.0)
+    own = resource_server(idp)
+    tokens_of(own.lists())
+    beside(idp, lambda tx: clients.set_disabled(tx, own.id, idp.clock()))
+    refused(own.lists(), "invalid_client", 401)
+
+
+@pytest.mark.clause("A15.who")
+@pytest.mark.parametrize("grant_type", ["authorization_code", "refresh_token"])
+def test_a_resource_server_takes_no_grant_of_a_client(own: ResourceServer, grant_type: str) -> None:
+    """Its credentials open what is for resource servers."""
+    refused(own.ask(grant_type=grant_type, code="x", code_verifier="y" * 43, refresh_token="x"), "unauthorized_client")
+    refused(own.ask(grant_type="password"), "unsupported_grant_type")
+
+
+# --- The subject token ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.clause("A15.subject")
+def test_another_resources_server_cannot_exchange_what_it_was_not_called_with(
+    server: Server, alice: Person, own: ResourceServer, other: ResourceServer, bearer: str
+) -> None:
+    """A stolen token is no use to it, for its own backends or for those of the token's resource; nor a personal one."""
+    personal = made(server, alice, "A script", "crm:read")
+    for token in (bearer, personal):
+        refused(other.exchange(token, resource=ABROAD), "invalid_request")
+        refused(other.exchange(token, resource=CRM), "invalid_target")
+
+
+@pytest.mark.clause("A15.subject")
+def test_the_token_of_another_resource_is_refused(server: Server, alice: Person, own: ResourceServer) -> None:
+    """A person's token for the other resource, whose scopes have the same names."""
+    theirs = connected(server, alice, resource=OTHER_MCP, scope="crm:read")["access_token"]
+    refused(own.exchange(theirs), "invalid_request")
+
+
+@pytest.mark.clause("A15.there-alone", "A15.subject")
+def test_a_stolen_exchanged_token_is_not_exchanged_again(
+    server: Server, own: ResourceServer, other: ResourceServer, bearer: str
+) -> None:
+    """A backend that got one is at the end of the chain: not for another backend, not for itself, by nobody."""
+    stolen = own.exchange(bearer).json()["access_token"]
+    for resource in (CRM, FILES):
+        refused(own.exchange(stolen, resource=resource), "invalid_request")
+    refused(other.exchange(stolen, resource=ABROAD), "invalid_request")
+    refused(own.exchange(own.lists().json()["access_token"]), "invalid_request")
+
+
+@pytest.mark.clause("A15.subject")
+def test_an_expired_subject_token_is_refused(idp: Server) -> None:
+    """To the second: a backend's token is no second life."""
+    own = resource_server(idp)
+    with Person("alice@example.com", idp.postbox) as alice:
+        bearer = connected(idp, alice)["access_token"]
+    idp.clock.forward(minutes=idp.settings.access_token_minutes)
+    refused(own.exchange(bearer), "invalid_request")
+
+
+@pytest.mark.clause("A15.subject")
+def test_whatever_else_is_no_subject_token(server: Server, alice: Person, own: ResourceServer, bearer: str) -> None:
+    """A refresh token, an id_token, a forged signature, another's key, noise; and none at all."""
+    tokens = connected(server, alice, scope=f"openid {ALL}")
+    head, body, _ = bearer.split(".")
+    claims = opened(server, bearer).claims
+    strange = jwt.encode({"typ": "at+jwt", "alg": "ES256", "kid": "x"}, claims, ECKey.generate_key(), ["ES256"])
+    for token in (tokens["refresh_token"], tokens["id_token"], f"{head}.{body}.{'A' * 86}", strange, "a.b.c", "x"):
+        refused(own.exchange(token), "invalid_request")
+    refused(own.exchange(None), "invalid_request")
+
+
+@pytest.mark.clause("A15.end", "A15.subject")
+def test_an_ended_connection_exchanges_no_more(idp: Server) -> None:
+    """At once, while the token itself would still be let in for minutes."""
+    own, client = resource_server(idp), registered(idp)
+    with Person("alice@example.com", idp.postbox) as alice:
+        tokens = client.connect(alice, scope=ALL, resource=MCP)
+    tokens_of(own.exchange(tokens["access_token"]))
+    idp.post("/revoke", {"client_id": client.id, "token": tokens["refresh_token"]})
+    refused(own.exchange(tokens["access_token"]), "invalid_request")
+
+
+@pytest.mark.clause("A15.end")
+def test_a_disabled_person_exchanges_no_more(idp: Server) -> None:
+    """Neither by their connection nor by a personal token."""
+    own = resource_server(idp)
+    with Person("alice@example.com", idp.postbox) as alice:
+        bearer, personal = connected(idp, alice)["access_token"], made(idp, alice, "A script", "crm:read")
+    account = opened(idp, bearer).claims["sub"]
+    beside(idp, lambda tx: accounts.set_disabled(tx, account, idp.clock()))
+    for token in (bearer, personal):
+        refused(own.exchange(token), "invalid_request")
+
+
+@pytest.mark.clause("A15.end")
+def test_a_personal_token_that_was_revoked_exchanges_no_more(idp: Server) -> None:
+    """From the moment in which its person ended it."""
+    own = resource_server(idp)
+    with Person("alice@example.com", idp.postbox) as alice:
+        personal = made(idp, alice, "A script", "crm:read")
+        tokens_of(own.exchange(personal))
+        entered(alice, idp)
+        alice.submit(next(form for form in alice.forms() if form.action.endswith("/tokens/end")))
+    refused(own.exchange(personal), "invalid_request")
+
+
+@pytest.mark.clause("A15.end", "A15.narrows")
+def test_a_scope_that_a_person_lost_is_exchanged_no_more(idp: Server) -> None:
+    """Though the token that their client holds still names it."""
+    own = resource_server(idp)
+    with Person("alice@example.com", idp.postbox) as alice:
+        bearer = connected(idp, alice)["access_token"]
+    account = opened(idp, bearer).claims["sub"]
+    beside(idp, lambda tx: accounts.revoke_scope(tx, account, MCP, "crm:write"))
+    refused(own.exchange(bearer, scope="crm:write"), "invalid_scope")
+    assert scope_of(tokens_of(own.exchange(bearer))) == {"crm:read"}
+
+
+# --- What is asked for ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.clause("A15.narrows")
+@pytest.mark.parametrize("scope", ["crm:delete", "files:read", "crm:read files:read", "crm:read openid", "x", "*"])
+def test_no_exchange_widens_a_scope(own: ResourceServer, bearer: str, scope: str) -> None:
+    """What the person does not hold, what is another backend's, what nobody knows: refused, and not cut down."""
+    refused(own.exchange(bearer, scope=scope), "invalid_scope")
+
+
+@pytest.mark.clause("A15.narrows")
+def test_who_may_do_nothing_at_a_backend_gets_no_token_for_it(
+    server: Server, alice: Person, own: ResourceServer
+) -> None:
+    """A backend that looked at the audience alone would let them in."""
+    reader = connected(server, alice, scope="files:read")["access_token"]
+    refused(own.exchange(reader), "invalid_scope")
+    refused(own.exchange(reader, scope="crm:read"), "invalid_scope")
+
+
+@pytest.mark.clause("A15.lists", "A15.narrows")
+def test_without_a_person_there_is_no_scope(own: ResourceServer) -> None:
+    """A list that nobody asked for calls nothing."""
+    refused(own.lists(scope="crm:read"), "invalid_scope")
+
+
+@pytest.mark.clause("A15.target")
+@pytest.mark.parametrize("resource", [None, ABROAD, MCP, f"{CRM}/", CRM.upper(), "https://evil.test/mcp", "crm", "x y"])
+def test_an_audience_that_is_not_in_the_catalogue_is_refused(
+    own: ResourceServer, bearer: str, resource: str | None
+) -> None:
+    """None named, another resource's backend, the resource itself, one that is nearly right, a stranger's."""
+    refused(own.exchange(bearer, resource=resource), "invalid_target")
+    refused(own.lists(resource), "invalid_target")
+
+
+@pytest.mark.clause("A15.target")
+def test_an_audience_beside_the_resource_is_refused(own: ResourceServer, bearer: str) -> None:
+    """One token for two: ignored, it would not be what was asked for."""
+    refused(own.exchange(bearer, audience=FILES), "invalid_target")
+
+
+@pytest.mark.clause("A15.types")
+@pytest.mark.parametrize(
+    "smuggled",
+    [
+        {"actor_token": "x", "actor_token_type": ACCESS_TOKEN_TYPE},
+        {"actor_token": "x"},
+        {"actor_token_type": ACCESS_TOKEN_TYPE},
+        {"requested_token_type": "urn:ietf:params:oauth:token-type:refresh_token"},
+        {"requested_token_type": "urn:ietf:params:oauth:token-type:id_token"},
+        {"requested_token_type": "urn:ietf:params:oauth:token-type:jwt"},
+        {"subject_token_type": None},
+        {"subject_token_type": "urn:ietf:params:oauth:token-type:id_token"},
+        {"subject_token_type": "urn:ietf:params:oauth:token-type:refresh_token"},
+        {"subject_token_type": "urn:ietf:params:oauth:token-type:jwt"},
+        {"subject_token_type": "urn:ietf:params:oauth:token-type:saml2"},
+    ],
+    ids=str,
+)
+def test_nothing_is_smuggled_in_beside_the_subject_token(
+    own: ResourceServer, bearer: str, smuggled: dict[str, str | None]
+) -> None:
+    """The actor is who authenticated; what comes out is an access token, and so is what goes in."""
+    refused(own.exchange(bearer, **smuggled), "invalid_request")
+
+
+@pytest.mark.clause("A15.types")
+def test_an_access_token_may_be_asked_for_by_name(own: ResourceServer, bearer: str) -> None:
+    """requested_token_type is optional, and this is the one there is."""
+    tokens_of(own.exchange(bearer, requested_token_type=ACCESS_TOKEN_TYPE))
+
+
+@pytest.mark.clause("E4", "A15.types")
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("subject_token", "invalid_request"), ("subject_token_type", "invalid_request"), ("scope", "invalid_request"),
+     ("grant_type", "invalid_request"), ("audience", "invalid_request"), ("resource", "invalid_target")],
+)  # fmt: skip  # a table
+def test_a_parameter_that_is_repeated_is_refused(own: ResourceServer, bearer: str, name: str, error: str) -> None:
+    """Two readers might take different ones."""
+    form = {
+        "grant_type": TOKEN_EXCHANGE, "subject_token": bearer, "subject_token_type": ACCESS_TOKEN_TYPE,
+        "resource": CRM, "scope": "crm:read",
+    }  # fmt: skip  # one row
+    answer = own.ask(**form | {name: [form.get(name, "x"), FILES if name == "resource" else form.get(name, "x")]})
+    refused(answer, error)
+
+
+# --- Where such a token is good -------------------------------------------------------------------------------------
+
+
+@pytest.mark.clause("A15.there-alone")
+def test_a_backends_token_is_good_for_nothing_here(
+    server: Server, own: ResourceServer, other: ResourceServer, bearer: str
+) -> None:
+    """Not active at /introspect for any resource server, nobody's at /userinfo, and not revoked as if it could be."""
+    for token in (own.exchange(bearer).json()["access_token"], own.lists().json()["access_token"]):
+        for asking in (own, other):
+            answer = server.post("/introspect", {"token": token}, headers=basic(asking.id, asking.secret))
+            assert answer.json() == {"active": False}
+        userinfo = server.get("/userinfo", headers={"authorization": f"Bearer {token}"})
+        refused(userinfo, "invalid_token", 401)
+        revoked = server.post("/revoke", {"token": token}, headers=basic(own.id, own.secret))
+        refused(revoked, "unsupported_token_type")
+
+
+@pytest.mark.clause("A15.there-alone")
+def test_a_backend_cannot_be_a_resource(idp: Server, tmp_path: Path) -> None:
+    """Else an exchange would make tokens for that resource, and nobody would have agreed to it."""
+    own = resource_server(idp)
+    with Person("alice@example.com", idp.postbox) as alice:
+        bearer = connected(idp, alice)["access_token"]
+    for url in (MCP, OTHER_MCP, f"{OTHER_MCP}/"):
+        trap = f'[[backend]]\nname = "trap"\nurl = "{url}"\ntools = {{ "*" = "crm:read" }}\n'
+        (tmp_path / "catalogue.toml").write_text(RESOURCES + trap)
+        refused(own.exchange(bearer, resource=url), "invalid_target")
+
+
+# --- The catalogue --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.clause("A15.catalogue")
+def test_the_backends_are_read_again_when_the_file_changes(idp: Server, tmp_path: Path) -> None:
+    """No restart: one more, one gone, and a file that broke leaves the last good ones in place."""
+    own, path = resource_server(idp), tmp_path / "catalogue.toml"
+    added = '[[backend]]\nname = "new"\nurl = "http://localhost:9105/mcp"\ntools = { "*" = "crm:read" }\n'
+    refused(own.lists("http://localhost:9105/mcp"), "invalid_target")
+    path.write_text(RESOURCES + BACKENDS + added)
+    tokens_of(own.lists("http://localhost:9105/mcp"))
+    for broken in ("[[backend]]\nname =", RESOURCES + BACKENDS.replace("crm:delete", "crm:unheard-of"), ""):
+        path.write_text(broken) if broken else path.unlink()
+        tokens_of(own.lists("http://localhost:9105/mcp"))
+        tokens_of(own.lists(CRM))
+    path.write_text(RESOURCES + added)
+    refused(own.lists(CRM), "invalid_target")
+
+
+@pytest.mark.clause("A15", "A2.rfc8414")
+def test_discovery_says_that_tokens_are_exchanged(server: Server) -> None:
+    """All four grant types, the two that every client knows first."""
+    metadata = server.get("/.well-known/oauth-authorization-server").json()
+    assert metadata["grant_types_supported"] == [
+        "authorization_code", "refresh_token", TOKEN_EXCHANGE, "client_credentials",
+    ]  # fmt: skip  # a list of names
+
+
+@pytest.mark.clause("A15.there-alone", "A9.not-logged")
+def test_a_subject_token_is_in_no_trace(server: Server, own: ResourceServer, alice: Person) -> None:
+    """A refused exchange is recorded by its reason; the token that came with it is not."""
+    personal = made(server, alice, "A script", "crm:read")
+    refused(own.exchange(personal, scope="crm:write"), "invalid_scope")
+    TestClient(server, {"client_id": "gp_dc_nobody"}).token_request(grant_type=TOKEN_EXCHANGE, subject_token=personal)
+    kept = str(rows(server, "SELECT detail FROM trace_step"))
+    assert personal not in kept
+    assert personal[:12] not in kept
