@@ -50,14 +50,17 @@ class Sealer:
         await self._drop()
 
     def _step(self, tx: Transaction, now: datetime) -> bool:
-        """Seals a batch; whether there may be more."""
+        """Seals a batch; whether it was full, since what comes in meanwhile is for the next round: under a load that
+        never pauses there would else be no end of tiny batches, and nothing would ever be dropped."""
         if not leases.take(tx, "audit", self._me, now, LEASE):
             return False
         sealed = seals.seal_next(tx, self._secret_keys, now)
-        if sealed is not None:
-            # In the log as well: whoever keeps it elsewhere knows of a chain that was cut or made anew.
-            log.info("audit_sealed", batch=sealed.number, digest=sealed.digest.hex())
-        return sealed is not None
+        if sealed is None:
+            return False
+        head, is_full = sealed
+        # In the log as well: whoever keeps it elsewhere knows of a chain that was cut or made anew.
+        log.info("audit_sealed", batch=head.number, digest=head.digest.hex())
+        return is_full
 
     async def _drop(self) -> None:
         now = self._clock()

@@ -334,6 +334,26 @@ async def test_retention_drops_whole_batches_and_keeps_the_chain(database: Datab
     assert await tampered(database, "DELETE FROM audit_batch WHERE number = 3") is not None
 
 
+async def test_a_load_that_never_pauses_is_sealed_and_dropped_all_the_same(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events come in after each batch: a round ends at the first one that is not full, and retention has its turn."""
+    await sealed(database, 6)
+    later = NOW + timedelta(days=31)
+    left = 20
+
+    async def load(_seconds: float) -> None:
+        nonlocal left
+        left -= 1
+        assert left, "the round does not end"
+        await events(database, 1, start=100 + left)
+
+    monkeypatch.setattr("gatepost_idp.audit.asyncio.sleep", load)
+    await events(database, 1, start=100)
+    await sealer(database, days=30, at=lambda: later).work()
+    assert (await verified(database)).first == 3
+
+
 async def test_retention_that_was_interrupted_goes_on(database: Database) -> None:
     """It says what it will drop before it does: a stop in between breaks nothing."""
     await sealed(database, 8)

@@ -79,6 +79,16 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "BETWEEN_BATCHES_SECONDS", 0)
 
 
+async def test_what_ends_during_a_round_waits_for_the_next(database: Database) -> None:
+    """Under load something ends at every moment: a round that waited for a pause would never reach its later steps."""
+    instants = (NOW + number * TICK for number in range(1000))
+    await fill(database, models.LimitWindow, 40, expires_at=lambda number: milliseconds(NOW - ENDED) + number)
+    await Purge(database, lambda: next(instants)).work()
+    assert len(await rows(database, models.LimitWindow)) == 40
+    await Purge(database, lambda: next(instants)).work()
+    assert 30 < len(await rows(database, models.LimitWindow)) < 40
+
+
 EXPIRING: dict[str, tuple[type[SQLModel], str, dict[str, Any]]] = {
     "requests": (models.AuthorizationRequest, "expires_at", {}),
     "codes": (models.AuthorizationCode, "expires_at", {"account_id": ALICE}),

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
@@ -45,18 +45,21 @@ class Purge:
         self._after = ""
 
     async def work(self) -> None:
-        """One round: everything that has ended, and at least one page of the clients."""
+        """One round: everything that has ended, and at least one page of the clients.
+
+        What ends meanwhile is for the next round, or under load the first step would never come to its end.
+        """
+        now = self._clock()
         for name, step in purge.STEPS.items():
             gone = 0
-            while batch := await self._batch(step):
+            while batch := await self._batch(step, now):
                 gone += batch
                 await asyncio.sleep(BETWEEN_BATCHES_SECONDS)
             if gone:
                 log.info("purged", what=name, rows=gone)
         await self._clients()
 
-    async def _batch(self, step: purge.Step) -> int:
-        now = self._clock()
+    async def _batch(self, step: purge.Step, now: datetime) -> int:
         return await self._database.write(lambda tx: step(tx, now))
 
     async def _clients(self) -> None:

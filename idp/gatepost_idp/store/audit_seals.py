@@ -93,8 +93,8 @@ def keep_head(tx: Transaction, secret_keys: SecretKeys, new: Head) -> None:
     keys.save(tx, ServerSecret(name=HEAD, sealed=secret_keys.seal(HEAD, text)))
 
 
-def seal_next(tx: Transaction, secret_keys: SecretKeys, now: datetime) -> Head | None:
-    """Seals the oldest events that are not sealed yet; None where there are none.
+def seal_next(tx: Transaction, secret_keys: SecretKeys, now: datetime) -> tuple[Head, bool] | None:
+    """Seals the oldest events that are not sealed yet, and says whether the batch was full; None where there are none.
 
     It goes on from the head and not from the last row: what somebody cut off leaves a gap for ever.
     """
@@ -115,7 +115,7 @@ def seal_next(tx: Transaction, secret_keys: SecretKeys, now: datetime) -> Head |
     tx.run(_INSERT, number=number, sealed_at=sealed_at, previous=last.digest, leaves=b"".join(leaves), digest=digest)
     new = Head(number, digest, last.dropped)
     keep_head(tx, secret_keys, new)
-    return new
+    return new, len(events) == BATCH
 
 
 def batch_after(tx: Transaction, number: int) -> Batch | None:
