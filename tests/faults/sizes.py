@@ -9,7 +9,7 @@ class Sizes:
     """``at_once`` and ``refreshes`` requests at the same moment, ``rounds`` times; ``kills`` and ``starts`` of
     processes; ``chains`` connections under load; ``outage`` in seconds; ``patience``: seconds until what starts or
     meets at the same moment has to be there; ``rotations`` of keys; ``forged`` tokens; ``mail_outage`` in seconds, in
-    which ``mails`` are asked for."""
+    which ``mails`` are asked for; tokens of a ``day``; how many ``replicas`` the journeys are walked on."""
 
     at_once: int
     refreshes: int
@@ -23,6 +23,8 @@ class Sizes:
     forged: int
     mail_outage: float
     mails: int
+    day: int
+    replicas: tuple[int, ...]
 
 
 CI = Sizes(
@@ -38,6 +40,8 @@ CI = Sizes(
     forged=500,
     mail_outage=20,
     mails=24,
+    day=10_000,
+    replicas=(3,),
 )
 FULL = Sizes(
     at_once=200,
@@ -52,6 +56,8 @@ FULL = Sizes(
     forged=10_000,
     mail_outage=900,
     mails=1000,
+    day=1_000_000,
+    replicas=(1, 2, 3),
 )
 SIZES = FULL if os.environ.get("GATEPOST_TORTURE") == "full" else CI
 BACK_SECONDS = 5.0
