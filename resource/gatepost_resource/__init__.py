@@ -11,6 +11,7 @@ introspection), so either can be replaced. A request walks down this list:
     metadata      RFC 9728
     page          what a browser sees at the MCP URL
     challenge     who calls: 401, 503; the one writer of refusals
+    slow_bodies   how long a body may take: 408
     stepup        what the call needs: 403 insufficient_scope
     mcp_server    MCP itself, in both eras: the filtered list, the checked call
     demo          what the demo's tools do
@@ -25,6 +26,7 @@ and all of that stands on this:
     issuer        the issuer over HTTP: its metadata, and answers within bounds
     catalogue     the scopes of this resource
     latest        what is replaced as a whole while the server runs: the catalogue, the table of tools
+    drain         SIGTERM: readiness first
     settings      the environment, checked
     addresses     the caller's address behind proxies
     errors        every refusal an HTTP answer can carry

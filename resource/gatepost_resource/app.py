@@ -26,6 +26,7 @@ from gatepost_resource.challenge import Challenge
 from gatepost_resource.counts import Counts
 from gatepost_resource.demo import DemoTools, Facts
 from gatepost_resource.details import Details
+from gatepost_resource.drain import Drain
 from gatepost_resource.hosts import HostRule
 from gatepost_resource.introspection import Introspection
 from gatepost_resource.issuer import Issuer
@@ -37,6 +38,7 @@ from gatepost_resource.origins import OriginRule
 from gatepost_resource.page import ConnectPage, PageForBrowsers
 from gatepost_resource.plain_words import PlainWords
 from gatepost_resource.settings import Settings
+from gatepost_resource.slow_bodies import SlowBodies
 from gatepost_resource.stepup import StepUp
 from gatepost_resource.tools import OURS, Toolbox
 from gatepost_resource.verifier import Verifier
@@ -70,11 +72,12 @@ def build_app(
     verifier = Verifier(expected, keys, introspection, clock)
     server = build_server(settings.service_name, tools, _demo_tools(settings, tools, clock), counts)
     page = ConnectPage(settings, catalogue)
-    details = Details(settings.metrics_address, settings.workers, keys, counts)
+    drain = Drain()
+    details = Details(settings.metrics_address, settings.workers, keys, counts, drain)
     endpoint = _endpoint(settings, catalogue, tools, server, verifier, page, counts)
     app = Starlette(
         routes=[
-            *_probes(keys),
+            *_probes(keys, drain),
             *_documents(settings, catalogue),
             *_endpoints(settings, endpoint),
             Route("/", page.answer),
@@ -127,6 +130,7 @@ def _endpoint(
     app: ASGIApp = StepUp(streamable_http(server, MAX_BODY_BYTES), tools, catalogue)
     app = AuthContextMiddleware(app)
     app = RequestBodyLimitMiddleware(app, MAX_BODY_BYTES)  # behind the challenge: strangers fill no memory
+    app = SlowBodies(app)
     app = Challenge(app, verifier, metadata_url(settings.mcp_resource_url), catalogue, counts)
     app = PageForBrowsers(app, page)
     return OriginRule(app, settings.mcp_resource_url, settings.allowed_origins, counts)
@@ -164,12 +168,12 @@ def _documents(settings: Settings, catalogue: Latest[Catalogue]) -> list[Route]:
     return [Route(path, metadata.answer, methods=["GET", "OPTIONS"]) for path in paths]
 
 
-def _probes(keys: IssuerKeys) -> list[Route]:
+def _probes(keys: IssuerKeys, drain: Drain) -> list[Route]:
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     async def readyz(request: Request) -> Response:
-        if keys.ready:
+        if keys.ready and not drain.is_told():
             return PlainTextResponse("ready\n")
         return PlainTextResponse("not ready\n", status_code=503)
 
@@ -181,6 +185,7 @@ async def _lifespan(
     server: ScopedServer, issuer: Issuer, keys: IssuerKeys, refresh_seconds: float, details: Details
 ) -> AsyncIterator[None]:
     async with server.session_manager.run():
+        details.drain.watch()
         tasks = [asyncio.create_task(keys.keep_fresh(refresh_seconds)), asyncio.create_task(details.serve())]
         try:
             yield

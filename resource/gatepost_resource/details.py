@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gatepost_resource.counts import Counts
+from gatepost_resource.drain import Drain
 from gatepost_resource.jwks import IssuerKeys
 
 log = structlog.get_logger("gatepost_resource.details")
@@ -42,6 +43,7 @@ class Details:
     workers: int
     keys: IssuerKeys
     counts: Counts
+    drain: Drain
 
     async def serve(self) -> None:
         """Listens until cancelled."""
@@ -76,8 +78,9 @@ class Details:
 
     async def _readyz(self, _request: Request) -> Response:
         problem = self.keys.problem
-        shown = {"ready": self.keys.ready, "keys": {"ok": not problem, "problem": problem}}
-        return JSONResponse(shown, 200 if self.keys.ready else 503)
+        ready = self.keys.ready and not self.drain.is_told()
+        shown = {"ready": ready, "keys": {"ok": not problem, "problem": problem}}
+        return JSONResponse(shown, 200 if ready else 503)
 
     async def _metrics(self, request: Request) -> Response:
         exposition = await asyncio.to_thread(_exposition)

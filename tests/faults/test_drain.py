@@ -1,18 +1,36 @@
 """SIGTERM behind a balancer: readiness says no while everything else is still answered, then the listeners close."""
 
 import contextlib
+import http.client
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
+from gatepost_idp.settings import Settings
+from tests.faults.asking import eventually
 from tests.faults.load import replicated
+from tests.resource.running import LIST
 from tests.store.servers import running as postgresql
+from tests.support.oauth import registered
+from tests.support.person import Person
+from tests.support.ports import free_port
+from tests.support.processes import Server, deployed, running
+from tests.support.serving import Clock, Idp
 from tests.support.smtp import receiving
 
 ASKED_EACH = 0.02
+MCP = {
+    "content-type": "application/json",
+    "accept": "application/json, text/event-stream",
+    "mcp-protocol-version": "2025-11-25",
+}
+Started = Callable[[Path, int], AbstractContextManager[Server]]
 
 
 def _asked(base: str, path: str) -> int:
@@ -38,28 +56,77 @@ def _drains(base: str, stop: Callable[[], None]) -> list[tuple[int, int]]:
     return seen
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_readiness_says_no_first(tmp_path: Path, workers: int) -> None:
-    """From the signal on /readyz is 503 and never 200 again, while other requests are answered; no connection is
-    refused before that. With several workers too."""
+@contextlib.contextmanager
+def idp_of(folder: Path, workers: int) -> Iterator[Server]:
+    """The authorization server, on PostgreSQL where it has several workers."""
     with contextlib.ExitStack() as stack:
-        settings = {"secret_key": ("k" * 40,), "workers": workers}
+        settings: dict[str, Any] = {"secret_key": ("k" * 40,), "workers": workers}
         if workers > 1:
             settings["database_url"] = stack.enter_context(postgresql()).empty()
-        idp = stack.enter_context(replicated(tmp_path, stack.enter_context(receiving()), 1, **settings))
-        process = idp.servers[0].process
-        seen = _drains(idp.base, process.terminate)
+        idp = stack.enter_context(replicated(folder, stack.enter_context(receiving()), 1, **settings))
+        yield idp.servers[0]
+
+
+@contextlib.contextmanager
+def resource_of(folder: Path, workers: int) -> Iterator[Server]:
+    """The resource server, with the keys of an issuer."""
+    with contextlib.ExitStack() as stack:
+        own = stack.enter_context(deployed(folder, stack.enter_context(receiving()).port))
+        if workers > 1:
+            port = str(free_port())
+            base, environment = f"http://127.0.0.1:{port}", {**own.environment, "RESOURCE_PORT": port, "WORKERS": "2"}
+            yield stack.enter_context(running(base, environment, folder / "workers.log", "gatepost_resource"))
+        else:
+            yield own.resource
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("started", [idp_of, resource_of])
+def test_readiness_says_no_first(tmp_path: Path, workers: int, started: Started) -> None:
+    """From the signal on /readyz is 503 and never 200 again, while other requests are answered; no connection is
+    refused before that. With several workers too."""
+    with started(tmp_path, workers) as server:
+        eventually(lambda: all(_asked(server.base, "/readyz") == 200 for _ in range(10)), "it is not ready")
+        seen = _drains(server.base, server.process.terminate)
         # Between the two questions of a pair the signal may fall, and the end.
         steps = [pair for pair in seen if pair not in ((200, 200), (503, 0))]
         assert steps == [(503, 200), (0, 0)], seen
-        process.wait(10)
-        assert "Traceback" not in idp.servers[0].logged()
+        server.process.wait(10)
+        assert "Traceback" not in server.logged()
 
 
-def test_a_stop_that_nobody_watches_is_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("started", [idp_of, resource_of])
+def test_a_stop_that_nobody_watches_is_at_once(tmp_path: Path, started: Started) -> None:
     """Where nobody asks for readiness, nobody would see it: a developer's Ctrl-C or a restart costs no seconds."""
-    with receiving() as mails, replicated(tmp_path, mails, 1) as idp:
-        idp.servers[0].process.terminate()
+    with started(tmp_path, 1) as server:
+        server.process.terminate()
         began = time.monotonic()
-        while _asked(idp.base, "/healthz") == 200:
+        while _asked(server.base, "/healthz") == 200:
             assert time.monotonic() - began < 2
+
+
+def test_a_call_in_flight_is_answered(tmp_path: Path) -> None:
+    """SIGTERM while a call's body is still arriving at the resource server: nobody new gets in, it is answered, and its
+    connection is closed."""
+    with receiving() as mails, deployed(tmp_path, mails.port) as both:
+        idp = Idp(
+            both.idp.base, both.issuer, Settings(oauth_issuer=both.issuer, mcp_resource_url=both.mcp), Clock(), mails
+        )
+        with Person("alice@example.com", mails) as alice:
+            token = registered(idp).connect(alice)["access_token"]
+        line = http.client.HTTPConnection(both.resource.base.removeprefix("http://"), timeout=20)
+        body = json.dumps(LIST).encode()
+        line.putrequest("POST", "/mcp")
+        for name, value in {**MCP, "authorization": f"Bearer {token}", "content-length": str(len(body))}.items():
+            line.putheader(name, value)
+        line.endheaders(body[:5])
+        time.sleep(0.3)
+        both.resource.process.terminate()
+        eventually(lambda: _asked(both.resource.base, "/healthz") == 0, "it goes on listening")
+        line.send(body[5:])
+        answer = line.getresponse()
+        found = json.loads(answer.read())
+        line.close()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert found["result"]["tools"]
+        both.resource.process.wait(10)
