@@ -38,6 +38,7 @@ from gatepost_resource.origins import OriginRule
 from gatepost_resource.page import ConnectPage, PageForBrowsers
 from gatepost_resource.plain_words import PlainWords
 from gatepost_resource.settings import Settings
+from gatepost_resource.short_way import ShortWay
 from gatepost_resource.slow_bodies import SlowBodies
 from gatepost_resource.stepup import StepUp
 from gatepost_resource.tools import OURS, Toolbox
@@ -127,7 +128,8 @@ def _endpoint(
     counts: Counts,
 ) -> ASGIApp:
     """What stands in front of MCP, from the inside out."""
-    app: ASGIApp = StepUp(streamable_http(server, MAX_BODY_BYTES), tools, catalogue)
+    app: ASGIApp = ShortWay(streamable_http(server, MAX_BODY_BYTES), server, tools)
+    app = StepUp(app, tools, catalogue)
     app = AuthContextMiddleware(app)
     app = RequestBodyLimitMiddleware(app, MAX_BODY_BYTES)  # behind the challenge: strangers fill no memory
     app = SlowBodies(app)

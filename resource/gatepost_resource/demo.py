@@ -117,8 +117,9 @@ class DemoTools:
         self._clock = clock
         self._caller = caller
         self._started = clock()
+        self._release = release()  # a file is read
 
-    def demo_get_help(self) -> Help:
+    async def demo_get_help(self) -> Help:
         """What this is, for whoever asks through a client."""
         visible = self._tools.current().visible(self._caller().scopes)
         return Help(
@@ -128,21 +129,21 @@ class DemoTools:
             tools=[ToolSummary(name=entry.name, title=entry.title) for entry in visible],
         )
 
-    def demo_get_time(self) -> ServerTime:
+    async def demo_get_time(self) -> ServerTime:
         """The clock that was passed in."""
         now = self._clock()
         return ServerTime(utc=iso(now), unix_seconds=int(now))
 
-    def demo_echo(
+    async def demo_echo(
         self, text: Annotated[str, Field(max_length=MAX_ECHO_CHARACTERS, description="What to send back")]
     ) -> Echo:
         """The same text; kept nowhere."""
         return Echo(text=text)
 
-    def demo_get_server_info(self) -> ServerInformation:
+    async def demo_get_server_info(self) -> ServerInformation:
         """For operators."""
         return ServerInformation(
-            version=release(),
+            version=self._release,
             python=platform.python_version(),
             started=iso(self._started),
             uptime_seconds=int(self._clock() - self._started),
@@ -150,7 +151,7 @@ class DemoTools:
             issuer=self._facts.issuer,
         )
 
-    def whoami(self) -> Identity:
+    async def whoami(self) -> Identity:
         """The caller's token, in words."""
         token = self._caller()
         return Identity(
@@ -163,7 +164,7 @@ class DemoTools:
             hidden_tools=self._hidden(token),
         )
 
-    def request_access(self) -> AccessRequest:
+    async def request_access(self) -> AccessRequest:
         """Where more can be allowed; whether it may be is decided there, not here."""
         ask = f" or write to {self._facts.support_email}" if self._facts.support_email else ""
         return AccessRequest(

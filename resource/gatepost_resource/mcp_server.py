@@ -10,6 +10,7 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
+from mcp.shared.inbound import x_mcp_header_map
 from mcp_types import (
     INVALID_PARAMS,
     CallToolResult,
@@ -93,6 +94,14 @@ class ScopedServer(MCPServer[Any]):
             raise
         self._counts.called(name, "error" if getattr(result, "is_error", False) else "ok")
         return result
+
+    def is_plain(self, name: str) -> bool:
+        """Whether a call of this tool needs nothing of its request but the arguments: no context, no header fields."""
+        entry, tool = self._tools.current().find(name), self._tool_manager.get_tool(name)
+        if entry is None or entry.origin is not None or tool is None:
+            return False
+        asks = tool.context_kwarg is not None or tool.resolved_params or tool.output_schema is None
+        return not asks and not x_mcp_header_map(tool.parameters)
 
     async def get_prompt(
         self, name: str, arguments: dict[str, Any] | None = None, context: Context[Any, Any] | None = None

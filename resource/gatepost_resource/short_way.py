@@ -1,0 +1,196 @@
+"""The short way: a frame that the SDK answered once is answered again without its transport.
+
+A frame is all of a request but its id and a call's arguments. The SDK judges each frame, in both protocol eras, and
+writes its first answer. From then on a list is that answer under another id, since a list depends on nothing but its
+frame; and a call goes straight to its tool, which checks scopes and arguments as ever. Whatever is not plain here goes
+to the SDK each time: streams, progress, unknown members, odd ids, anything of which it said no.
+"""
+
+import json
+import re
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import structlog
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
+from mcp.shared.exceptions import MCPError
+from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS
+from mcp_types import (
+    INTERNAL_ERROR,
+    SERVER_INFO_META_KEY,
+    CallToolResult,
+    JSONRPCError,
+    JSONRPCResponse,
+    TextContent,
+)
+from mcp_types.methods import serialize_server_result
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
+from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gatepost_resource.latest import Kept, Latest
+from gatepost_resource.mcp_server import ScopedServer, current_caller
+from gatepost_resource.tools import Toolbox
+
+log = structlog.get_logger("gatepost_resource.short_way")
+
+MAX_FRAMES = 256
+MAX_FRAME_CHARACTERS = 4096
+MAX_INTEGER_ID = 2**53  # beyond it, other programs' numbers are no longer exact
+
+_TEXT_ID = re.compile(r"[A-Za-z0-9_.:+-]{1,128}")  # written alike by every serializer
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MEMBERS = frozenset({"jsonrpc", "id", "method", "params"})
+_PARAMETERS = {"tools/list": frozenset({"_meta"}), "tools/call": frozenset({"name", "arguments", "_meta"})}
+# What 2026-07-28 wants of every request, and nothing that asks for more: no progress, no log, no trace.
+_META = frozenset(f"io.modelcontextprotocol/{name}" for name in ("protocolVersion", "clientInfo", "clientCapabilities"))
+_READ = frozenset({b"accept", b"content-type"})
+_VERSIONS = frozenset([*HANDSHAKE_PROTOCOL_VERSIONS, *MODERN_PROTOCOL_VERSIONS])
+
+Frame = tuple[object, ...]
+
+
+class Request(NamedTuple):
+    """A request that is plain; ``tool`` None for a list."""
+
+    frame: Frame
+    id: int | str
+    version: str
+    tool: str | None
+    arguments: dict[str, Any]
+
+
+class ShortWay:
+    """Stands in front of the SDK. Expects the parsed message in the scope, where ``stepup`` puts it."""
+
+    def __init__(self, app: ASGIApp, server: ScopedServer, tools: Latest[Toolbox]) -> None:
+        """``app``: the SDK's way. ``tools``: with another table all that was kept is forgotten."""
+        self._app = app
+        self._server = server
+        self._answers: Kept[Toolbox, OrderedDict[Frame, bytes]] = Kept(tools, lambda _: OrderedDict())
+        # Whoever traces gets every span of the SDK's, and so its whole way.
+        self._open = isinstance(get_tracer_provider(), ProxyTracerProvider)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers what is plain and known; learns from the SDK's answer to what is plain."""
+        request = read(scope["message"], scope["headers"]) if self._open else None
+        if request is None:
+            await self._app(scope, receive, send)
+            return
+        answers = self._answers.current()
+        kept = answers.get(request.frame)
+        if kept is None:
+            await self._learn(request, scope, receive, send)
+            return
+        answers.move_to_end(request.frame)
+        answer = await self._call(request) if request.tool is not None else _again(request, kept)
+        await answer(scope, receive, send)
+
+    async def _learn(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+        answers, heard = self._answers.current(), list[Message]()
+
+        async def hearing(message: Message) -> None:
+            heard.append(message)
+            await send(message)
+
+        await self._app(scope, receive, hearing)
+        # An answer out of an old table must not be kept for the new one.
+        if answers is self._answers.current() and (request.tool is None or self._server.is_plain(request.tool)):
+            _keep(answers, request, heard)
+
+    async def _call(self, request: Request) -> Response:
+        try:
+            result = await self._result(request)
+        except MCPError as refused:
+            return _written(request, JSONRPCError(jsonrpc="2.0", id=request.id, error=refused.error))
+        written = result.model_dump(by_alias=True, mode="json", exclude_none=True)
+        shaped = serialize_server_result("tools/call", request.version, written)
+        if request.version in MODERN_PROTOCOL_VERSIONS:
+            # Who answers (2026-07-28, basic/index); the tool's own word wins.
+            shaped["_meta"] = {SERVER_INFO_META_KEY: self._server.session_manager.app.server_info_stamp} | (
+                shaped.get("_meta") or {}
+            )
+        return _written(request, JSONRPCResponse(jsonrpc="2.0", id=request.id, result=shaped))
+
+    async def _result(self, request: Request) -> CallToolResult:
+        """What the tool said, or why it did not; raises MCPError."""
+        try:
+            result = await self._server.call_tool(request.tool or "", request.arguments)
+        except ToolError as failure:
+            if isinstance(failure, UnexpectedToolError):
+                log.exception("tool_crashed", tool=request.tool)
+            return CallToolResult(content=[TextContent(type="text", text=str(failure))], is_error=True)
+        if not isinstance(result, CallToolResult):
+            raise MCPError(INTERNAL_ERROR, "Internal error")  # asks for input, which no plain tool does
+        return result
+
+
+def _keep(answers: OrderedDict[Frame, bytes], request: Request, heard: list[Message]) -> None:
+    """Keeps what stands behind the id, if it is a result; of a call only that it had one."""
+    head = _head(request)
+    if len(heard) != 2 or heard[0]["status"] != 200 or not heard[1]["body"].startswith(head):
+        return
+    tail = b"" if request.tool is not None else heard[1]["body"][len(head) :]
+    # The lists of many clients are the same bytes, which are held once.
+    answers[request.frame] = next((one for one in answers.values() if one == tail), tail)
+    if len(answers) > MAX_FRAMES:
+        answers.popitem(last=False)
+
+
+def read(message: object, headers: Iterable[tuple[bytes, bytes]]) -> Request | None:
+    """The request of the caller in the context, if there is nothing in it but what stands here; else None."""
+    if not isinstance(message, dict) or not message.keys() <= _MEMBERS or message.get("jsonrpc") != "2.0":
+        return None
+    method, params = message.get("method"), message.get("params", {})
+    allowed = _PARAMETERS.get(method) if isinstance(method, str) else None
+    if allowed is None or not isinstance(params, dict) or not params.keys() <= allowed:
+        return None
+    tool, arguments, meta = params.get("name"), params.get("arguments", {}), params.get("_meta", {})
+    if not isinstance(meta, dict) or not meta.keys() <= _META or not isinstance(arguments, dict):
+        return None
+    if not _is_plain_id(message.get("id")) or (method == "tools/call" and not _is_plain_name(tool)):
+        return None
+    fields = tuple(field for field in headers if field[0] in _READ or field[0].startswith(b"mcp-"))
+    version = _version(fields)
+    # repr tells 1 from 1.0, True and "1", and the order of members; the caller's scopes decide what a list shows.
+    told = repr((fields, meta, "params" in message, "arguments" in params))
+    if version is None or len(told) > MAX_FRAME_CHARACTERS:
+        return None
+    return Request((told, tool, current_caller().scopes), message["id"], version, tool, arguments)
+
+
+def _is_plain_id(value: object) -> bool:
+    if isinstance(value, str):
+        return _TEXT_ID.fullmatch(value) is not None
+    return type(value) is int and abs(value) <= MAX_INTEGER_ID
+
+
+def _is_plain_name(value: object) -> bool:
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def _version(fields: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The protocol version; None unless it is there once and known. Arguments in header fields are the SDK's."""
+    found = [value.decode("latin-1") for name, value in fields if name == b"mcp-protocol-version"]
+    if len(found) != 1 or found[0] not in _VERSIONS or any(name.startswith(b"mcp-param-") for name, _ in fields):
+        return None
+    return found[0]
+
+
+def _head(request: Request) -> bytes:
+    return f'{{"jsonrpc":"2.0","id":{json.dumps(request.id)},"result":'.encode()
+
+
+def _again(request: Request, tail: bytes) -> Response:
+    return Response(_head(request) + tail, media_type="application/json")
+
+
+def _written(request: Request, message: JSONRPCResponse | JSONRPCError) -> Response:
+    """The bytes and the status that the SDK gives a message in that era."""
+    if request.version not in MODERN_PROTOCOL_VERSIONS:
+        return Response(message.model_dump_json(by_alias=True, exclude_unset=True), media_type="application/json")
+    status = ERROR_CODE_HTTP_STATUS.get(message.error.code, 200) if isinstance(message, JSONRPCError) else 200
+    body = json.dumps(message.model_dump(mode="json", by_alias=True, exclude_none=True), separators=(",", ":"))
+    return Response(body, status, media_type="application/json")
