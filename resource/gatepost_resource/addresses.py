@@ -1,5 +1,6 @@
 """The caller's address, which behind a proxy is what a trusted proxy says it is (TRUSTED_PROXIES)."""
 
+import functools
 import ipaddress
 from collections.abc import Sequence
 
@@ -41,6 +42,7 @@ class Proxies:
             log.warning("forwarded_for_not_believed", peer=address, setting="TRUSTED_PROXIES")
 
 
+@functools.lru_cache(4096)  # each request asks for its peer twice, and for its caller
 def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The address, which some proxies write with a port: ``192.0.2.1:443``, ``[2001:db8::1]:443``."""
     bare = address.rpartition(":")[0] if address.count(":") == 1 or "]:" in address else address

@@ -78,9 +78,9 @@ def build_app(
     endpoint = _endpoint(settings, catalogue, tools, server, verifier, page, counts)
     app = Starlette(
         routes=[
+            *_endpoints(settings, endpoint),  # first, since they are asked for most
             *_probes(keys, drain),
             *_documents(settings, catalogue),
-            *_endpoints(settings, endpoint),
             Route("/", page.answer),
         ],
         middleware=_middleware(settings, counts),

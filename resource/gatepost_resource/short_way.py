@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import structlog
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS
@@ -70,6 +71,9 @@ class ShortWay:
         self._app = app
         self._server = server
         self._answers: Kept[Toolbox, OrderedDict[Frame, bytes]] = Kept(tools, lambda _: OrderedDict())
+        self._nobodys: Context[Any, Any] = Context(mcp_server=server)  # a plain tool asks for none
+        # Who answers (2026-07-28, basic/index); a tool's own word wins.
+        self._stamp = {SERVER_INFO_META_KEY: server.session_manager.app.server_info_stamp}
         # Whoever traces gets every span of the SDK's, and so its whole way.
         self._open = isinstance(get_tracer_provider(), ProxyTracerProvider)
 
@@ -108,16 +112,13 @@ class ShortWay:
         written = result.model_dump(by_alias=True, mode="json", exclude_none=True)
         shaped = serialize_server_result("tools/call", request.version, written)
         if request.version in MODERN_PROTOCOL_VERSIONS:
-            # Who answers (2026-07-28, basic/index); the tool's own word wins.
-            shaped["_meta"] = {SERVER_INFO_META_KEY: self._server.session_manager.app.server_info_stamp} | (
-                shaped.get("_meta") or {}
-            )
+            shaped["_meta"] = self._stamp | (shaped.get("_meta") or {})
         return _written(request, JSONRPCResponse(jsonrpc="2.0", id=request.id, result=shaped))
 
     async def _result(self, request: Request) -> CallToolResult:
         """What the tool said, or why it did not; raises MCPError."""
         try:
-            result = await self._server.call_tool(request.tool or "", request.arguments)
+            result = await self._server.call_tool(request.tool or "", request.arguments, self._nobodys)
         except ToolError as failure:
             if isinstance(failure, UnexpectedToolError):
                 log.exception("tool_crashed", tool=request.tool)

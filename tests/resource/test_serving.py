@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from gatepost_resource.logs import Lines
 from tests.resource.issuer import Issuer
 from tests.resource.running import LIST, wait_for
 from tests.support.ports import free_port
@@ -174,6 +175,32 @@ def test_the_log_tells_what_matters_and_no_secret(place: dict[str, str], issuer:
     assert events["origin_refused"]["origin"] == "https://evil.example"
     assert events["origin_refused"]["setting"] == "ALLOWED_ORIGINS"
     assert events["forwarded_for_not_believed"]["setting"] == "TRUSTED_PROXIES"
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_the_level_holds_for_our_lines_too(place: dict[str, str], tmp_path: Path, style: str) -> None:
+    """LOG_LEVEL=WARNING: what went well is not told, what was refused is."""
+    base = f"http://127.0.0.1:{place['RESOURCE_PORT']}"
+    with running({**place, "LOG_LEVEL": "WARNING", "LOG_FORMAT": style}, tmp_path / "log") as server:
+        wait_for(lambda: answers(f"{base}/readyz"))
+        httpx2.get(f"{base}/", trust_env=False)
+        httpx2.get(f"{base}/", headers={"host": "evil.example"}, trust_env=False)
+        server.stop()
+    (line,) = server.said.splitlines()
+    assert "host_refused" in line
+    assert "gatepost_resource.hosts" in line
+
+
+@pytest.mark.parametrize("problem", [BrokenPipeError("nobody reads"), OSError(28, "no space"), ValueError("closed")])
+def test_a_log_that_takes_no_line_stops_no_request(problem: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line is lost, the answer is not."""
+
+    class Refusing:
+        def write(self, _: str) -> int:
+            raise problem
+
+    monkeypatch.setattr(sys, "stderr", Refusing())
+    Lines("gatepost_resource.requests").info("a line")
 
 
 def test_a_trusted_proxy_is_believed_about_the_address(place: dict[str, str], tmp_path: Path) -> None:
