@@ -23,6 +23,7 @@ and all of that stands on this:
     access_token  what the header and the claims of one must look like
     jwks          the issuer's keys, fetched when they are needed
     introspection asks the issuer about bearers that are no JWT
+    exchange      the caller's token becomes one for a backend; asks the issuer for it
     issuer        the issuer over HTTP: its metadata, and answers within bounds
     catalogue     the scopes of this resource
     latest        what is replaced as a whole while the server runs: the catalogue, the table of tools

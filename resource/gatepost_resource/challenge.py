@@ -13,6 +13,7 @@ from gatepost_resource import errors
 from gatepost_resource.catalogue import Catalogue
 from gatepost_resource.counts import Counts
 from gatepost_resource.errors import InsufficientScope, IssuerUnavailable, Refusal
+from gatepost_resource.exchange import called_with
 from gatepost_resource.latest import Latest
 from gatepost_resource.mcp_server import Caller
 from gatepost_resource.verifier import Verifier
@@ -43,10 +44,13 @@ class Challenge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request to the MCP endpoint; every Refusal from here inwards ends here."""
         try:
-            token = await self._verifier.verify(read_bearer(Headers(scope=scope)))
+            bearer = read_bearer(Headers(scope=scope))
+            token = await self._verifier.verify(bearer)
             scope["user"] = Caller(token)
             scope["auth"] = AuthCredentials(token.scopes)
-            await self._app(scope, receive, send)
+            scope["headers"] = _without_bearer(scope)
+            with called_with(bearer):
+                await self._app(scope, receive, send)
         except Refusal as refusal:
             level = "warning" if isinstance(refusal, IssuerUnavailable) else "info"
             getattr(log, level)("refused", status=refusal.status, error=refusal.error, reason=refusal.reason)
@@ -74,6 +78,11 @@ class Challenge:
             "scope": " ".join(scopes),
         }
         return "Bearer " + ", ".join(f'{name}="{value}"' for name, value in parameters.items() if value)
+
+
+def _without_bearer(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """What is left for those inside: a tool can read the headers of its request, and hand on what it finds."""
+    return [(name, value) for name, value in scope["headers"] if name != b"authorization"]
 
 
 def read_bearer(headers: Headers) -> str:

@@ -44,10 +44,14 @@ class Issuer:
 
     async def get(self, url: str) -> dict[str, Any]:
         """The JSON object at ``url``."""
-        return await self._object("GET", url)
+        return _plain(url, *await self._object("GET", url))
 
     async def post(self, url: str, form: dict[str, str], basic: tuple[str, str]) -> dict[str, Any]:
         """The JSON object with which ``url`` answers a form; ``basic``: encoded id and secret."""
+        return _plain(url, *await self.answer(url, form, basic))
+
+    async def answer(self, url: str, form: dict[str, str], basic: tuple[str, str]) -> tuple[int, dict[str, Any]]:
+        """Status and JSON object with which ``url`` answers a form, be it a refusal (RFC 6749, section 5.2)."""
         return await self._object("POST", url, data=form, auth=basic)
 
     async def aclose(self) -> None:
@@ -62,11 +66,12 @@ class Issuer:
             raise BadDocument(f"the issuer in {url} is not OAUTH_ISSUER, byte for byte")
         return metadata
 
-    async def _object(self, method: str, url: str, **options: Any) -> dict[str, Any]:
+    async def _object(self, method: str, url: str, **options: Any) -> tuple[int, dict[str, Any]]:
         body = b""
         async with self._client.stream(method, url, **options) as response:
-            if response.status_code != httpx2.codes.OK or "content-encoding" in response.headers:
-                raise BadDocument(f"{url} answered {response.status_code}, not a plain 200")
+            status = response.status_code
+            if "content-encoding" in response.headers:
+                raise BadDocument(f"{url} answered {status}, not plainly")
             async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > MAX_DOCUMENT_BYTES:
@@ -74,7 +79,13 @@ class Issuer:
         try:
             document = json.loads(body)
         except (ValueError, RecursionError):
-            raise BadDocument(f"{url} is not JSON") from None
+            raise BadDocument(f"{url} answered {status} with what is not JSON") from None
         if not isinstance(document, dict):
-            raise BadDocument(f"{url} is not a JSON object")
-        return document
+            raise BadDocument(f"{url} answered {status} with what is not a JSON object")
+        return status, document
+
+
+def _plain(url: str, status: int, document: dict[str, Any]) -> dict[str, Any]:
+    if status != httpx2.codes.OK:
+        raise BadDocument(f"{url} answered {status}, not a plain 200")
+    return document

@@ -33,6 +33,9 @@ class Issuer:
         self.told: dict[str, dict[str, Any]] = {}  # what introspection says of a bearer, beyond `active: false`
         self.credentials = ("tools", "a secret: with % and +")
         self.introspected: list[str] = []  # every bearer that was asked about
+        self.exchanged: list[dict[str, str]] = []  # every form that came to /token
+        self.refuses: tuple[int, dict[str, Any]] | None = None  # what /token answers in the place of a token
+        self.backend_life = 300  # seconds
         self.most_at_once = 0
         self._at_once = 0
         self._counting = threading.Lock()
@@ -72,6 +75,7 @@ class Issuer:
     def answer(self, path: str) -> bytes | None:
         if path == f"/.well-known/oauth-authorization-server{self.path}":
             endpoints = {"jwks_uri": f"{self.url}/jwks.json", "introspection_endpoint": f"{self.url}/introspect"}
+            endpoints["token_endpoint"] = f"{self.url}/token"
             metadata = {"issuer": self.url, **endpoints, **self.metadata}
             return json.dumps(metadata).encode()
         if path == f"{self.path}/jwks.json":
@@ -79,11 +83,26 @@ class Issuer:
             return self.jwks if self.jwks is not None else json.dumps({"keys": public}).encode()
         return None
 
-    def introspect(self, authorization: str, form: str) -> tuple[int, bytes]:
-        """RFC 7662, to whoever has the credentials (RFC 6749, section 2.3.1: encoded, then Basic)."""
+    def post(self, path: str, authorization: str, form: str) -> tuple[int, bytes]:
+        """To whoever has the credentials (RFC 6749, section 2.3.1: encoded, then Basic)."""
         expected = base64.b64encode(":".join(quote_plus(part) for part in self.credentials).encode()).decode()
         if authorization != f"Basic {expected}":
-            return 401, b'{"error": "invalid_client"}'
+            return 401, b'{"error": "invalid_client", "error_description": "The client secret is wrong."}'
+        return self.exchange(form) if path.endswith("/token") else self.introspect(form)
+
+    def exchange(self, form: str) -> tuple[int, bytes]:
+        """RFC 8693: a token that nobody has to understand, another one each time."""
+        with self._counting:
+            self.exchanged.append({name: values[0] for name, values in parse_qs(form).items()})
+            token = f"backend-token-{len(self.exchanged)}"
+        time.sleep(self.delay)
+        if self.refuses is not None:
+            return self.refuses[0], json.dumps(self.refuses[1]).encode()
+        issued = {"access_token": token, "token_type": "Bearer", "expires_in": self.backend_life, "scope": ""}
+        return self.status, json.dumps(issued).encode()
+
+    def introspect(self, form: str) -> tuple[int, bytes]:
+        """RFC 7662."""
         token = parse_qs(form)["token"][0]
         with self._counting:
             self.introspected.append(token)
@@ -140,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         form = self.rfile.read(int(self.headers["content-length"])).decode()
-        status, body = self.issuer.introspect(self.headers.get("authorization", ""), form)
+        status, body = self.issuer.post(self.path, self.headers.get("authorization", ""), form)
         self.send_response(status)
         self.send_header("content-length", str(len(body)))
         self.end_headers()

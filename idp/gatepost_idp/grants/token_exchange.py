@@ -105,18 +105,20 @@ def _exchanged(tx: Transaction, asked: TokenRequest, backend: Backend, find: Fin
 
 
 def _narrowed(asked: TokenRequest, backend: Backend, subject: Subject) -> tuple[str, ...] | Refused:
-    """What was asked for, or all there is: of the subject token's scopes those that the backend's rules name.
+    """What was asked for, or all there is, as far as the person still holds it.
 
-    Never none: a backend that checks the audience alone would let in whoever may do nothing there.
+    More than the subject token and the backend's rules have in common is refused. So is nothing at all: a backend
+    that checks the audience alone would let in whoever may do nothing there.
     """
     offered = subject.scope & backend.scopes
     wanted = scope_set(asked.parameters.get("scope") or "") or tuple(sorted(offered))
-    if wanted and offered.issuperset(wanted):
-        return wanted
+    issued = tuple(name for name in wanted if name in subject.held)
+    if issued and offered.issuperset(wanted):
+        return issued
     description = "The scope exceeds what the subject token and the backend have in common."
     received = scope_text(wanted)[:200] or "no scope in common"
-    expected = scope_text(sorted(offered)) or f"a person with one of {scope_text(sorted(backend.scopes))}"
-    event = _WIDENED if wanted else ""
+    expected = scope_text(sorted(offered & subject.held)) or f"one of {scope_text(sorted(backend.scopes))}"
+    event = "" if offered.issuperset(wanted) else _WIDENED
     return Refused("invalid_scope", description, "scope", received, expected, subject.trace_id, event)
 
 

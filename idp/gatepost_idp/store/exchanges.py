@@ -14,7 +14,7 @@ from gatepost_idp.store import accounts, personal_tokens
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A person and what their token still allows: approved and held. ``ends_at`` is the token's end.
+    """A person and their token: the scopes that it names, and of those what they still hold; ``ends_at`` is its end.
 
     ``origin`` is the id of the grant, or of the personal token; ``auth_time`` seconds since the epoch, where known.
     """
@@ -23,6 +23,7 @@ class Subject:
     email: str
     resource: str
     scope: frozenset[str]
+    held: frozenset[str]
     ends_at: datetime
     origin: str
     auth_time: int | None = None
@@ -50,7 +51,7 @@ def of_access_token(
         return None
     account_id, email, resource, trace_id = row
     held = accounts.held_scopes(tx, account_id, resource).intersection(scope)
-    return Subject(account_id, email, resource, held, ends_at, grant_id, auth_time, trace_id)
+    return Subject(account_id, email, resource, frozenset(scope), held, ends_at, grant_id, auth_time, trace_id)
 
 
 def of_personal_token(tx: Transaction, token_hash: bytes, now: datetime) -> Subject | None:
@@ -60,4 +61,6 @@ def of_personal_token(tx: Transaction, token_hash: bytes, now: datetime) -> Subj
         return None
     personal_tokens.mark_used(tx, token_hash, now)
     held = accounts.held_scopes(tx, found.account_id, found.resource).intersection(found.scope)
-    return Subject(found.account_id, found.email, found.resource, held, found.expires_at, found.id)
+    return Subject(
+        found.account_id, found.email, found.resource, frozenset(found.scope), held, found.expires_at, found.id
+    )

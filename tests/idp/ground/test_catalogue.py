@@ -130,9 +130,9 @@ def test_a_backend_stands_behind_the_first_resource_or_the_one_it_names(tmp_path
         "a:read", "b:read"
     )
     found = backends(tmp_path, TWO + CRM + there).current()
-    assert [(one.name, one.resource, one.scopes) for one in found] == [
-        ("crm", "http://localhost:9001/mcp", {"a:read"}),
-        ("there", "https://other.test/mcp", {"b:read"}),
+    assert [(one.name, one.resource, *one.scopes) for one in found] == [
+        ("crm", "http://localhost:9001/mcp", "a:read"),
+        ("there", "https://other.test/mcp", "b:read"),
     ]
 
 

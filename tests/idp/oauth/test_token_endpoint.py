@@ -222,7 +222,7 @@ MISSING: dict[str, tuple[dict[str, str | None], str]] = {
     "refresh-token": ({"grant_type": "refresh_token"}, "invalid_request"),
     "refresh-token-empty": ({"grant_type": "refresh_token", "refresh_token": ""}, "invalid_request"),
     "password-grant": ({"grant_type": "password", "username": "a", "password": "b"}, "unsupported_grant_type"),
-    "client-credentials": ({"grant_type": "client_credentials"}, "unsupported_grant_type"),
+    "client-credentials": ({"grant_type": "client_credentials"}, "unauthorized_client"),
     "device": ({"grant_type": "urn:ietf:params:oauth:grant-type:device_code"}, "unsupported_grant_type"),
     "jwt-bearer": ({"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer"}, "unsupported_grant_type"),
     "implicit": ({"grant_type": "implicit"}, "unsupported_grant_type"),

@@ -1,0 +1,289 @@
+"""A15: the caller's token is exchanged for one of a backend, remembered for a while, and seen by nobody inside."""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+from gatepost_resource import exchange
+from gatepost_resource.access_token import BearerToken, Identifiers
+from gatepost_resource.challenge import Challenge
+from gatepost_resource.counts import Counts
+from gatepost_resource.exchange import BackendTokens, NoToken
+from gatepost_resource.introspection import Introspection
+from gatepost_resource.issuer import Issuer as Wire
+from gatepost_resource.jwks import IssuerKeys
+from gatepost_resource.verifier import Verifier
+from tests.resource.issuer import Issuer
+from tests.resource.running import Clock
+
+pytestmark = pytest.mark.clause("A15")
+CRM = "https://crm.test/mcp"
+FILES = "https://files.test/mcp"
+READ = frozenset({"crm:read"})
+MCP = "http://localhost:9001/mcp"
+
+
+def held(*scopes: str, life: float = 900) -> BearerToken:
+    """What a verifier makes of a bearer."""
+    return BearerToken("alice", "client-1", scopes or ("crm:read", "crm:write"), frozenset(), int(time.time() + life))
+
+
+class Asking:
+    """The exchange with its clock, and the issuer that it asks."""
+
+    def __init__(self, issuer: Issuer, wire: Wire, credentials: tuple[str, str] | None) -> None:
+        self.issuer = issuer
+        self.clock = Clock()
+        self.tokens = BackendTokens(wire, credentials, self.clock)
+
+    async def person(self, bearer: str = "bearer", url: str = CRM, scopes: frozenset[str] = READ) -> str:
+        return await self.tokens.for_person(bearer, held(), url, scopes)
+
+    async def refused(self, **given: Any) -> NoToken:
+        with pytest.raises(NoToken) as none:
+            await self.person(**given)
+        return none.value
+
+    @property
+    def asked(self) -> list[dict[str, str]]:
+        return self.issuer.exchanged
+
+
+@contextlib.asynccontextmanager
+async def asking_of(issuer: Issuer, credentials: tuple[str, str] | None) -> AsyncIterator[Asking]:
+    wire = Wire(issuer.url)
+    try:
+        yield Asking(issuer, wire, credentials)
+    finally:
+        await wire.aclose()
+
+
+@pytest.fixture
+async def asking(issuer: Issuer) -> AsyncIterator[Asking]:
+    async with asking_of(issuer, issuer.credentials) as one:
+        yield one
+
+
+async def test_what_is_asked_of_the_issuer(asking: Asking) -> None:
+    """RFC 8693, section 2.1: the bearer, the backend, and of its scopes those that the bearer has."""
+    token = await asking.person(scopes=frozenset({"crm:write", "crm:read", "crm:delete"}))
+    assert token == "backend-token-1"
+    assert asking.asked == [
+        {
+            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+            "subject_token": "bearer",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
+            "resource": CRM,
+            "scope": "crm:read crm:write",
+        }
+    ]
+
+
+async def test_lists_are_asked_for_in_nobodys_name(asking: Asking) -> None:
+    """Client credentials, with the backend and nothing else."""
+    await asking.tokens.for_lists(CRM)
+    assert asking.asked == [{"grant_type": "client_credentials", "resource": CRM}]
+
+
+async def test_a_token_is_kept_until_shortly_before_its_end(asking: Asking) -> None:
+    """Many calls are one exchange; the last half minute is left to calls that are on their way."""
+    for _ in range(3):
+        assert await asking.person() == "backend-token-1"
+    asking.clock.offset += 300 - exchange.MARGIN_SECONDS - 2
+    assert await asking.person() == "backend-token-1"
+    asking.clock.offset += 4
+    assert await asking.person() == "backend-token-2"
+
+
+async def test_a_token_that_is_nearly_over_still_serves(asking: Asking) -> None:
+    """That of a caller whose own token is about to end."""
+    asking.issuer.backend_life = 20
+    assert [await asking.person() for _ in range(2)] == ["backend-token-1"] * 2
+    asking.clock.offset += 11
+    assert await asking.person() == "backend-token-2"
+
+
+async def test_no_token_is_anothers(asking: Asking) -> None:
+    """Another bearer, another backend, other scopes, nobody: each its own."""
+    found = [
+        await asking.person(),
+        await asking.person(bearer="another"),
+        await asking.person(url=FILES),
+        await asking.person(scopes=frozenset({"crm:write"})),
+        await asking.tokens.for_lists(CRM),
+        await asking.tokens.for_lists(FILES),
+    ]
+    assert len(set(found)) == len(found) == len(asking.asked)
+
+
+async def test_many_at_once_are_one_question(asking: Asking) -> None:
+    """And whoever goes away meanwhile takes nobody's answer along."""
+    asking.issuer.delay = 0.2
+    first, *others = [asyncio.create_task(asking.person()) for _ in range(20)]
+    await asyncio.sleep(0.05)
+    first.cancel()
+    assert set(await asyncio.gather(*others)) == {"backend-token-1"}
+    assert len(asking.asked) == 1
+
+
+async def test_memory_is_bounded(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that was used last stays."""
+    monkeypatch.setattr(exchange, "MAX_REMEMBERED", 2)
+    for bearer in ("one", "two", "one", "three"):
+        await asking.person(bearer=bearer)
+    assert len(asking.tokens._answers) == 2
+    assert len(asking.asked) == 3
+    await asking.person(bearer="one")
+    assert len(asking.asked) == 3
+    await asking.person(bearer="two")
+    assert len(asking.asked) == 4
+
+
+# --- No token -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", ["invalid_request", "invalid_target", "invalid_scope", "unauthorized_client"])
+async def test_a_refusal_counts_for_a_few_seconds(asking: Asking, error: str) -> None:
+    """A caller who tries again and again does not become the issuer's flood; the reason is the issuer's own."""
+    asking.issuer.refuses = 400, {"error": error, "error_description": "No."}
+    for _ in range(3):
+        none = await asking.refused()
+        assert (none.error, str(none)) == (error, f"the issuer gives no token: {error}: No.")
+    assert len(asking.asked) == 1
+    asking.issuer.refuses = None
+    asking.clock.offset += exchange.REFUSED_SECONDS + 1
+    assert await asking.person() == "backend-token-2"
+
+
+async def test_wrong_credentials_are_named(issuer: Issuer) -> None:
+    """401 of the issuer is the operator's to mend; without any there is nothing to ask with."""
+    async with asking_of(issuer, ("tools", "wrong")) as asking:
+        assert (await asking.refused()).error == "invalid_client"
+    async with asking_of(issuer, None) as asking:
+        assert "INTROSPECTION_CLIENT_ID" in str(await asking.refused())
+    assert issuer.exchanged == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"access_token": "x"},
+        {"access_token": "x", "token_type": "Bearer"},
+        {"access_token": "x", "token_type": "N_A", "expires_in": 300},
+        {"access_token": ["x"], "token_type": "Bearer", "expires_in": 300},
+        {"access_token": "x", "token_type": "Bearer", "expires_in": "300"},
+    ],
+    ids=json.dumps,
+)
+async def test_an_answer_without_a_token_is_none(asking: Asking, answer: dict[str, Any]) -> None:
+    """Whatever the issuer's 200 holds."""
+    asking.issuer.refuses = 200, answer
+    assert (await asking.refused()).error == "temporarily_unavailable"
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+async def test_trouble_is_asked_about_again_soon(asking: Asking, status: int) -> None:
+    """A second later: it may be over."""
+    asking.issuer.refuses = status, {"error": "temporarily_unavailable"}
+    await asking.refused()
+    await asking.refused()
+    assert len(asking.asked) == 1
+    asking.issuer.refuses = None
+    asking.clock.offset += exchange.UNAVAILABLE_SECONDS + 1
+    assert await asking.person() == "backend-token-2"
+
+
+async def test_an_issuer_that_is_away_gives_no_token(asking: Asking) -> None:
+    """And what was got before is used on."""
+    await asking.person()
+    asking.issuer.stop()
+    assert await asking.person() == "backend-token-1"
+    assert (await asking.refused(bearer="another")).error == "temporarily_unavailable"
+
+
+async def test_a_slow_issuer_holds_nobody_for_ever(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five seconds, here less."""
+    monkeypatch.setattr(exchange, "ANSWER_SECONDS", 0.1)
+    asking.issuer.delay = 1.0
+    began = time.monotonic()
+    assert (await asking.refused()).error == "temporarily_unavailable"
+    assert time.monotonic() - began < 0.9
+
+
+async def test_who_may_do_nothing_there_is_not_asked_about(asking: Asking) -> None:
+    """No scope of the backend's, or a token that is over: the issuer would say no."""
+    assert (await asking.refused(scopes=frozenset({"files:read"}))).error == "insufficient_scope"
+    asking.clock.offset += 901
+    assert (await asking.refused()).error == "invalid_token"
+    assert asking.asked == []
+
+
+# --- Where the bearer is --------------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def behind_the_challenge(issuer: Issuer) -> AsyncIterator[tuple[httpx2.AsyncClient, list[str]]]:
+    """The challenge, and inside of it what reads all that a tool could read and asks for a backend's token."""
+    wire, clock = Wire(issuer.url), Clock()
+    expected = Identifiers(issuer.url, MCP)
+    keys = IssuerKeys(wire, time.monotonic)
+    verifier = Verifier(expected, keys, Introspection(wire, expected, issuer.credentials, clock), clock)
+    tokens = BackendTokens(wire, issuer.credentials, clock)
+    seen: list[str] = []
+
+    async def inside(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(repr([scope["headers"], vars(scope["user"]), vars(scope["auth"]), dict(Request(scope).headers)]))
+        token = await tokens.for_caller(scope["user"].token, CRM, READ)
+        await JSONResponse({"token": token})(scope, receive, send)
+
+    app = Challenge(inside, verifier, "https://m.test", ["crm:read"], Counts())
+    transport = httpx2.ASGITransport(app=app)
+    try:
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost:9001") as client:
+            yield client, seen
+    finally:
+        await keys.aclose()
+        await wire.aclose()
+
+
+@pytest.mark.clause("R3.no-passthrough")
+async def test_the_bearer_is_exchanged_and_shown_to_nobody_inside(issuer: Issuer) -> None:
+    """Neither in the caller nor in the headers of the request, which a tool can read; JWT and personal token alike."""
+    jwt = issuer.token(MCP, scope="crm:read")
+    issuer.told["gp_pt_secret"] = issuer.claims(MCP, scope="crm:read")
+    async with behind_the_challenge(issuer) as (client, seen):
+        for number, bearer in enumerate((jwt, "gp_pt_secret"), start=1):
+            answer = await client.post("/mcp", headers={"authorization": f"Bearer {bearer}", "x-other": "kept"})
+            assert answer.json() == {"token": f"backend-token-{number}"}
+            assert issuer.exchanged[-1]["subject_token"] == bearer
+            assert bearer not in seen[-1]
+            assert "kept" in seen[-1]
+
+
+async def test_requests_side_by_side_exchange_their_own(issuer: Issuer) -> None:
+    """Each in its own name, however they are interleaved."""
+    issuer.delay = 0.05
+    bearers = [issuer.token(MCP, sub=f"user-{number}", scope="crm:read") for number in range(8)]
+    async with behind_the_challenge(issuer) as (client, _):
+        asked = (client.post("/mcp", headers={"authorization": f"Bearer {bearer}"}) for bearer in bearers)
+        answers = await asyncio.gather(*asked)
+    found = [int(answer.json()["token"].rpartition("-")[2]) for answer in answers]
+    assert [issuer.exchanged[number - 1]["subject_token"] for number in found] == bearers
+
+
+async def test_outside_of_a_request_nobody_is_calling(asking: Asking) -> None:
+    """What runs in the background has no bearer, not even that of whoever came last."""
+    with exchange.called_with("bearer"):
+        assert await asking.tokens.for_caller(held(), CRM, READ) == "backend-token-1"
+    with pytest.raises(NoToken):
+        await asking.tokens.for_caller(held(), CRM, READ)
