@@ -21,6 +21,7 @@ from gatepost_idp.account.doors import AccountPages, Steps
 from gatepost_idp.account.overview import Overview
 from gatepost_idp.account.personal_tokens import PersonalTokens
 from gatepost_idp.admin.acts import Acts
+from gatepost_idp.admin.backends import Backends as BackendPages
 from gatepost_idp.admin.clients import Clients
 from gatepost_idp.admin.connections import Connections
 from gatepost_idp.admin.doors import AdminPages
@@ -262,6 +263,7 @@ def _admin_pages(parts: Parts) -> AdminPages:
         people=People(acts, catalogue),
         clients=Clients(acts, catalogue),
         connections=Connections(acts),
+        backends=BackendPages(acts, catalogue, parts.backends),
         events=Events(acts),
         figures=parts.figures,
         health=Health(acts, settings, lambda: parts.outbox.problem, findings),

@@ -45,13 +45,15 @@ class Door:
 _CLIENT = ("client_id", "client_secret")
 _ASKED = ("response_type", "client_id", "redirect_uri", "code_challenge", "code_challenge_method", "scope", "state",
           "resource", "prompt", "max_age", "nonce")  # fmt: skip  # a list of names
-_GRANT = ("grant_type", "code", "code_verifier", "redirect_uri", "refresh_token", "scope", "resource")
+_GRANT = ("grant_type", "code", "code_verifier", "redirect_uri", "refresh_token", "scope", "resource", "subject_token",
+          "subject_token_type", "actor_token", "requested_token_type", "audience")  # fmt: skip  # a list of names
 _REQUEST = "/sign-in/{request_id}"
 _ATTEMPT = _REQUEST + "/{attempt_id}"
 _CONSENT = "/consent/{request_id}"
 _PERSON = "/admin/people/{account_id}"
 _NEW_CLIENT = ("csrf", "name", "description", "redirect", "claude", "confidential", "scope")
 _POST = ("POST",)
+_URN = "urn:ietf:params:oauth"
 
 IDP = (
     Door("/token", "tokens", _POST, form=(*_CLIENT, *_GRANT), required=("grant_type", "client_id")),
@@ -96,6 +98,7 @@ IDP = (
     Door("/admin/clients/secret", "page", _POST, form=("csrf", "client")),
     Door("/admin/clients/switch", "page", _POST, form=("csrf", "client", "off")),
     Door("/admin/connections", "page", ("GET",), query=("start", "done")),
+    Door("/admin/backends", "page", ("GET",)),
     Door("/admin/connections/cut", "page", _POST, form=("csrf", "grant", "person")),
     Door("/sign-in/link", "page", query=("t",)),
     Door("/sign-in/link", "page", _POST, form=("csrf", "token"), required=("csrf", "token")),
@@ -141,7 +144,9 @@ MEANT: Fields = {
     "max_age": ["0", "10"],
     "nonce": ["n"],
     "request_uri": [""],
-    "grant_type": ["authorization_code", "refresh_token"],
+    "grant_type": ["authorization_code", "refresh_token", f"{_URN}:grant-type:token-exchange", "client_credentials"],
+    "subject_token_type": [f"{_URN}:token-type:access_token"],
+    "requested_token_type": [f"{_URN}:token-type:access_token"],
     "token_type_hint": ["access_token", "refresh_token"],
     "decision": ["allow", "deny"],
     "remember": ["0", "1", "30"],

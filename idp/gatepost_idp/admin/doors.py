@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from gatepost_idp.admin.acts import Act, Acts, not_theirs
+from gatepost_idp.admin.backends import Backends
 from gatepost_idp.admin.clients import Clients
 from gatepost_idp.admin.connections import Connections
 from gatepost_idp.admin.events import Events
@@ -32,6 +33,7 @@ SECTIONS = (
     ("/people", "People"),
     ("/clients", "Clients"),
     ("/connections", "Connections"),
+    ("/backends", "Backends"),
     ("/audit", "Audit log"),
     ("/state", "State"),
 )
@@ -45,6 +47,7 @@ class Steps:
     people: People
     clients: Clients
     connections: Connections
+    backends: Backends
     events: Events
     figures: Figures
     health: Health

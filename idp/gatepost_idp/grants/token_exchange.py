@@ -98,7 +98,7 @@ def _exchanged(tx: Transaction, asked: TokenRequest, backend: Backend, find: Fin
     if isinstance(scope, Refused):
         return scope
     audit.record(
-        tx, "token.exchanged", asked.now, account_id=subject.account_id, client_id=asked.client.id,
+        tx, exchanges.EXCHANGED, asked.now, account_id=subject.account_id, client_id=asked.client.id,
         grant_id=subject.origin, trace_id=subject.trace_id, network=asked.network, detail=backend.name,
     )  # fmt: skip  # one row
     return ForBackend(backend.url, scope, subject)

@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam
+from sqlalchemy import bindparam, func
 from sqlmodel import col
 
 from gatepost_idp.database import Query, Transaction, columns
-from gatepost_idp.models import Account, AuthorizationGrant
+from gatepost_idp.models import Account, AuditEvent, AuthorizationGrant, Client
 from gatepost_idp.protocol import milliseconds
 from gatepost_idp.store import accounts, personal_tokens
+
+EXCHANGED = "token.exchanged"
+"""The event of each exchange; its detail is the backend's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,16 @@ _STANDING = Query(
         col(Account.disabled_at).is_(None),
     )
 )
+_COUNTED = Query(
+    columns(AuditEvent.detail, func.count())
+    .where(col(AuditEvent.at) >= bindparam("since"), col(AuditEvent.event) == EXCHANGED)
+    .group_by(col(AuditEvent.detail))
+)
+_CREDENTIALS = Query(
+    columns(Client.resource)
+    .where(col(Client.origin) == "resource_server", col(Client.disabled_at).is_(None))
+    .distinct()
+)
 
 
 def of_access_token(
@@ -64,3 +77,13 @@ def of_personal_token(tx: Transaction, token_hash: bytes, now: datetime) -> Subj
     return Subject(
         found.account_id, found.email, found.resource, frozenset(found.scope), held, found.expires_at, found.id
     )
+
+
+def counted(tx: Transaction, since: datetime) -> dict[str, int]:
+    """How many tokens were issued for each backend since then, by its name."""
+    return dict(tx.all(_COUNTED, since=milliseconds(since)))
+
+
+def resources_with_credentials(tx: Transaction) -> frozenset[str]:
+    """The resources whose servers can exchange tokens."""
+    return frozenset(row[0] for row in tx.all(_CREDENTIALS))

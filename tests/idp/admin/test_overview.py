@@ -31,7 +31,15 @@ def test_every_page_works_without_a_script(idp: Idp, people: People) -> None:
     """None but the copy buttons', and that on the page that has them."""
     admin, alice = administrator(idp, people), people()
     connected(idp, alice)
-    for path in ("/admin", "/admin/people", "/admin/clients", "/admin/connections", "/admin/audit", "/admin/state"):
+    for path in (
+        "/admin",
+        "/admin/people",
+        "/admin/clients",
+        "/admin/connections",
+        "/admin/backends",
+        "/admin/audit",
+        "/admin/state",
+    ):
         text = opened(admin, idp, path).text
         assert "<script" not in text
         assert len(text) < 20 * 1024

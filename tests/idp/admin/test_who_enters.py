@@ -11,7 +11,7 @@ from tests.support.smtp import text_of
 
 PAGES = (
     "/admin", "/admin/people", "/admin/people/somebody", "/admin/clients", "/admin/clients/add",
-    "/admin/clients/one?client=gp_mc_x", "/admin/connections", "/admin/audit", "/admin/state",
+    "/admin/clients/one?client=gp_mc_x", "/admin/connections", "/admin/backends", "/admin/audit", "/admin/state",
 )  # fmt: skip  # a list of addresses
 FORMS: dict[str, dict[str, Any]] = {
     "/admin/people/invite": {"email": "new@example.com"},

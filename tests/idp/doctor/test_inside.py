@@ -15,8 +15,10 @@ from gatepost_idp.operate.doctor.inside.configuration import FILES
 from gatepost_idp.operate.doctor.inside.installation import Installation
 from gatepost_idp.settings import Settings, SettingsError, load
 from tests.faults.mailservers import PASSWORD, USERNAME, Authority, Office, opened
+from tests.idp.admin.being_admin import change
 from tests.idp.doctor.deployment import Names, loud, visited
 from tests.idp.doctor.test_outside import assert_first
+from tests.idp.oauth.backends import resource_server
 from tests.support.oauth import registered
 from tests.support.person import Person
 from tests.support.ports import free_port
@@ -46,6 +48,7 @@ def test_nothing_is_wrong(idp: Idp, network: Names) -> None:
         "keys",
         "clock",
         "catalogue",
+        "backends",
         "smtp",
         "account",
     ]
@@ -170,6 +173,60 @@ def test_a_catalogue(idp: Idp, network: Names, tmp_path: Path, text: str, fault:
     file = tmp_path / "catalogue.toml"
     file.write_text(text)
     assert_first(first(examined(network, changed(idp, catalogue=str(file)))), fault, "CATALOGUE")
+
+
+RESOURCE = """
+[[resource]]
+name = "X"
+[[resource.scope]]
+name = "x:read"
+title = "Read"
+new_accounts = true
+[[resource.scope]]
+name = "x:write"
+title = "Write"
+[[backend]]
+name = "crm"
+url = "https://crm.example/mcp"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "with_credentials", "fault", "setting"),
+    [
+        ('tools = { "*" = "x:unknown" }', True, "backends-wrong", "CATALOGUE"),
+        ('tools = { "*" = "x:read" }', False, "backends-without-credentials", "gatepost clients add"),
+        ("", True, "backend-without-rules", "CATALOGUE"),
+        ('tools = { "*" = "x:write" }', True, "backend-for-nobody", "gatepost users grant"),
+    ],
+)
+def test_a_backend(
+    idp: Idp, network: Names, tmp_path: Path, text: str, with_credentials: bool, fault: str, setting: str
+) -> None:
+    """One that cannot be, one for which nobody gets a token, one without rules, one that nobody may use."""
+    file = tmp_path / "catalogue.toml"
+    file.write_text(RESOURCE + text)
+    if with_credentials:
+        resource_server(idp, idp.settings.mcp_resource_url)
+    outcomes = {one.check: one.findings for one in examined(network, changed(idp, catalogue=str(file)))}
+    (found,) = outcomes["backends"]
+    assert found.fault == fault
+    assert found.setting.startswith(setting)
+
+
+def test_a_backend_that_can_be_used(idp: Idp, network: Names, tmp_path: Path) -> None:
+    """Credentials that are not disabled, a rule, and a scope that new accounts hold."""
+    file = tmp_path / "catalogue.toml"
+    file.write_text(RESOURCE + 'tools = { "*" = "x:read" }')
+    own = resource_server(idp, idp.settings.mcp_resource_url)
+
+    def findings() -> list[str]:
+        outcomes = examined(network, changed(idp, catalogue=str(file)))
+        return [found.fault for one in outcomes if one.check == "backends" for found in one.findings]
+
+    assert findings() == []
+    change(idp, "UPDATE client SET disabled_at = 1 WHERE id = ?", own.id)
+    assert findings() == ["backends-without-credentials"]
 
 
 def test_no_mail_server(idp: Idp, network: Names) -> None:

@@ -1,7 +1,16 @@
-"""The server's own side: settings, files, database, keys, clock, catalogue, mail server, an account."""
+"""The server's own side: settings, files, database, keys, clock, catalogue, backends, mail server, an account."""
 
 from gatepost_idp.operate.doctor.finding import Check
-from gatepost_idp.operate.doctor.inside import account, catalogue, clock, configuration, sealing, smtp, storage
+from gatepost_idp.operate.doctor.inside import (
+    account,
+    backends,
+    catalogue,
+    clock,
+    configuration,
+    sealing,
+    smtp,
+    storage,
+)
 from gatepost_idp.operate.doctor.inside.installation import Installation
 
 CHEAP: tuple[Check[Installation], ...] = (
@@ -12,6 +21,7 @@ CHEAP: tuple[Check[Installation], ...] = (
     sealing.KEYS,
     clock.CLOCK,
     catalogue.CATALOGUE,
+    backends.BACKENDS,
 )
 """What a running server may ask itself every minute."""
 

@@ -1,0 +1,24 @@
+"""/admin/backends: which MCP servers stand behind the gate, and what tokens for them may do."""
+
+from collections.abc import Callable
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gatepost_idp.admin.doors import AdminPages
+from gatepost_idp.signin.guests import Door
+
+BACKENDS = "/admin/backends"
+
+
+def backend_doors(own: AdminPages, doors: APIRouter, brake: Callable[[Door], Door]) -> None:
+    """A page to look at: the file says what there is."""
+
+    @doors.get("/backends")
+    @brake
+    async def list_backends(request: Request) -> Response:
+        guest = await own.enter(request, BACKENDS)
+        if isinstance(guest, Response):
+            return guest
+        return own.show(guest, "/backends", "backends", backends=await own.steps.backends.shown())

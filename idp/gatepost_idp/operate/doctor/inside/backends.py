@@ -1,0 +1,86 @@
+"""Can a resource server get tokens for the backends behind it, and would any tool of theirs be shown."""
+
+from gatepost_idp.catalogue import Backend, Backends
+from gatepost_idp.operate.doctor.finding import Check, Fault, Finding
+from gatepost_idp.operate.doctor.inside.installation import Installation
+from gatepost_idp.settings import SettingsError
+from gatepost_idp.store import exchanges
+
+BACKENDS_WRONG = Fault(
+    "backends-wrong",
+    "A backend that was added does not show, or the servers end at their start with a line on CATALOGUE.",
+    "a [[backend]] with a name, a url and scopes of its [[resource]]; a running server goes on with the last good ones",
+    "CATALOGUE",
+    'name = "crm"',
+)
+BACKENDS_WITHOUT_CREDENTIALS = Fault(
+    "backends-without-credentials",
+    "Each call of a backend's tool fails: the resource server gets no token for it.",
+    "credentials of a resource server for the [[resource]] that the backend stands behind, not disabled",
+    "gatepost clients add, and INTROSPECTION_CLIENT_ID and INTROSPECTION_CLIENT_SECRET of the resource server",
+    'gatepost clients add "The tools" --resource-server --resource https://mcp.example.com/mcp',
+)
+BACKEND_WITHOUT_RULES = Fault(
+    "backend-without-rules",
+    "A backend runs, and none of its tools is shown to anybody.",
+    "the scope that each of its tools needs, by name or pattern",
+    "CATALOGUE",
+    '[backend.tools]: "find_*" = "crm:read"',
+    "warning",
+)
+BACKEND_FOR_NOBODY = Fault(
+    "backend-for-nobody",
+    "A backend's tools are hidden from everyone who was not granted a scope.",
+    "a scope with new_accounts = true, or grants to those who are to use it",
+    "gatepost users grant",
+    "gatepost users grant alice@example.com crm:read",
+    "information",
+)
+
+
+async def _backends(installation: Installation) -> list[Finding]:
+    try:
+        found = Backends(installation.settings, installation.catalogue).current()
+    except SettingsError as wrong:
+        return [BACKENDS_WRONG.seen(str(wrong))]
+    return [*await _credentials(installation, found), *(f for one in found for f in _rules(installation, one))]
+
+
+async def _credentials(installation: Installation, backends: tuple[Backend, ...]) -> list[Finding]:
+    if not backends:
+        return []
+    able = await installation.read(exchanges.resources_with_credentials)
+    return [
+        BACKENDS_WITHOUT_CREDENTIALS.seen(
+            f"nobody has credentials for {resource}, behind which there is {', '.join(names)}",
+            example=f'gatepost clients add "The tools" --resource-server --resource {resource}',
+        )
+        for resource, names in _by_resource(backends).items()
+        if resource not in able
+    ]
+
+
+def _by_resource(backends: tuple[Backend, ...]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for one in backends:
+        found.setdefault(one.resource, []).append(one.name)
+    return found
+
+
+def _rules(installation: Installation, backend: Backend) -> list[Finding]:
+    if not backend.tools:
+        return [BACKEND_WITHOUT_RULES.seen(f"{backend.name} has no [backend.tools]")]
+    resource = installation.catalogue.find(backend.resource)
+    if resource is None or backend.scopes.intersection(resource.default_scopes):
+        return []
+    scopes = " ".join(sorted(backend.scopes))
+    return [BACKEND_FOR_NOBODY.seen(f"{backend.name} needs {scopes}, which no new account holds")]
+
+
+BACKENDS = Check(
+    "backends",
+    "Backends of the catalogue",
+    _backends,
+    (BACKENDS_WRONG, BACKENDS_WITHOUT_CREDENTIALS, BACKEND_WITHOUT_RULES, BACKEND_FOR_NOBODY),
+    ("schema", "catalogue"),
+)
