@@ -64,6 +64,7 @@ from gatepost_idp.operate.doctor.readiness import Readiness
 from gatepost_idp.operate.drain import Drain
 from gatepost_idp.operate.guard import Guard
 from gatepost_idp.operate.serve import tune_garbage_collection
+from gatepost_idp.operate.steady_clock import LOOK_SECONDS, SteadyClock, TimeSeen
 from gatepost_idp.pages import Pages
 from gatepost_idp.protocol import TOKEN_EXCHANGE, Clock, system_clock
 from gatepost_idp.recorder import WRITE_SECONDS, Recorder
@@ -88,10 +89,11 @@ class Parts:
 
     def __init__(self, settings: Settings, clock: Clock, fetcher: Fetcher) -> None:
         self.settings = settings
-        self.clock = clock
+        self.clock = clock = SteadyClock(clock)
         self.catalogue = catalogues.load(settings)
         self.backends = Backends(settings, self.catalogue)
         self.database = Database(settings.database_url)
+        self.time_seen = TimeSeen(self.database, clock)
         self.keys = Keys(self.database, settings.secret_keys, clock)
         self.documents = Documents(self.database, fetcher, clock)
         self.registry = Registry(self.database, self.keys, clock, self.documents)
@@ -116,9 +118,11 @@ class Parts:
     async def start(self) -> list[asyncio.Task[None]]:
         """Checks the schema, loads the keys, starts what runs in the background."""
         schema.check(self.database.engine)
+        await self.time_seen.load()
         await self.keys.load()
         await self.sealer.load()
         return [
+            asyncio.create_task(steadily("clock", self.time_seen.work, LOOK_SECONDS)),
             asyncio.create_task(steadily("keys", self.keys.reload, RELOAD_SECONDS)),
             asyncio.create_task(steadily("outbox", self.outbox.work, 0)),
             asyncio.create_task(steadily("salts", self._erase_salts, ERASE_SECONDS)),

@@ -123,6 +123,7 @@ def test_a_call_in_flight_is_answered(tmp_path: Path) -> None:
         time.sleep(0.3)
         both.resource.process.terminate()
         eventually(lambda: _asked(both.resource.base, "/healthz") == 0, "it goes on listening")
+        time.sleep(1)
         line.send(body[5:])
         answer = line.getresponse()
         found = json.loads(answer.read())

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import random
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,16 +25,20 @@ from gatepost_idp.keys import rotate
 from gatepost_resource.app import build_app
 from gatepost_resource.serving import bind, configuration
 from gatepost_resource.settings import Settings
-from tests.faults.asking import built, eventually
+from tests.faults.asking import built, eventually, waits
 from tests.faults.load import Replicated
 from tests.faults.sizes import SIZES
 from tests.resource.issuer import new_key
 from tests.resource.running import LIST
 from tests.support import serving
 from tests.support.oauth import TestClient, registered
+from tests.support.person import Person
 from tests.support.ports import free_port
 from tests.support.serving import Clock, Idp
-from tests.support.smtp import Postbox, receiving
+from tests.support.smtp import Postbox, link_of, receiving
+
+NOTICED = 1.5
+"""Seconds in which a server looks at its clock."""
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +92,18 @@ def tools_of(idp: Idp) -> Iterator[Tools]:
 @contextlib.contextmanager
 def replicas(folder: Path, mails: Postbox, count: int) -> Iterator[Replicated]:
     """Servers on one database and one clock, in threads, so that hours may pass."""
+    idp = replicated_in_threads(folder, mails, count)
+    with contextlib.ExitStack() as stack:
+        for port in idp.ports:
+            stack.enter_context(serving.listening(idp.settings, idp.clock, port))
+        yield idp
+
+
+def replicated_in_threads(folder: Path, mails: Postbox, count: int = 1) -> Replicated:
+    """The same, not running yet."""
     idp = built(folder, mails, mcp_resource_url=f"http://localhost:{free_port()}/mcp", secret_key=("k" * 40,))
     ports = [idp.settings.idp_port, *(free_port() for _ in range(count - 1))]
-    with contextlib.ExitStack() as stack:
-        for port in ports:
-            stack.enter_context(serving.listening(idp.settings, idp.clock, port))
-        yield Replicated(idp.base, idp.issuer, idp.settings, idp.clock, idp.postbox, ports)
+    return Replicated(idp.base, idp.issuer, idp.settings, idp.clock, idp.postbox, ports)
 
 
 def claims_of(token: str) -> dict[str, Any]:
@@ -213,6 +224,7 @@ def test_a_step_back_of_an_hour_revives_nothing(tmp_path: Path, mails: Postbox) 
         spent = client.redeem(code)
         assert spent.status_code == 200
         idp.clock.forward(seconds=idp.settings.refresh_grace_seconds + 1)
+        time.sleep(NOTICED)
         idp.clock.forward(hours=-1)
         assert client.refresh(alive).status_code == 200
         for answer in (client.redeem(code), client.refresh(revoked), client.refresh(replaced)):
@@ -220,6 +232,59 @@ def test_a_step_back_of_an_hour_revives_nothing(tmp_path: Path, mails: Postbox) 
         # Both were replays, so what came of them has ended as well.
         assert client.refresh(spent.json()["refresh_token"]).status_code == 400
         assert client.refresh(successor).status_code == 400
+
+
+def _a_code(idp: Replicated, client: TestClient, person: Person) -> Callable[[], bool]:
+    code = client.code(person)
+    return lambda: client.redeem(code).status_code == 200
+
+
+def _a_refresh_token(idp: Replicated, client: TestClient, person: Person) -> Callable[[], bool]:
+    token = client.connect(person)["refresh_token"]
+    return lambda: client.refresh(token).status_code == 200
+
+
+def _a_session(idp: Replicated, client: TestClient, person: Person) -> Callable[[], bool]:
+    client.code(person)
+    return lambda: "login_required" not in str(person.browser.get(client.authorize_url(prompt="none")).headers)
+
+
+def _a_link(idp: Replicated, client: TestClient, person: Person) -> Callable[[], bool]:
+    waiting = waits(person, client)
+    mail = idp.postbox.wait(person.email)
+    return lambda: person.open(link_of(mail)).status_code == 200 and waiting.signs_in(mail)
+
+
+ENDING: dict[str, tuple[Callable[[Replicated, TestClient, Person], Callable[[], bool]], timedelta]] = {
+    "code": (_a_code, timedelta(seconds=60)),
+    "refresh token": (_a_refresh_token, timedelta(days=30)),
+    "session, idle": (_a_session, timedelta(days=7)),
+    "link": (_a_link, timedelta(minutes=10)),
+}
+
+
+@pytest.mark.parametrize("when", ["just now", "a while ago", "while nothing ran"])
+@pytest.mark.parametrize("kind", ENDING)
+def test_what_expired_stays_dead_after_a_step_back(tmp_path: Path, mails: Postbox, kind: str, when: str) -> None:
+    """Neither spent nor shown again before the clock went back an hour; what is made afterwards lives as ever."""
+    make, life = ENDING[kind]
+    names = (f"{secrets.token_hex(4)}@example.com" for _ in range(2))
+    with contextlib.ExitStack() as stack:
+        idp = replicated_in_threads(tmp_path, mails)
+        running = stack.enter_context(contextlib.ExitStack())
+        running.enter_context(serving.listening(idp.settings, idp.clock, idp.ports[0]))
+        client = registered(idp)
+        works = make(idp, client, stack.enter_context(idp.person(next(names))))
+        idp.clock.forward(seconds=life.total_seconds() + 30)
+        time.sleep(NOTICED)
+        if when == "while nothing ran":
+            running.close()
+        idp.clock.forward(hours=-1)
+        if when == "while nothing ran":
+            stack.enter_context(serving.listening(idp.settings, idp.clock, idp.ports[0]))
+        time.sleep(NOTICED if when == "a while ago" else 0)
+        assert not works()
+        assert make(idp, client, stack.enter_context(idp.person(next(names))))()
 
 
 def _flipped(content: bytes, chance: random.Random) -> bytes:

@@ -1,0 +1,71 @@
+"""The latest time that any process has seen, and the end of what had ended by then, should a clock go back."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam
+from sqlmodel import col, update
+
+from gatepost_idp.database import Query, Transaction, columns, insert_query
+from gatepost_idp.models import (
+    AuthorizationCode,
+    AuthorizationGrant,
+    AuthorizationRequest,
+    BrowserSession,
+    Consent,
+    Lease,
+    PersonalToken,
+    RefreshToken,
+    SignInAttempt,
+)
+from gatepost_idp.protocol import instant, milliseconds
+from gatepost_idp.store.accounts import IDLE_MS
+
+_NAME = "time seen"
+"""A lease that nobody holds: it only says how far time had come."""
+_INSERT = insert_query(Lease)
+_FIND = Query(columns(Lease.until).where(col(Lease.name) == bindparam("of")))
+_SET = Query(update(Lease).where(col(Lease.name) == bindparam("of")).values(until=bindparam("to")))
+_ENDS: tuple[tuple[type[Any], Any], ...] = (
+    *((table, table.expires_at) for table in (AuthorizationCode, AuthorizationRequest, SignInAttempt, BrowserSession)),
+    *((table, table.expires_at) for table in (Consent, PersonalToken, RefreshToken)),
+    (AuthorizationGrant, AuthorizationGrant.ends_at),
+)
+_END = {
+    str(table.__tablename__): Query(
+        update(table)
+        .where(col(ends) > bindparam("now"), col(ends) <= bindparam("latest"))
+        .values({ends.key: bindparam("now")})
+    )
+    for table, ends in _ENDS
+}
+
+
+def latest(tx: Transaction) -> datetime | None:
+    """How far time had come; None in a fresh database."""
+    row = tx.one(_FIND, of=_NAME)
+    return None if row is None else instant(row[0])
+
+
+def note(tx: Transaction, now: datetime) -> None:
+    """Time has come so far."""
+    known = tx.one(_FIND, of=_NAME)
+    if known is None:
+        tx.run(_INSERT, name=_NAME, holder="", until=milliseconds(now))
+    elif known[0] < milliseconds(now):
+        tx.run(_SET, of=_NAME, to=milliseconds(now))
+
+
+def go_back(tx: Transaction, until: datetime, now: datetime) -> None:
+    """Time goes on from ``now``, though it had come to ``until``: whatever had ended by then has ended now. What is
+    made from here on lives as long as ever."""
+    now_ms, until_ms = milliseconds(now), milliseconds(until)
+    for query in _END.values():
+        tx.run(query, now=now_ms, latest=until_ms)
+    idle = update(BrowserSession).where(  # reads every session: no index for what is asked once in a server's life
+        col(BrowserSession.ended_at).is_(None),
+        col(BrowserSession.seen_at) > now_ms - IDLE_MS,
+        col(BrowserSession.seen_at) <= until_ms - IDLE_MS,
+    )
+    tx.session.exec(idle.values(ended_at=now_ms))
+    tx.run(_SET, of=_NAME, to=now_ms)
