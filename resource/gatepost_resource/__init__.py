@@ -13,6 +13,7 @@ introspection), so either can be replaced. A request walks down this list:
     challenge     who calls: 401, 503; the one writer of refusals
     slow_bodies   how long a body may take: 408
     stepup        what the call needs: 403 insufficient_scope
+    short_way     what the SDK answered before is answered without its transport
     mcp_server    MCP itself, in both eras: the filtered list, the checked call
     demo          what the demo's tools do
 

@@ -10,9 +10,9 @@ import joserfc.jws
 import pydantic_core
 import pytest
 
-from tests.resource.both_ways import ECHO, LIST, NOW, RESOURCE, Way, way
+from tests.resource.both_ways import ECHO, LIST, NOW, RESOURCE, WIRES, Way, way
 from tests.resource.issuer import Issuer, issuing
-from tests.resource.running import LEGACY, MODERN, calling
+from tests.resource.running import calling
 
 COUNTED = [
     (pydantic_core, "from_json"), (json, "loads"), (joserfc.jws, "deserialize_compact"), (anyio.to_thread, "run_sync"),
@@ -50,7 +50,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return found
 
 
-@pytest.mark.parametrize("version", [LEGACY[1], MODERN])
+@pytest.mark.parametrize("version", WIRES)
 @pytest.mark.parametrize("message", [LIST, ECHO, calling("whoami")], ids=["list", "echo", "whoami"])
 def test_what_was_asked_before_is_read_once_and_goes_nowhere_else(
     short: Way, counted: Counter[str], version: str, message: dict[str, Any]
