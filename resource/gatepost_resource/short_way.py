@@ -39,7 +39,6 @@ log = structlog.get_logger("gatepost_resource.short_way")
 
 MAX_FRAMES = 256
 MAX_FRAME_CHARACTERS = 4096
-MAX_INTEGER_ID = 2**53  # beyond it, other programs' numbers are no longer exact
 
 _TEXT_ID = re.compile(r"[A-Za-z0-9_.:+-]{1,128}")  # written alike by every serializer
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -48,6 +47,7 @@ _PARAMETERS = {"tools/list": frozenset({"_meta"}), "tools/call": frozenset({"nam
 # What 2026-07-28 wants of every request, and nothing that asks for more: no progress, no log, no trace.
 _META = frozenset(f"io.modelcontextprotocol/{name}" for name in ("protocolVersion", "clientInfo", "clientCapabilities"))
 _READ = frozenset({b"accept", b"content-type"})
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
 _VERSIONS = frozenset([*HANDSHAKE_PROTOCOL_VERSIONS, *MODERN_PROTOCOL_VERSIONS])
 
 Frame = tuple[object, ...]
@@ -165,7 +165,7 @@ def read(message: object, headers: Iterable[tuple[bytes, bytes]]) -> Request | N
 def _is_plain_id(value: object) -> bool:
     if isinstance(value, str):
         return _TEXT_ID.fullmatch(value) is not None
-    return type(value) is int and abs(value) <= MAX_INTEGER_ID
+    return type(value) is int  # True is one as well, to isinstance
 
 
 def _is_plain_name(value: object) -> bool:
@@ -173,11 +173,9 @@ def _is_plain_name(value: object) -> bool:
 
 
 def _version(fields: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The protocol version; None unless it is there once and known. Arguments in header fields are the SDK's."""
+    """The protocol version; None unless it is there once and known."""
     found = [value.decode("latin-1") for name, value in fields if name == b"mcp-protocol-version"]
-    if len(found) != 1 or found[0] not in _VERSIONS or any(name.startswith(b"mcp-param-") for name, _ in fields):
-        return None
-    return found[0]
+    return found[0] if len(found) == 1 and found[0] in _VERSIONS else None
 
 
 def _head(request: Request) -> bytes:
@@ -193,5 +191,5 @@ def _written(request: Request, message: JSONRPCResponse | JSONRPCError) -> Respo
     if request.version not in MODERN_PROTOCOL_VERSIONS:
         return Response(message.model_dump_json(by_alias=True, exclude_unset=True), media_type="application/json")
     status = ERROR_CODE_HTTP_STATUS.get(message.error.code, 200) if isinstance(message, JSONRPCError) else 200
-    body = json.dumps(message.model_dump(mode="json", by_alias=True, exclude_none=True), separators=(",", ":"))
-    return Response(body, status, media_type="application/json")
+    body = message.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return Response(_COMPACT.encode(body), status, media_type="application/json")
