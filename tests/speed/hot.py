@@ -8,12 +8,16 @@ from typing import Any
 
 import httpx2
 
+from gatepost_idp.protocol import ACCESS_TOKEN_TYPE, TOKEN_EXCHANGE
 from tests.idp.oauth.wire import basic
 from tests.support.oauth import TestClient, answer_of, registered
 from tests.support.person import Person
-from tests.support.processes import environment_of, run_gatepost
+from tests.support.processes import ROOT, environment_of, run_gatepost
 from tests.support.serving import Idp, serving
 
+PACKAGED = ROOT / "idp" / "gatepost_idp" / "catalogue.toml"
+BACKEND = "https://crm.internal.example/mcp"
+BACKENDS = f'\n[[backend]]\nname = "crm"\nurl = "{BACKEND}"\ntools = {{ "*" = "demo:read" }}\n'
 SCOPE = "openid email demo:read demo:echo"
 Asking = Callable[[], httpx2.Response]
 
@@ -54,6 +58,17 @@ class Hot:
     def introspect(self) -> httpx2.Response:
         return self.idp.post("/introspect", {"token": self.tokens["access_token"]}, headers=basic(*self.own))
 
+    def exchange(self) -> httpx2.Response:
+        form = {
+            "grant_type": TOKEN_EXCHANGE, "subject_token": self.tokens["access_token"],
+            "subject_token_type": ACCESS_TOKEN_TYPE, "resource": BACKEND, "scope": "demo:read",
+        }  # fmt: skip  # one row
+        return self.idp.post("/token", form, headers=basic(*self.own))
+
+    def lists(self) -> httpx2.Response:
+        form = {"grant_type": "client_credentials", "resource": BACKEND}
+        return self.idp.post("/token", form, headers=basic(*self.own))
+
     def userinfo(self) -> httpx2.Response:
         return self.idp.get("/userinfo", headers={"authorization": f"Bearer {self.tokens['access_token']}"})
 
@@ -70,7 +85,9 @@ class Hot:
 @contextlib.contextmanager
 def connected(folder: Path) -> Iterator[Hot]:
     """A server with one person who agreed once."""
-    with serving(folder) as idp, Person("alice@example.com", idp.postbox) as person:
+    catalogue = folder / "catalogue.toml"
+    catalogue.write_text(PACKAGED.read_text(encoding="utf-8") + BACKENDS, encoding="utf-8")
+    with serving(folder, catalogue=str(catalogue)) as idp, Person("alice@example.com", idp.postbox) as person:
         client = registered(idp)
         hot = Hot(idp, client, person, _credentials(idp))
         hot.tokens = client.connect(person, scope=SCOPE)

@@ -62,6 +62,10 @@ COSTS: dict[str, Transactions] = {
     "refresh": [["SELECT", "UPDATE", "INSERT", "UPDATE", "INSERT", "SELECT"]],
     "introspect": [["SELECT"]],
     "userinfo": [["SELECT"]],
+    # Whose token it is and whether all behind it stands; what the person holds; the audit.
+    "exchange": [["SELECT", "SELECT", "INSERT"]],
+    # Nothing: the client and the catalogue are in memory.
+    "lists": [[]],
 }
 
 
@@ -84,6 +88,8 @@ BYTES = {
     "refresh": 2100,
     "introspect": 720,
     "userinfo": 370,
+    "exchange": 1300,
+    "lists": 1000,
 }
 
 

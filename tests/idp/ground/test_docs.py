@@ -18,6 +18,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROO
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 OTHERS = {
     "DOMAIN", "PORT", "HTTPS_PROXY", "SSL_CERT_FILE", "GATEPOST_TORTURE", "GATEPOST_NO_SKIPS", "PATH",
+    "BACKEND_URL",
 }  # fmt: skip  # read by programs of others, by compose.yaml, an example or the tests
 _COMMAND = re.compile(r"(?:^|`|\$ |bin/|^  )gatepost ((?:[^`\n#|;&]|\\\n)+)", re.MULTILINE)
 _SETTING = re.compile(r"\b([A-Z][A-Z0-9]+(?:_[A-Z0-9]+)+|WORKERS|SIGNUP|CATALOGUE)\b=")

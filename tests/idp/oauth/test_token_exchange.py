@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 from joserfc import jwt
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, KeySet
 
 from gatepost_idp.protocol import ACCESS_TOKEN_TYPE, TOKEN_EXCHANGE
 from gatepost_idp.store import accounts, clients
@@ -27,6 +27,7 @@ from tests.idp.oauth.backends import (
     with_backends,
 )
 from tests.idp.oauth.wire import Server, basic, beside, opened, refused, rows, scope_of, tokens_of
+from tests.idp.operator.recorded import until
 from tests.support.oauth import TestClient, registered
 from tests.support.person import Person
 
@@ -186,9 +187,7 @@ def test_a_token_ends_with_its_subject_token(idp: Server) -> None:
     assert answer.json()["expires_in"] <= 120
 
 
-def _keys(idp: Server) -> Any:
-    from joserfc.jwk import KeySet
-
+def _keys(idp: Server) -> KeySet:
     return KeySet.import_key_set(idp.get("/jwks.json").json())
 
 
@@ -503,3 +502,24 @@ def test_a_subject_token_is_in_no_trace(server: Server, own: ResourceServer, ali
     kept = str(rows(server, "SELECT detail FROM trace_step"))
     assert personal not in kept
     assert personal[:12] not in kept
+
+
+@pytest.mark.clause("A15.subject", "A15.narrows", "A15.types")
+def test_what_looks_like_somebody_trying_is_in_the_audit_log(
+    server: Server, alice: Person, own: ResourceServer, other: ResourceServer, bearer: str
+) -> None:
+    """By which credentials, from where and why; an expired token or a misspelt type is nobody trying."""
+    ended, client = resource_server(server), registered(server)
+    tokens = client.connect(alice, scope=ALL, resource=MCP)
+    server.post("/revoke", {"client_id": client.id, "token": tokens["refresh_token"]})
+    expected = {
+        ("refused.exchange_of_another", other.id): other.exchange(bearer, resource=ABROAD),
+        ("refused.exchange_of_exchanged", own.id): own.exchange(own.exchange(bearer).json()["access_token"]),
+        ("refused.exchange_ended", ended.id): ended.exchange(tokens["access_token"]),
+        ("refused.exchange_widened", own.id): own.exchange(bearer, scope="crm:delete"),
+        ("refused.exchange_actor", own.id): own.exchange(bearer, actor_token="x"),
+    }
+    assert {answer.status_code for answer in expected.values()} == {400}
+    query = "SELECT count(*) FROM audit_event WHERE event = :event AND client_id = :client AND network = '127.0.0.1'"
+    for event, client_id in expected:
+        until(server, query, event=event, client=client_id)
