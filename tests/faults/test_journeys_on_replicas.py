@@ -1,4 +1,4 @@
-"""The journeys of tests/journeys once more, word for word, on three replicas; each request meets one by chance."""
+"""The journeys of tests/journeys once more, word for word, on replicas; each request meets one by chance."""
 
 import contextlib
 import inspect
@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tests.faults.asking import eventually
+from tests.faults.sizes import SIZES
 from tests.journeys import test_consent, test_main_road, test_refresh, test_scopes
 from tests.store.servers import running as postgresql
 from tests.support.ports import free_port
@@ -74,11 +75,13 @@ def postbox() -> Iterator[Postbox]:
         yield received
 
 
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory, postbox: Postbox) -> Iterator[Deployment]:
-    """In place of the suite's own: three authorization servers on PostgreSQL behind one address."""
+@pytest.fixture(scope="module", params=SIZES.replicas, ids="{} replicas".format)
+def deployment(
+    tmp_path_factory: pytest.TempPathFactory, postbox: Postbox, request: pytest.FixtureRequest
+) -> Iterator[Deployment]:
+    """In place of the suite's own: so many authorization servers on PostgreSQL behind one address."""
     folder = tmp_path_factory.mktemp("replicas")
-    public, tools, *ports = (free_port() for _ in range(5))
+    public, tools, *ports = (free_port() for _ in range(2 + request.param))
     issuer, mcp = f"http://localhost:{public}", f"http://localhost:{tools}/mcp"
     wide = {f"LIMIT_{name}": "1000/minute" for name in ("ADDRESS", "NETWORK", "TOTAL")}
     mail = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(postbox.port), "SMTP_SECURITY": "none"}
