@@ -19,21 +19,23 @@ import pytest
 import uvicorn
 from joserfc import jws
 
-from gatepost_idp import app as application
 from gatepost_idp.database import Database, Transaction
 from gatepost_idp.keys import rotate
 from gatepost_resource.app import build_app
 from gatepost_resource.serving import bind, configuration
 from gatepost_resource.settings import Settings
-from tests.faults.asking import built, eventually, waits
+from tests.faults.asking import built, environment_for, eventually, waits
 from tests.faults.load import Replicated
 from tests.faults.sizes import SIZES
 from tests.resource.issuer import new_key
 from tests.resource.running import LIST
+from tests.store.servers import running as postgresql
 from tests.support import serving
+from tests.support.clocked import SharedClock, clocked
 from tests.support.oauth import TestClient, registered
 from tests.support.person import Person
 from tests.support.ports import free_port
+from tests.support.processes import running
 from tests.support.serving import Clock, Idp
 from tests.support.smtp import Postbox, link_of, receiving
 
@@ -139,6 +141,7 @@ class Caller:
             self.valid.append(answer.json()["access_token"])
             for token in {self.valid[0], random.choice(self.valid), self.valid[-1]}:  # noqa: S311 (no secret)
                 self._call(token)
+            time.sleep(0.02)  # a network may refresh a hundred times a second
             self.valid = [token for token in self.valid if claims_of(token)["exp"] > self.tools.now()]
 
     def _call(self, token: str) -> None:
@@ -170,16 +173,38 @@ def rotated(idp: Replicated) -> None:
         eventually(lambda p=port: published(p), "a replica does not publish it")  # type: ignore[misc]  # mypy infers no lambda with a default
 
 
-def test_rotating_keys_refuses_no_valid_token(tmp_path: Path, mails: Postbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two replicas, tokens of either, calls without pause: through each rotation and the end of each old key, every
-    token that has not expired is taken, the oldest one too."""
-    monkeypatch.setattr(application, "RELOAD_SECONDS", 0.1)  # for 5; the clock jumps a minute here
-    with replicas(tmp_path, mails, 2) as idp, tools_of(idp) as tools, ThreadPoolExecutor(4) as pool:
+@contextlib.contextmanager
+def processes_on_postgresql(folder: Path, mails: Postbox, count: int) -> Iterator[Replicated]:
+    """Servers as processes of their own, on one clock and one PostgreSQL; they read the keys every tenth of a second,
+    since the clock jumps a minute."""
+    place = folder / "clock"
+    clock, mcp = SharedClock(place), f"http://localhost:{free_port()}/mcp"
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(postgresql()).empty()
+        idp = built(folder, mails, mcp_resource_url=mcp, secret_key=("k" * 40,), database_url=url)
+        ports = [idp.settings.idp_port, *(free_port() for _ in range(count - 1))]
+        made = Replicated(idp.base, idp.issuer, idp.settings, clock, mails, ports)
+        for port in ports:
+            environment = clocked(environment_for(idp, IDP_PORT=str(port)))
+            command = ("tests.support.clocked", str(place), "50")
+            base, log = f"http://127.0.0.1:{port}", folder / f"{port}.log"
+            made.servers.append(stack.enter_context(running(base, environment, log, *command)))
+        yield made
+
+
+def test_rotating_keys_refuses_no_valid_token(tmp_path: Path, mails: Postbox) -> None:
+    """Two replicas on PostgreSQL, tokens of either, calls without pause: through each rotation and the end of each old
+    key, every token that has not expired is taken, the oldest one too."""
+    with (
+        processes_on_postgresql(tmp_path, mails, 2) as idp,
+        tools_of(idp) as tools,
+        ThreadPoolExecutor(4) as pool,
+    ):
         client = registered(idp)
         with idp.person() as alice:
             callers = [Caller(client, tools, str(client.connect(alice)["refresh_token"])) for _ in range(4)]
         stopped = threading.Event()
-        running = [pool.submit(caller.run, stopped) for caller in callers]
+        at_work = [pool.submit(caller.run, stopped) for caller in callers]
         try:
             for number in range(SIZES.rotations):
                 rotated(idp)
@@ -189,7 +214,7 @@ def test_rotating_keys_refuses_no_valid_token(tmp_path: Path, mails: Postbox, mo
                     eventually(lambda: len(_kids(callers)) >= number + 2, "the new key signs nothing", 30)  # noqa: B023 (called at once)
         finally:
             stopped.set()
-        for one in running:
+        for one in at_work:
             one.result()
     calls = sum(caller.calls for caller in callers)
     print(f"{SIZES.rotations} rotations, {calls} calls")
