@@ -44,9 +44,8 @@ attacks: setup  ## Write docs/security/attacks.md anew: each attack, and the tes
 clients: setup  ## Run every client of others there is, then write docs/clients.md anew
 	@$(BIN)/python -m tests.interop.table
 
-torture: setup  ## Kill, stop, fill and race the servers at full size (an hour or more): docs/reliability.md
-	@GATEPOST_TORTURE=full $(BIN)/python -m pytest -rP tests/faults/test_nothing_lost.py tests/faults/test_backups.py \
-		tests/faults/test_redis.py tests/faults/test_keys_and_clocks.py tests/faults/test_mail_outages.py
+torture: setup  ## Kill, stop, fill and race the servers at full size (hours; ROW=codes: one row): docs/reliability.md
+	@$(BIN)/python -m tests.torture $(ROW)
 
 lint: setup  ## ruff, mypy strict, and which way imports run
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """How much of everything: little on every change, the full column of docs/reliability.md by ``make torture``."""
 
 import os
+import sys
 from dataclasses import dataclass
 
 
@@ -64,3 +65,10 @@ BACK_SECONDS = 5.0
 """How soon everything works again after whatever was wrong is over."""
 EDGE = 50
 """Redemptions at once on SQLite, at full size: one writer takes them all."""
+
+
+def told(words: str) -> None:
+    """A figure, or how far a test has come: at full size somebody waits for it in front of ``make torture``."""
+    print(words)
+    if SIZES is FULL:
+        print(f"   {words}", file=sys.__stderr__, flush=True)

@@ -17,7 +17,7 @@ from sqlmodel import SQLModel
 
 from tests.faults.asking import built, environment_for
 from tests.faults.load import Replicated
-from tests.faults.sizes import SIZES
+from tests.faults.sizes import SIZES, told
 from tests.support.clocked import SharedClock, clocked
 from tests.support.oauth import TestClient, answer_of, registered
 from tests.support.processes import running
@@ -157,10 +157,10 @@ def test_a_day_of_load_leaves_no_trace(tmp_path: Path) -> None:
                 readings.append(reading(idp))
             if hour % 24 == 23:
                 answered, seconds = sum(share.answered for share in shares), time.monotonic() - began
-                print(f"day {hour // 24 + 1}: {answered} tokens, {seconds:.0f} s, {readings[-1]}", flush=True)
+                told(f"day {hour // 24 + 1}: {answered} tokens, {seconds:.0f} s, {readings[-1].megabytes:.0f} MB")
         third = len(readings) // 3
         early, late = highest(readings[third : 2 * third]), highest(readings[2 * third :])
-    print(f"{sum(share.answered for share in shares)} tokens, {early.megabytes:.0f} MB, then {late.megabytes:.0f} MB")
+    told(f"{sum(share.answered for share in shares)} tokens, {early.megabytes:.0f} MB, then {late.megabytes:.0f} MB")
     assert late.megabytes < MEMORY * early.megabytes
     grown = {name: (early.rows[name], rows) for name, rows in late.rows.items() if rows > ROWS * early.rows[name] + 20}
     assert grown == {}

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from tests.faults.load import chains, nothing_lost, replicated, under_load
-from tests.faults.sizes import BACK_SECONDS, SIZES
+from tests.faults.sizes import BACK_SECONDS, SIZES, told
 from tests.faults.standby import primary_and_standby
 from tests.support.smtp import receiving
 
@@ -24,5 +24,5 @@ def test_a_failover_loses_nothing_that_was_answered(tmp_path: Path) -> None:
             nothing_lost(two, load)
             assert all(chain.unavailable for chain in load)
             healed = max(0.0, max(chain.last_trouble for chain in load) - began)
-            print(f"{sum(chain.answered for chain in load)} answers, healed {healed:.1f} s after the promotion")
+            told(f"{sum(chain.answered for chain in load)} answers, healed {healed:.1f} s after the promotion")
             assert healed < BACK_SECONDS

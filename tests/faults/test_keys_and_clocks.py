@@ -26,7 +26,7 @@ from gatepost_resource.serving import bind, configuration
 from gatepost_resource.settings import Settings
 from tests.faults.asking import built, environment_for, eventually, waits
 from tests.faults.load import Replicated
-from tests.faults.sizes import SIZES
+from tests.faults.sizes import SIZES, told
 from tests.resource.issuer import new_key
 from tests.resource.running import LIST
 from tests.store.servers import running as postgresql
@@ -207,6 +207,7 @@ def test_rotating_keys_refuses_no_valid_token(tmp_path: Path, mails: Postbox) ->
         at_work = [pool.submit(caller.run, stopped) for caller in callers]
         try:
             for number in range(SIZES.rotations):
+                told(f"rotation {number + 1} of {SIZES.rotations}")
                 rotated(idp)
                 for step in (61, 420, 420):  # it signs; half a life; the tokens of the old key are over, and then it is
                     idp.clock.forward(seconds=step)
@@ -217,7 +218,7 @@ def test_rotating_keys_refuses_no_valid_token(tmp_path: Path, mails: Postbox) ->
         for one in at_work:
             one.result()
     calls = sum(caller.calls for caller in callers)
-    print(f"{SIZES.rotations} rotations, {calls} calls")
+    told(f"{SIZES.rotations} rotations, {calls} calls")
     assert [caller.refused for caller in callers] == [[]] * 4
     assert len(_kids(callers)) == SIZES.rotations + 1
 
@@ -351,12 +352,14 @@ FORGERIES = (_one_bit(0), _one_bit(1), _one_bit(2), _widened, _another_algorithm
 def test_no_forged_token_is_accepted(tmp_path: Path, mails: Postbox) -> None:
     """Random forgeries of a true token: a bit of each part, wider claims, other algorithms, keys, signatures."""
     seed = random.randrange(2**32)  # noqa: S311 (which forgeries, not a secret)
-    print(f"seed {seed}")
+    told(f"seed {seed}")
     chance = random.Random(seed)  # noqa: S311 (as above)
     with replicas(tmp_path, mails, 1) as idp, tools_of(idp) as tools, idp.person() as alice:
         token = str(registered(idp).connect(alice)["access_token"])
         parts = [decoded(part) for part in token.split(".")]
         for number in range(SIZES.forged):
+            if number % 1000 == 0:
+                told(f"{number} of {SIZES.forged}")
             forged = ".".join(map(encoded, FORGERIES[number % len(FORGERIES)](parts, chance)))
             assert forged != token
             assert tools.asked(forged) == 401, forged

@@ -18,7 +18,7 @@ import pytest
 
 from tests.faults.asking import environment_for, eventually
 from tests.faults.load import Replicated, at_once, chains, nothing_lost, replicated, under_load
-from tests.faults.sizes import BACK_SECONDS, EDGE, SIZES
+from tests.faults.sizes import BACK_SECONDS, EDGE, SIZES, told
 from tests.store.servers import Postgres
 from tests.store.servers import running as postgresql
 from tests.support.oauth import TestClient, registered
@@ -83,8 +83,9 @@ def test_of_many_redemptions_of_one_code_one_wins(replicas: Replicated) -> None:
     client = registered(replicas)
     count = SIZES.at_once if len(replicas.ports) > 1 else min(SIZES.at_once, EDGE)
     with replicas.person("racer@example.com") as person:
-        for _ in range(SIZES.rounds):
+        for number in range(SIZES.rounds):
             answers = at_once(replicas, redemption(client, client.code(person)), count)
+            told(f"round {number + 1} of {SIZES.rounds}: {len(answers)} at once on {len(replicas.ports)}")
             won = [answer for answer in answers if answer.status_code == 200]
             assert len(won) == 1, [answer.text for answer in answers]
             assert {answer.json().get("error") for answer in answers if answer is not won[0]} == {"invalid_grant"}
@@ -96,7 +97,8 @@ def test_of_many_refreshes_of_one_token_each_gets_the_same_successor(replicas: R
     client = registered(replicas)
     with replicas.person("racer@example.com") as person:
         token = str(client.connect(person)["refresh_token"])
-    for _ in range(SIZES.rounds):
+    for number in range(SIZES.rounds):
+        told(f"round {number + 1} of {SIZES.rounds}: {SIZES.refreshes} at once on {len(replicas.ports)}")
         form = {"grant_type": "refresh_token", "client_id": client.id, "refresh_token": token}
         answers = at_once(replicas, form, SIZES.refreshes)
         assert {answer.status_code for answer in answers} == {200}
@@ -111,11 +113,12 @@ def test_kill_9_loses_nothing_that_was_answered(tmp_path: Path, replicas: Replic
     load = chains(replicas, SIZES.chains)
     back = []
     with under_load(replicas, load):
-        for _ in range(SIZES.kills):
+        for number in range(SIZES.kills):
+            told(f"kill {number + 1} of {SIZES.kills}")
             time.sleep(random.uniform(0.1, 0.6))  # noqa: S311 (a moment, not a secret)
             back.append(replicas.kill(random.randrange(len(replicas.ports))))  # noqa: S311 (as above)
     answered = sum(chain.answered for chain in load)
-    print(f"{SIZES.kills} kills, {answered} answers, back after {max(back):.1f} s at the most")
+    told(f"{SIZES.kills} kills, {answered} answers, back after {max(back):.1f} s at the most")
     nothing_lost(replicas, load)
     assert answered > SIZES.kills
     assert statistics.median(back) < BACK_SECONDS  # the worst one is another program's doing as often as ours
@@ -136,7 +139,7 @@ def test_a_stopped_postgresql_is_503_and_heals(two: Replicated, postgres: Postgr
     nothing_lost(two, load)
     assert all(chain.unavailable for chain in load)
     healed = max(0.0, max(chain.last_trouble for chain in load) - began)
-    print(f"stopped for {SIZES.outage} s, healed {healed:.1f} s after it was back")
+    told(f"stopped for {SIZES.outage} s, healed {healed:.1f} s after it was back")
     assert healed < BACK_SECONDS
 
 
