@@ -173,9 +173,9 @@ def _is_plain_name(value: object) -> bool:
 
 
 def _version(fields: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The protocol version; None unless it is there once and known."""
-    found = [value.decode("latin-1") for name, value in fields if name == b"mcp-protocol-version"]
-    return found[0] if len(found) == 1 and found[0] in _VERSIONS else None
+    """The protocol version by the first field, which is the one that the SDK reads; None for any that it has not."""
+    found = next((value.decode("latin-1") for name, value in fields if name == b"mcp-protocol-version"), "")
+    return found if found in _VERSIONS else None
 
 
 def _head(request: Request) -> bytes:

@@ -147,8 +147,8 @@ class Case:
 # --- The corpus: what somebody thought of ---
 
 IDS: list[Any] = [
-    0, 1, -1, 2**53, 2**53 + 1, 2**70, -(10**4000), "1", "", "a-b_c.d:e+f", "é", 'q"q', "b\\b", "/", "x" * 128, "x" * 129, " ",
-    "\x7f", "\u2028", None, 1.0, 1.5, True, [], {}, "null", "0\n",
+    0, 1, -1, 2**53, 2**53 + 1, 2**70, -(10**4000), "1", "", "a-b_c.d:e+f", "é", 'q"q', "b\\b", "/", "x" * 128,
+    "x" * 129, " ", "\x7f", "\u2028", None, 1.0, 1.5, True, [], {}, "null", "0\n",
 ]  # fmt: skip  # a list of values
 TEXTS: list[Any] = [
     "Hello", "", "é", "\U0001f600", "a\n\t\u0000b", "\u2028", "\x7f", '{"a": 1}',
