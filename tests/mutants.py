@@ -44,6 +44,8 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "gatepost_idp.authorize.journey": (f"{OAUTH}/test_consent.py", f"{OAUTH}/test_authorize.py", "tests/idp/account"),
     "gatepost_idp.grants.authorization_code": _TOKEN,
     "gatepost_idp.grants.refresh_token": _TOKEN,
+    "gatepost_idp.grants.token_exchange": (f"{OAUTH}/test_token_exchange.py",),
+    "gatepost_idp.store.exchanges": (f"{OAUTH}/test_token_exchange.py", "tests/idp/admin/test_backends.py"),
     "gatepost_idp.store.grants": ("tests/store/test_codes.py", "tests/store/test_refresh.py", *_TOKEN),
     "gatepost_idp.signin.steps": ("tests/idp/signin",),
     "gatepost_resource.access_token": _VERIFIER,

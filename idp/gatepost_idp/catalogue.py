@@ -75,7 +75,8 @@ class Backend(BaseModel):
     def _can_be_an_audience(cls, url: str) -> str:
         """The token goes there in a header, so plain http stays on this machine or in a private network."""
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or not url.isascii() or " " in url:
+        is_plain = url.isascii() and url.isprintable() and " " not in url
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or not is_plain:
             raise ValueError("it is not a URL that begins with https://")
         if "@" in parts.netloc or "#" in url or "?" in url:
             raise ValueError("it has a user, a query or a fragment, which an audience may not have")

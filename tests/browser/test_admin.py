@@ -1,6 +1,7 @@
 """The admin pages in a real browser: axe-core on a phone and on a desktop, in light and in dark; nothing scrolls."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ from tests.browser.looking import audit
 from tests.browser.windows import Window
 from tests.idp.account.being_there import connected
 from tests.idp.admin.being_admin import ADMIN, account_of, give_role
+from tests.idp.oauth.backends import beside_the_demo
 from tests.support.person import Person
-from tests.support.serving import Idp
+from tests.support.serving import Idp, serving
 from tests.support.smtp import code_of
 
 SIZES = [(320, 640), (1280, 800)]
@@ -30,6 +32,13 @@ def entered(idp: Idp, window: Window) -> None:
     give_role(idp, ADMIN)
 
 
+@pytest.fixture
+def idp(tmp_path: Path) -> Iterator[Idp]:
+    """A server with a backend to show."""
+    with serving(tmp_path, catalogue=beside_the_demo(tmp_path)) as served:
+        yield served
+
+
 def tour(idp: Idp, window: Window) -> Iterator[str]:
     """Every page, with something on it; yields at each."""
     with Person("alice.with.a.rather.long.name@department.of.a.company.example.com", idp.postbox) as alice:
@@ -42,7 +51,7 @@ def tour(idp: Idp, window: Window) -> Iterator[str]:
     entered(idp, window)
     yield "refused"
     person = f"/admin/people/{account_of(idp, alice.email)}"
-    for path in ("", "/people", "/clients?kind=registered", "/connections", "/audit", "/state"):
+    for path in ("", "/people", "/clients?kind=registered", "/connections", "/backends", "/audit", "/state"):
         window.page.goto(f"{idp.issuer}/admin{path}")
         yield path or "overview"
     window.page.goto(f"{idp.issuer}{person}")
@@ -77,7 +86,7 @@ def test_axe_finds_nothing_on_the_admin_pages(
     for name in tour(idp, one):
         found[name] = audit(one, axe)
         assert not one.page.evaluate(WIDER), name
-    assert len(found) == 12
+    assert len(found) == 13
     assert not {name: violations for name, violations in found.items() if violations}
 
 

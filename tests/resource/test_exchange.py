@@ -15,12 +15,14 @@ from starlette.types import Receive, Scope, Send
 
 from gatepost_resource import exchange
 from gatepost_resource.access_token import BearerToken, Identifiers
+from gatepost_resource.catalogue import Catalogue
 from gatepost_resource.challenge import Challenge
 from gatepost_resource.counts import Counts
 from gatepost_resource.exchange import BackendTokens, NoToken
 from gatepost_resource.introspection import Introspection
 from gatepost_resource.issuer import Issuer as Wire
 from gatepost_resource.jwks import IssuerKeys
+from gatepost_resource.latest import Latest
 from gatepost_resource.verifier import Verifier
 from tests.resource.issuer import Issuer
 from tests.resource.running import Clock
@@ -246,7 +248,7 @@ async def behind_the_challenge(issuer: Issuer) -> AsyncIterator[tuple[httpx2.Asy
         token = await tokens.for_caller(scope["user"].token, CRM, READ)
         await JSONResponse({"token": token})(scope, receive, send)
 
-    app = Challenge(inside, verifier, "https://m.test", ["crm:read"], Counts())
+    app = Challenge(inside, verifier, "https://m.test", Latest(Catalogue("Tools", ())), Counts())
     transport = httpx2.ASGITransport(app=app)
     try:
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost:9001") as client:

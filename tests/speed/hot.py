@@ -9,15 +9,13 @@ from typing import Any
 import httpx2
 
 from gatepost_idp.protocol import ACCESS_TOKEN_TYPE, TOKEN_EXCHANGE
+from tests.idp.oauth.backends import CRM, beside_the_demo
 from tests.idp.oauth.wire import basic
 from tests.support.oauth import TestClient, answer_of, registered
 from tests.support.person import Person
-from tests.support.processes import ROOT, environment_of, run_gatepost
+from tests.support.processes import environment_of, run_gatepost
 from tests.support.serving import Idp, serving
 
-PACKAGED = ROOT / "idp" / "gatepost_idp" / "catalogue.toml"
-BACKEND = "https://crm.internal.example/mcp"
-BACKENDS = f'\n[[backend]]\nname = "crm"\nurl = "{BACKEND}"\ntools = {{ "*" = "demo:read" }}\n'
 SCOPE = "openid email demo:read demo:echo"
 Asking = Callable[[], httpx2.Response]
 
@@ -61,12 +59,12 @@ class Hot:
     def exchange(self) -> httpx2.Response:
         form = {
             "grant_type": TOKEN_EXCHANGE, "subject_token": self.tokens["access_token"],
-            "subject_token_type": ACCESS_TOKEN_TYPE, "resource": BACKEND, "scope": "demo:read",
+            "subject_token_type": ACCESS_TOKEN_TYPE, "resource": CRM, "scope": "demo:read",
         }  # fmt: skip  # one row
         return self.idp.post("/token", form, headers=basic(*self.own))
 
     def lists(self) -> httpx2.Response:
-        form = {"grant_type": "client_credentials", "resource": BACKEND}
+        form = {"grant_type": "client_credentials", "resource": CRM}
         return self.idp.post("/token", form, headers=basic(*self.own))
 
     def userinfo(self) -> httpx2.Response:
@@ -85,9 +83,7 @@ class Hot:
 @contextlib.contextmanager
 def connected(folder: Path) -> Iterator[Hot]:
     """A server with one person who agreed once."""
-    catalogue = folder / "catalogue.toml"
-    catalogue.write_text(PACKAGED.read_text(encoding="utf-8") + BACKENDS, encoding="utf-8")
-    with serving(folder, catalogue=str(catalogue)) as idp, Person("alice@example.com", idp.postbox) as person:
+    with serving(folder, catalogue=beside_the_demo(folder)) as idp, Person("alice@example.com", idp.postbox) as person:
         client = registered(idp)
         hot = Hot(idp, client, person, _credentials(idp))
         hot.tokens = client.connect(person, scope=SCOPE)

@@ -170,6 +170,8 @@ BROKEN = {
     ),
     "public-http": (CRM.replace("https://", "http://"), "backend.0.url: plain http is only taken for this machine"),
     "no-url": (CRM.replace("https://crm.test/mcp", "crm.test"), "backend.0.url: it is not a URL"),
+    "line-break": (CRM.replace("/mcp", "/m\\ncp"), "backend.0.url: it is not a URL"),
+    "no-port": (CRM.replace("crm.test/", "crm.test:0/"), "backend.0.url: it is not a URL"),
     "other-scheme": (CRM.replace("https://", "file://"), "backend.0.url: it is not a URL"),
     "fragment": (CRM.replace("/mcp", "/mcp#x"), "backend.0.url: it has a user, a query or a fragment"),
     "query": (CRM.replace("/mcp", "/mcp?x=1"), "backend.0.url: it has a user, a query or a fragment"),

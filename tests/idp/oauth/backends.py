@@ -14,6 +14,7 @@ from gatepost_idp.database import Database
 from gatepost_idp.keys import Keys
 from gatepost_idp.protocol import ACCESS_TOKEN_TYPE, TOKEN_EXCHANGE
 from tests.idp.oauth.wire import Server, basic, running
+from tests.support.processes import ROOT
 from tests.support.serving import Idp
 
 MCP = "http://localhost:9001/mcp"
@@ -101,6 +102,14 @@ class ResourceServer:
     def lists(self, resource: str | None = CRM, **changes: Any) -> httpx2.Response:
         """A token of its own."""
         return self.ask(**{"grant_type": "client_credentials", "resource": resource, **changes})
+
+
+def beside_the_demo(folder: Path) -> str:
+    """The path of the demo's catalogue with the CRM behind it."""
+    packaged = (ROOT / "idp" / "gatepost_idp" / "catalogue.toml").read_text(encoding="utf-8")
+    path = folder / "catalogue.toml"
+    path.write_text(f'{packaged}\n[[backend]]\nname = "crm"\nurl = "{CRM}"\ntools = {{ "*" = "demo:read" }}\n', "utf-8")
+    return str(path)
 
 
 @contextlib.contextmanager
