@@ -161,6 +161,29 @@ def test_a_refusal_says_what_was_received_and_what_was_expected(server: Server, 
     assert story.advice.startswith(f"What to do: {case.step} failed, ")
 
 
+MISSING = [
+    ({"grant_type": "authorization_code", "code_verifier": "v" * 43}, "code", "no code", "the code of the redirect"),
+    (
+        {"grant_type": "authorization_code", "code": "gp_ac_x"},
+        "code_verifier",
+        "none",
+        "the code_verifier behind the code_challenge of /authorize",
+    ),
+    ({"grant_type": "refresh_token"}, "refresh_token", "none", "the refresh_token of the last answer"),
+]
+
+
+@pytest.mark.parametrize(("form", "name", "received", "expected"), MISSING, ids=[name for _, name, _, _ in MISSING])
+def test_what_is_missing_is_named_to_client_and_operator(
+    server: Server, form: dict[str, str | None], name: str, received: str, expected: str
+) -> None:
+    """To the letter: the client's developer reads the description, the operator the trace."""
+    answer = registered(server).token_request(**form)
+    assert answer.json() == {"error": "invalid_request", "error_description": f"The {name} is missing."}
+    step = told(server, answer.headers[HEADER], "token").step("token")
+    assert (step["reason"], step["received"], step["expected"]) == (f"invalid_request: no {name}", received, expected)
+
+
 def test_an_expired_code_says_by_how_much(idp: Idp, people: Callable[[str], Person]) -> None:
     """The client was too slow, or the clocks of its two halves differ."""
     client = registered(idp)
