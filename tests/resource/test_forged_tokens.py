@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import structlog.testing
 from joserfc import jws, jwt
 from joserfc.jwk import ECKey, RSAKey
 
@@ -231,3 +232,19 @@ def test_clocks_may_differ_by_a_minute(resource: Running, seconds: int, status: 
         assert resource.post(LIST, token).status_code == status
     finally:
         resource.clock.offset = 0
+
+
+@pytest.mark.clause("R3", "R3.signature")
+@pytest.mark.parametrize(
+    ("token", "reason"),
+    [
+        (FORGED["a stranger's key under a known kid"], "the signature does not verify"),
+        (lambda r: signed(r, {"kid": "unknown"}), "the issuer has no key of that kid"),
+    ],
+)
+def test_the_log_says_which_check_failed(resource: Running, token: Callable[[Running], str], reason: str) -> None:
+    """The caller is told none of it."""
+    with structlog.testing.capture_logs() as logged:
+        answer = resource.post(LIST, token(resource))
+    assert reason in [line.get("reason") for line in logged]
+    assert (answer.status_code, reason in answer.text) == (401, False)

@@ -200,3 +200,10 @@ def test_a_forged_jwt_is_not_asked_about(resource: Running) -> None:
     head, body, _ = resource.token().split(".")
     assert asked(resource, f"{head}.{body}.{'A' * 86}").status_code == 401
     assert resource.issuer.introspected == []
+
+
+@pytest.mark.parametrize(("characters", "times"), [(8192, 1), (8193, 0)])
+def test_of_a_bearer_that_is_too_long_nobody_is_asked(resource: Running, characters: int, times: int) -> None:
+    """The limit of a JWT is that of any bearer."""
+    assert asked(resource, "a" * characters).status_code == 401
+    assert len(resource.issuer.introspected) == times
