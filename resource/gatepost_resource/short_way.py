@@ -100,8 +100,8 @@ class ShortWay:
             await send(message)
 
         await self._app(scope, receive, hearing)
-        # An answer out of an old table must not be kept for the new one.
-        if answers is self._answers.current() and (request.tool is None or self._server.is_plain(request.tool)):
+        # Kept with the answers of the table that was asked: if it was replaced meanwhile, they are nobody's by now.
+        if request.tool is None or self._server.is_plain(request.tool):
             _keep(answers, request, heard)
 
     async def _call(self, request: Request) -> Response:
@@ -131,7 +131,7 @@ class ShortWay:
 def _keep(answers: OrderedDict[Frame, bytes], request: Request, heard: list[Message]) -> None:
     """Keeps what stands behind the id, if it is a result; of a call only that it had one."""
     head = _head(request)
-    if len(heard) != 2 or heard[0]["status"] != 200 or not heard[1]["body"].startswith(head):
+    if len(heard) != 2 or not heard[1]["body"].startswith(head):
         return
     tail = b"" if request.tool is not None else heard[1]["body"][len(head) :]
     # The lists of many clients are the same bytes, which are held once.
