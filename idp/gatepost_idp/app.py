@@ -34,6 +34,7 @@ from gatepost_idp.authorize import doors as authorize_doors
 from gatepost_idp.authorize.doors import AuthorizePages
 from gatepost_idp.authorize.journey import Journey
 from gatepost_idp.brakes import SHARE_SECONDS, BrakeCounts, Brakes, Sharing
+from gatepost_idp.catalogue import LOOK_SECONDS as CATALOGUE_SECONDS
 from gatepost_idp.catalogue import Backends
 from gatepost_idp.clients.documents import Documents
 from gatepost_idp.clients.fetcher import Fetcher
@@ -123,6 +124,7 @@ class Parts:
         await self.sealer.load()
         return [
             asyncio.create_task(steadily("clock", self.time_seen.work, LOOK_SECONDS)),
+            asyncio.create_task(steadily("backends", self.backends.work, CATALOGUE_SECONDS)),
             asyncio.create_task(steadily("keys", self.keys.reload, RELOAD_SECONDS)),
             asyncio.create_task(steadily("outbox", self.outbox.work, 0)),
             asyncio.create_task(steadily("salts", self._erase_salts, ERASE_SECONDS)),

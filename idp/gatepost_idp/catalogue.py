@@ -1,5 +1,6 @@
 """The catalogue: which resources there are, which scopes each has, and which backends stand behind it."""
 
+import asyncio
 import tomllib
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -15,6 +16,7 @@ from gatepost_idp.settings import Settings, SettingsError, is_private_host
 
 log = structlog.get_logger("gatepost.catalogue")
 
+LOOK_SECONDS = 1.0
 M = TypeVar("M", bound=BaseModel)
 _PACKAGED = Path(__file__).with_name("catalogue.toml")
 
@@ -138,22 +140,30 @@ class Backends:
 
     def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
         """Raises SettingsError with one line where one is wrong: a start is the time to say so."""
-        self._path = _path(settings)
+        self.path = _path(settings)
         self._catalogue = catalogue
         self._state = self._stat()
-        self._backends = _backends(self._path, catalogue)
+        self._backends = _backends(self.path, catalogue)
 
     def current(self) -> tuple[Backend, ...]:
         """Every backend, in the file's order; each ``resource`` is the catalogue's, byte for byte."""
-        state = self._stat()
-        if state != self._state:
-            self._state = state
-            try:
-                self._backends = _backends(self._path, self._catalogue)
-                log.info("backends_read", backends=len(self._backends))
-            except SettingsError as wrong:
-                log.error("backends_kept", reason=str(wrong), setting="CATALOGUE")  # noqa: TRY400 (the reason says it)
         return self._backends
+
+    async def work(self) -> None:
+        """One look at the file, in a thread: a disk that hangs must not stop the loop."""
+        await asyncio.to_thread(self.look)
+
+    def look(self) -> None:
+        """Reads the file if it is another one than at the last look; what is wrong with it is told once."""
+        state = self._stat()
+        if state == self._state:
+            return
+        self._state = state
+        try:
+            self._backends = _backends(self.path, self._catalogue)
+            log.info("backends_read", backends=len(self._backends))
+        except SettingsError as wrong:
+            log.error("backends_kept", reason=str(wrong), setting="CATALOGUE")  # noqa: TRY400 (the reason says it)
 
     def find(self, url: str, resource: str) -> Backend | None:
         """The backend at ``url``, byte for byte, behind ``resource``."""
@@ -162,7 +172,7 @@ class Backends:
     def _stat(self) -> tuple[int, int, int]:
         """What tells one state of the file from another; zeros where there is none."""
         try:
-            found = self._path.stat()
+            found = self.path.stat()
         except OSError:
             return 0, 0, 0
         return found.st_ino, found.st_size, found.st_mtime_ns

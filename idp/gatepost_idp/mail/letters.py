@@ -31,6 +31,8 @@ class Letters:
         loader = FileSystemLoader(assets.folder("emails"))
         self._html = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, auto_reload=False)
         self._text = Environment(loader=loader, autoescape=False, undefined=StrictUndefined, auto_reload=False)  # noqa: S701 (plain text)
+        for name in loader.list_templates():  # now, and not while requests wait for the loop
+            (self._html if name.endswith(".html") else self._text).get_template(name)
 
     def message_id(self) -> str:
         """A fresh Message-ID on our own domain (RFC 5322 section 3.6.4); a repeat of a mail keeps the first one's."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.idp.admin.being_admin import administrator, opened
-from tests.idp.oauth.backends import BACKENDS, CRM, MCP, RESOURCES, resource_server, with_backends
+from tests.idp.oauth.backends import BACKENDS, CRM, MCP, RESOURCES, changed, resource_server, with_backends
 from tests.idp.oauth.wire import Server
 from tests.support.oauth import registered
 from tests.support.person import Person
@@ -40,7 +40,7 @@ def test_each_backend_with_what_it_needs_and_how_often_it_was_called(
         ["abroad", "https://abroad.internal.example/mcp", "Others", "crm:read", "0"],
     ]
     idp.clock.forward(hours=1, minutes=1)
-    (tmp_path / "catalogue.toml").write_text(RESOURCES + BACKENDS.replace('tools = { "*" = "files:read" }', ""))
+    changed(tmp_path / "catalogue.toml", RESOURCES + BACKENDS.replace('tools = { "*" = "files:read" }', ""))
     found = rows_of(opened(admin, idp, "/admin/backends").text)
     assert found[0][-1] == "0"
     assert found[1][-2] == "none: its tools are hidden from everyone"
@@ -48,7 +48,7 @@ def test_each_backend_with_what_it_needs_and_how_often_it_was_called(
 
 def test_without_a_backend_it_says_how_to_have_one(idp: Server, tmp_path: Path, people: Callable[..., Person]) -> None:
     """The file and what to write in it."""
-    (tmp_path / "catalogue.toml").write_text(RESOURCES)
+    changed(tmp_path / "catalogue.toml", RESOURCES)
     text = opened(administrator(idp, people), idp, "/admin/backends").text
     assert "<table" not in text
     assert "CATALOGUE" in text

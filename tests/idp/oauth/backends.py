@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
+from gatepost_idp.catalogue import Backends
 from gatepost_idp.clients.registry import Registry
 from gatepost_idp.database import Database
 from gatepost_idp.keys import Keys
@@ -119,6 +122,21 @@ def with_backends(folder: Path, **changes: Any) -> Iterator[Server]:
     path.write_text(RESOURCES + BACKENDS, encoding="utf-8")
     with running(folder, catalogue=str(path), **changes) as idp:
         yield idp
+
+
+def changed(path: Path, text: str | None) -> None:
+    """Writes the catalogue, or with None removes it, and returns when its server has looked at it."""
+    looked, look = threading.Event(), Backends.look
+
+    def telling(backends: Backends) -> None:
+        look(backends)
+        if backends.path == path:
+            looked.set()
+
+    path.unlink() if text is None else path.write_text(text, "utf-8")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Backends, "look", telling)
+        assert looked.wait(20), "the server did not look at its catalogue"
 
 
 def resource_server(idp: Idp, resource: str = MCP) -> ResourceServer:

@@ -23,6 +23,7 @@ from tests.idp.oauth.backends import (
     OTHER_MCP,
     RESOURCES,
     ResourceServer,
+    changed,
     resource_server,
     with_backends,
 )
@@ -461,7 +462,7 @@ def test_a_backend_cannot_be_a_resource(idp: Server, tmp_path: Path) -> None:
         bearer = connected(idp, alice)["access_token"]
     for url in (MCP, OTHER_MCP, f"{OTHER_MCP}/"):
         trap = f'[[backend]]\nname = "trap"\nurl = "{url}"\ntools = {{ "*" = "crm:read" }}\n'
-        (tmp_path / "catalogue.toml").write_text(RESOURCES + trap)
+        changed(tmp_path / "catalogue.toml", RESOURCES + trap)
         refused(own.exchange(bearer, resource=url), "invalid_target")
 
 
@@ -474,13 +475,13 @@ def test_the_backends_are_read_again_when_the_file_changes(idp: Server, tmp_path
     own, path = resource_server(idp), tmp_path / "catalogue.toml"
     added = '[[backend]]\nname = "new"\nurl = "http://localhost:9105/mcp"\ntools = { "*" = "crm:read" }\n'
     refused(own.lists("http://localhost:9105/mcp"), "invalid_target")
-    path.write_text(RESOURCES + BACKENDS + added)
+    changed(path, RESOURCES + BACKENDS + added)
     tokens_of(own.lists("http://localhost:9105/mcp"))
-    for broken in ("[[backend]]\nname =", RESOURCES + BACKENDS.replace("crm:delete", "crm:unheard-of"), ""):
-        path.write_text(broken) if broken else path.unlink()
+    for broken in ("[[backend]]\nname =", RESOURCES + BACKENDS.replace("crm:delete", "crm:unheard-of"), None):
+        changed(path, broken)
         tokens_of(own.lists("http://localhost:9105/mcp"))
         tokens_of(own.lists(CRM))
-    path.write_text(RESOURCES + added)
+    changed(path, RESOURCES + added)
     refused(own.lists(CRM), "invalid_target")
 
 
