@@ -64,6 +64,7 @@ from gatepost_idp.operate.details import Details
 from gatepost_idp.operate.doctor.readiness import Readiness
 from gatepost_idp.operate.drain import Drain
 from gatepost_idp.operate.guard import Guard
+from gatepost_idp.operate.programs import StraightWay
 from gatepost_idp.operate.serve import tune_garbage_collection
 from gatepost_idp.operate.steady_clock import LOOK_SECONDS, SteadyClock, TimeSeen
 from gatepost_idp.pages import Pages
@@ -194,11 +195,12 @@ def create(settings: Settings, clock: Clock = system_clock, fetcher: Fetcher | N
         redoc_url=None,
         redirect_slashes=False,
     )
-    _hang_doors(app, parts)
+    programs = _hang_doors(app, parts)
     errors = Errors(parts.pages, settings.is_local)
     for kind, name in HANDLED.items():
         app.add_exception_handler(kind, getattr(errors, name))
-    return Guard(app, settings, parts.callers, parts.recorder, parts.refusals, parts.counts)
+    straight = StraightWay(app, programs, errors)
+    return Guard(straight, settings, parts.callers, parts.recorder, parts.refusals, parts.counts)
 
 
 def from_environment() -> ASGIApp:
@@ -210,8 +212,8 @@ def from_environment() -> ASGIApp:
     return app
 
 
-def _hang_doors(app: FastAPI, parts: Parts) -> None:
-    """The doors of programs are plain routes, the hottest first; those of people are FastAPI's."""
+def _hang_doors(app: FastAPI, parts: Parts) -> list[Route]:
+    """The doors of programs are plain routes, which it answers with; those of people are FastAPI's."""
     settings, clock = parts.settings, parts.clock
     authentication = ClientAuthentication(parts.registry)
     grants = Grants(
@@ -229,15 +231,17 @@ def _hang_doors(app: FastAPI, parts: Parts) -> None:
     discovery = DiscoveryDoors(documents.encoded(documents.metadata(settings, parts.catalogue)), parts.keys)
 
     app.state.limiter = limiter = Brakes(parts.callers, parts.brake_counts)
-    app.router.routes += [
-        Route("/token", limiter.limit(limits.BRAKES["token"])(token.post), methods=["POST"]),
-        _get_alone("/authorize", limiter.limit(limits.BRAKES["authorize"])(authorize.authorize)),
-        Route("/register", limiter.limit(limits.BRAKES["register"])(register.post), methods=["POST"]),
-        Route("/revoke", limiter.limit(limits.BRAKES["token"])(revoke.post), methods=["POST"]),
-        Route("/introspect", limiter.limit(limits.BRAKES["token"])(introspect.post), methods=["POST"]),
-        Route("/userinfo", limiter.limit(limits.BRAKES["token"])(userinfo.answer), methods=["GET", "POST"]),
+    braked = limiter.before
+    programs = [
+        Route("/token", braked(token.post, limits.BRAKES["token"]), methods=["POST"]),
+        _get_alone("/authorize", braked(authorize.authorize, limits.BRAKES["authorize"])),
+        Route("/register", braked(register.post, limits.BRAKES["register"]), methods=["POST"]),
+        Route("/revoke", braked(revoke.post, limits.BRAKES["token"]), methods=["POST"]),
+        Route("/introspect", braked(introspect.post, limits.BRAKES["token"]), methods=["POST"]),
+        Route("/userinfo", braked(userinfo.answer, limits.BRAKES["token"]), methods=["GET", "POST"]),
         *discovery.routes(settings.root),
     ]
+    app.router.routes += programs
     app.include_router(authorize_doors.router(authorize))
     sign_in_pages = SignInPages(sign_in, parts.pages, parts.visitors, settings, parts.catalogue)
     app.include_router(sign_in_doors.router(sign_in_pages, limiter.limit(limits.BRAKES["sign-in"])))
@@ -245,6 +249,7 @@ def _hang_doors(app: FastAPI, parts: Parts) -> None:
     app.include_router(admin.router(_admin_pages(parts), limiter.limit(limits.BRAKES["sign-in"])))
     app.include_router(connect_doors.router(parts.pages, settings))
     _hang_plain_doors(app, parts)
+    return programs
 
 
 def _account_pages(parts: Parts) -> AccountPages:

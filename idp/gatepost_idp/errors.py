@@ -72,6 +72,12 @@ class Errors:
         self._pages = pages
         self._is_local = is_local
 
+    async def answer(self, request: Request, problem: Exception) -> tuple[Response, bool]:
+        """What answers whatever was raised, and whether that is a fault of ours."""
+        kind = next(kind for kind in type(problem).__mro__ if kind in HANDLED)
+        response: Response = await getattr(self, HANDLED[kind])(request, problem)
+        return response, kind is Exception
+
     async def oauth(self, request: Request, refusal: Exception) -> Response:
         """RFC 6749 section 5.2."""
         if not isinstance(refusal, OAuthRefusal):
@@ -203,7 +209,7 @@ class Errors:
         return response
 
 
-HANDLED = {
+HANDLED: dict[type, str] = {
     OAuthRefusal: "oauth",
     PageProblem: "page",
     DatabaseUnavailable: "unavailable",

@@ -2,28 +2,31 @@
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from gatepost_idp.discovery.documents import WELL_KNOWN
 from gatepost_idp.keys import Keys
 
 
 class DiscoveryDoors:
-    """Answers with bytes that are ready."""
+    """Answers that are ready: each is the same for everybody, and sends nothing of a request back."""
 
     def __init__(self, metadata: bytes, keys: Keys) -> None:
-        self._metadata = metadata
+        self._metadata = _ready(metadata, 300)
+        self._jwks = _ready(keys.jwks, 30)
         self._keys = keys
 
     async def metadata(self, _request: Request) -> Response:
         """RFC 8414 section 3, OIDC Discovery section 4."""
-        return Response(self._metadata, 200, {"cache-control": "public, max-age=300"}, "application/json")
+        return self._metadata
 
     async def jwks(self, _request: Request) -> Response:
         """RFC 7517 section 5. A new key stands here 60 s before it signs."""
-        return Response(self._keys.jwks, 200, {"cache-control": "public, max-age=30"}, "application/json")
+        if self._jwks.body is not self._keys.jwks:
+            self._jwks = _ready(self._keys.jwks, 30)
+        return self._jwks
 
-    def routes(self, root: str) -> list[BaseRoute]:
+    def routes(self, root: str) -> list[Route]:
         """Every form. The guard took the issuer's path off the front already, so the appended form is a root one."""
         inserted = [f"/.well-known/{name}{root}" for name in WELL_KNOWN] if root else []
         paths = [f"/.well-known/{name}" for name in WELL_KNOWN] + inserted
@@ -32,3 +35,7 @@ class DiscoveryDoors:
             *(Route(path, self.metadata, methods=methods) for path in paths),
             Route("/jwks.json", self.jwks, methods=methods),
         ]
+
+
+def _ready(document: bytes, seconds: int) -> Response:
+    return Response(document, 200, {"cache-control": f"public, max-age={seconds}"}, "application/json")
