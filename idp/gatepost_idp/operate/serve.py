@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from gatepost_idp.operate.one_write import OneWrite
+
 APPLICATION = "gatepost_idp.app:from_environment"
 
 
@@ -23,7 +25,7 @@ def serve(hosts: Sequence[str], port: int, workers: int) -> None:
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=10,
-        http="httptools",
+        http=OneWrite,
         loop="uvloop" if sys.platform != "win32" else "auto",
         ws="none",
     )
