@@ -8,9 +8,11 @@ touches the database, and can be run again. SQLite has one writer thread, which 
 import asyncio
 import queue
 import secrets
+import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from copy import copy
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +32,7 @@ Row = tuple[Any, ...]
 # Serialization failure, deadlock, a row that another transaction added meanwhile: the next run sees how things stand.
 _RETRIED = ("40001", "40P01", "23505")
 _TRIES = 5
+_BEGIN_READING, _BEGIN_WRITING = "BEGIN", "BEGIN IMMEDIATE"
 _READ_ONLY = "25006"  # a standby that we reached in a failover, or an operator's hand: somebody may mend it
 
 
@@ -99,6 +102,8 @@ class Transaction:
     @cached_property
     def session(self) -> Session:
         """A SQLModel session inside this transaction, for everything off the hot path."""
+        if not self._connection.in_transaction():
+            self._connection.begin()  # SQLAlchemy learns of the one that runs, which is not the session's to end
         # A savepoint of its own: a flush that fails rolls back no further, and leaves the group's neighbours alone.
         return Session(self._connection, join_transaction_mode="create_savepoint", expire_on_commit=False)
 
@@ -157,9 +162,10 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int = 8) -> None:
         self._backend: _Backend
+        self._readers: _Backend
         if url.startswith("sqlite"):
             self._backend = _SqliteWriter(url)
-            self._readers = _Pool(_sqlite_engine(url, read_only=True), size=2, retried=())
+            self._readers = _SqliteReaders(url, size=2)
         else:
             pool = _Pool(_postgres_engine(url, pool_size), size=pool_size, retried=_RETRIED)
             self._backend, self._readers = pool, pool.reading()
@@ -202,23 +208,104 @@ def _sqlite_engine(url: str, *, read_only: bool) -> Engine:
             "synchronous=FULL",
             "foreign_keys=ON",
             "busy_timeout=5000",
+            "temp_store=MEMORY",  # what a SAVEPOINT may have to put back: a file would be made for each large one
             f"query_only={'ON' if read_only else 'OFF'}",
         ):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        if not cast(Any, connection.connection).in_transaction:  # else it is a session's, inside one of _Held's
+            connection.exec_driver_sql(_BEGIN_READING if read_only else _BEGIN_WRITING)
 
     return engine
+
+
+class _Held:
+    """A connection to SQLite that one thread keeps; BEGIN and COMMIT go straight to its cursor.
+
+    SQLAlchemy's way into a transaction and out of it costs as much as the six statements of a refresh.
+    """
+
+    def __init__(self, engine: Engine, begin: str) -> None:
+        self._engine = engine
+        self._begin = begin
+        self._connection: Connection | None = None
+        self._cursor: Any = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[tuple[Connection, Any]]:
+        """Committed at its end; what is raised undoes it, and the next one finds a fresh connection."""
+        try:
+            connection = self._opened()
+            self._cursor.execute(self._begin)
+            yield connection, self._cursor
+            self._commit(connection)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Closes the connection, if there is one; SQLite undoes what it had not committed."""
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
+
+    def _commit(self, connection: Connection) -> None:
+        if connection.in_transaction():  # a session's: SQLAlchemy must know that it is over
+            connection.commit()
+        else:
+            self._cursor.execute("COMMIT")
+
+    def _opened(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+            self._cursor = self._connection.connection.cursor()
+        return self._connection
 
 
 def _postgres_engine(url: str, pool_size: int) -> Engine:
     return sqlalchemy.create_engine(url, pool_size=pool_size, max_overflow=0, pool_timeout=10, pool_recycle=1800)
 
 
+class _SqliteReaders:
+    """Threads that read, with a connection each."""
+
+    def __init__(self, url: str, size: int) -> None:
+        self.engine = _sqlite_engine(url, read_only=True)
+        self._threads = ThreadPoolExecutor(size, thread_name_prefix="gatepost-db")
+        self._own = threading.local()
+        self._held: list[_Held] = []
+
+    def submit(self, work: Work[T]) -> "asyncio.Future[T]":
+        return asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True)
+        for held in self._held:
+            held.close()
+        self.engine.dispose()
+
+    def _run(self, work: Work[T]) -> T:
+        try:
+            with self._of_this_thread().transaction() as (connection, cursor):
+                transaction = Transaction(connection, cursor)
+                result = work(transaction)
+                transaction.finish()
+        except (DBAPIError, sqlite3.Error) as problem:
+            raise _translated(self.engine, problem) from problem
+        return result
+
+    def _of_this_thread(self) -> _Held:
+        if not hasattr(self._own, "held"):
+            self._own.held = _Held(self.engine, _BEGIN_READING)
+            self._held.append(self._own.held)
+        return cast(_Held, self._own.held)
+
+
 class _Pool:
-    """Threads with a connection each: SQLite's readers, and everything on PostgreSQL."""
+    """Threads with a connection each: everything on PostgreSQL."""
 
     def __init__(self, engine: Engine, size: int, retried: Sequence[str]) -> None:
         self.engine = engine
@@ -263,6 +350,7 @@ class _SqliteWriter:
 
     def __init__(self, url: str) -> None:
         self.engine = _sqlite_engine(url, read_only=False)
+        self._held = _Held(self.engine, _BEGIN_WRITING)
         self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="gatepost-writer", daemon=True)
         self._thread.start()
@@ -275,6 +363,7 @@ class _SqliteWriter:
     def close(self) -> None:
         self._waiting.put(None)
         self._thread.join()
+        self._held.close()
         self.engine.dispose()
 
     def _serve(self) -> None:
@@ -300,8 +389,7 @@ class _SqliteWriter:
     def _commit(self, group: list["_Job"]) -> None:
         """Runs the group in one transaction; where that fails, the whole group is told so."""
         try:
-            with self.engine.begin() as connection:
-                cursor = connection.connection.cursor()
+            with self._held.transaction() as (connection, cursor):
                 for job in group:
                     job.run(connection, cursor)
         except Exception as problem:  # noqa: BLE001 (the boundary of the thread: everybody gets an answer)

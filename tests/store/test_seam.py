@@ -9,11 +9,11 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.exc import IntegrityError
 
 from gatepost_idp import models
-from gatepost_idp.database import Database, DatabaseUnavailable, Transaction, Work, insert_query
+from gatepost_idp.database import Database, DatabaseUnavailable, Transaction, Work, _Held, insert_query
 from gatepost_idp.models import LimitWindow
 from gatepost_idp.protocol import Refused
 from tests.store.parts import at_once, busy, person, rows
@@ -186,7 +186,9 @@ async def test_a_read_sees_no_half_of_a_write(database: Database) -> None:
     assert await keys_of(database) == {"half"}
 
 
-async def test_a_function_is_answered_only_after_its_commit(database: Database) -> None:
+async def test_a_function_is_answered_only_after_its_commit(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody hears of a success that a power cut could still take back."""
     committing, go_on = threading.Event(), threading.Event()
 
@@ -194,7 +196,14 @@ async def test_a_function_is_answered_only_after_its_commit(database: Database) 
         committing.set()
         assert go_on.wait(20)
 
+    commit = _Held._commit
+
+    def holding(held: _Held, connection: Connection) -> None:
+        hold(connection)
+        commit(held, connection)
+
     event.listen(database.engine, "commit", hold)
+    monkeypatch.setattr(_Held, "_commit", holding)
     writing = asyncio.ensure_future(database.write(put("a")))
     assert await asyncio.to_thread(committing.wait, 20)
     await asyncio.sleep(0.05)
@@ -249,13 +258,19 @@ async def test_closing_finishes_what_waits(database_url: str) -> None:
 
 async def test_parallel_writes_share_a_commit(sqlite_database: Database) -> None:
     """What waits while the writer is busy goes to the disk at once: thirty writes, one commit."""
-    commits: list[object] = []
+    said: list[str] = []
+
+    def listen(tx: Transaction) -> None:
+        driver: Any = tx._connection.connection.driver_connection
+        driver.set_trace_callback(said.append)
+
+    await sqlite_database.write(listen)
+    said.clear()
     async with busy(sqlite_database):
         writing = [asyncio.ensure_future(sqlite_database.write(put(str(n)))) for n in range(30)]
         await asyncio.sleep(0.02)
-        event.listen(sqlite_database.engine, "commit", commits.append)
     await asyncio.gather(*writing)
-    assert len(commits) == 2  # of whoever kept the writer busy, and of the thirty
+    assert said.count("COMMIT") == 2  # of whoever kept the writer busy, and of the thirty
     assert len(await keys_of(sqlite_database)) == 30
 
 
