@@ -62,7 +62,7 @@ def access_token(
         "email": granted.email,
         "auth_time": granted.auth_time_ms // 1000,
     }
-    return jwt.encode({"typ": "at+jwt", "alg": key.algorithm, "kid": key.kid}, claims, key.private, [key.algorithm])
+    return key.signed("at+jwt", claims)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def id_token(
 ) -> str:
     """Who signed in, for the client itself (OIDC Core section 2)."""
     key = keys.signing(client.id_token_algorithm)
-    claims = {
+    claims: dict[str, str | int | bool] = {
         "iss": issuer,
         "sub": granted.account_id,
         "aud": client.id,
@@ -127,7 +127,7 @@ def id_token(
         claims["nonce"] = granted.nonce
     if "email" in scopes.granted:
         claims |= {"email": granted.email, "email_verified": True}
-    return jwt.encode({"typ": "JWT", "alg": key.algorithm, "kid": key.kid}, claims, key.private, [key.algorithm])
+    return key.signed("JWT", claims)
 
 
 def read_access_token(keys: Keys, issuer: str, token: str, now: datetime) -> dict[str, Any] | None:
