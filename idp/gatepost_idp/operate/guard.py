@@ -88,8 +88,10 @@ class Guard:
         seconds = perf_counter() - started
         self._counts.answered(trace, status, seconds)
         ms = round(seconds * 1000, 1)
-        why = {"refused": trace.reason, "received": trace.received, "expected": trace.expected}
-        why = {name: traces.plain(value) for name, value in why.items() if value}
+        why = {}
+        if trace.reason:
+            why = {"refused": trace.reason, "received": trace.received, "expected": trace.expected}
+            why = {name: traces.plain(value) for name, value in why.items() if value}
         place = _place(scope["path"])
         log.info("request", method=scope["method"], path=place, status=status, ms=ms, trace_id=trace.id, **why)
         request = Request(scope)
@@ -97,7 +99,7 @@ class Guard:
             self._refusals.note(trace.event, trace.client_id, self._callers.network(request), trace.reason, trace.id)
         if not trace.is_kept(status):
             return
-        trace.tell(user_agent=request.headers.get("user-agent", "")[:100])
+        trace.tell(user_agent=next(iter(_headers(scope, b"user-agent")), "")[:100])
         if trace.step == "discovery" or status in (404, 405):
             trace.tell(asked_for=f"{request.method} {request.scope['path'][:100]}")
         self._recorder.note(trace, self._callers.network(request), status, ms)

@@ -1,7 +1,10 @@
 """Logs: text on a terminal, else JSON. No query string, cookie, token, code or whole address goes in."""
 
+import json
 import logging
 import sys
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import structlog
@@ -20,7 +23,7 @@ def configure(settings: Settings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    last: Any = structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer()
+    last: Any = structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer(_as_json)
     structlog.configure(
         processors=[*shared, last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -32,6 +35,16 @@ def configure(settings: Settings) -> None:
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
     # Authlib logs tokens at DEBUG; no level of ours may let that through.
     logging.getLogger("authlib").setLevel(logging.WARNING)
+
+
+@cache
+def _encoder(default: Callable[[Any], Any]) -> json.JSONEncoder:
+    return json.JSONEncoder(default=default)
+
+
+def _as_json(event: Any, default: Callable[[Any], Any]) -> str:
+    """What ``json.dumps`` writes, by an encoder that is made once and not for each line."""
+    return _encoder(default).encode(event)
 
 
 def _add_trace_id(_logger: Any, _name: str, event: Any) -> Any:
