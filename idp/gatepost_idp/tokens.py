@@ -102,7 +102,7 @@ def backend_token(
     if subject is not None:
         claims |= {"email": subject.email, "act": {"sub": client_id}}
         claims |= {"auth_time": subject.auth_time} if subject.auth_time is not None else {}
-    return jwt.encode({"typ": "at+jwt", "alg": key.algorithm, "kid": key.kid}, claims, key.private, [key.algorithm])
+    return key.signed("at+jwt", claims)
 
 
 def is_for_backend(claims: dict[str, Any]) -> bool:
