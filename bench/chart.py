@@ -1,58 +1,93 @@
-"""The chart: for each operation a group of bars, CPU milliseconds an operation; shorter is better."""
+"""The chart: for each operation a group of bars, CPU milliseconds an operation; shorter is better.
+
+It brings its own ground and follows the reader's scheme, so that it reads on a light page and on a dark one.
+"""
 
 from collections.abc import Sequence
 from html import escape
-from typing import Protocol
 
-_WIDTH, _LEFT, _RIGHT, _BAR, _GAP, _TOP = 860, 190, 210, 15, 14, 54
-_COLOURS = {"gatepost": "#2f6f4f", "gatepost resource": "#2f6f4f", "floor": "#c9c9c2"}
-_OTHER = "#8a94a6"
+from bench.rounds import About, Row
+
+AT_ONCE = 32
+_WIDTH, _HEAD, _FOOT, _BAR, _BETWEEN, _GAP = 920, 70, 34, 13, 2, 14
+_LABELS, _LONGEST = 106, 176
+_COLUMN = _WIDTH // 2
+_STYLE = """
+  .ground { fill: #ffffff; stroke: #d5d9de } text { fill: #24292f } .quiet { fill: #57606a }
+  .ours { fill: #1f7a4d } .peer { fill: #7d8ea3 } .other { fill: #b3bdc9 } .floor { fill: #d9b45b }
+  @media (prefers-color-scheme: dark) {
+    .ground { fill: #161b22; stroke: #30363d } text { fill: #e6edf3 } .quiet { fill: #9aa4af }
+    .ours { fill: #3fb27a } .peer { fill: #7489a3 } .other { fill: #4e5d70 } .floor { fill: #b8923a }
+  }
+"""
+COLOURS = {
+    "gatepost": "ours", "gatepost resource": "ours", "oidc-provider": "peer", "plain MCP, Python": "peer",
+    "better-auth": "other", "plain MCP, TypeScript": "other", "floor": "floor",
+}  # fmt: skip  # a table
+SHORT = {
+    "gatepost resource": "Gatepost", "gatepost": "Gatepost", "plain MCP, Python": "plain, Python SDK",
+    "plain MCP, TypeScript": "plain, TypeScript SDK",
+}  # fmt: skip  # a table
 
 
-class Cost(Protocol):
-    """What is drawn."""
-
-    @property
-    def operation(self) -> str: ...
-    @property
-    def at_once(self) -> int: ...
-    @property
-    def server(self) -> str: ...
-    @property
-    def cpu_ms(self) -> float: ...
-
-
-def drawn(rows: Sequence[Cost], at_once: int) -> str:
-    """An SVG of the rows with that load. Each group has a scale of its own: only its own bars compare."""
-    groups: dict[str, list[Cost]] = {}
-    for row in rows:
-        if row.at_once == at_once:
+def drawn(medians: Sequence[Row], about: About) -> str:
+    """An SVG of the rows at 32 at a time. Each group has a scale of its own: only its own bars compare."""
+    groups: dict[str, list[Row]] = {}
+    for row in medians:
+        if row.at_once == max(one.at_once for one in medians):
             groups.setdefault(row.operation, []).append(row)
-    parts, y = [], _TOP
-    for operation, group in groups.items():
-        parts.append(_text(_LEFT - 12, y + 12, operation, "end", bold=True))
-        longest = max(row.cpu_ms for row in group) or 1
-        for row in group:
-            parts += _bar(row, y, longest)
-            y += _BAR + 3
-        y += _GAP
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {y}" font-family="sans-serif" font-size="13">'
-    )
-    ground = f'<rect width="{_WIDTH}" height="{y}" fill="#fff"/>'
-    title = _text(16, 28, f"CPU milliseconds an operation, {at_once} at a time (shorter is better)", bold=True)
-    return "\n".join([head, ground, title, *parts, "</svg>", ""])
+    columns = ("Authorization server", False), ("Resource server (MCP tools)", True)
+    parts, heights = [], []
+    for place, (title, of_tools) in enumerate(columns):
+        those = [group for name, group in groups.items() if name.startswith("tools/") is of_tools]
+        drawing, height = _column(title, those, place * _COLUMN)
+        parts += drawing
+        heights.append(height)
+    return "\n".join([*_frame(max(heights) + _FOOT, about), *parts, "</svg>", ""])
 
 
-def _bar(row: Cost, y: int, longest: float) -> list[str]:
-    length = max(1, round((_WIDTH - _LEFT - _RIGHT) * row.cpu_ms / longest))
-    colour = _COLOURS.get(row.server, _OTHER)
+def _frame(height: int, about: About) -> list[str]:
+    foot = f"{about.date}, {about.cores} cores of {about.machine}, Python {about.python}. {about.command}"
     return [
-        f'<rect x="{_LEFT}" y="{y}" width="{length}" height="{_BAR}" fill="{colour}"/>',
-        _text(_LEFT + length + 6, y + 12, f"{row.cpu_ms:.3f}  {row.server}"),
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" font-size="12"'
+        ' font-family="system-ui, sans-serif" role="img" aria-label="CPU milliseconds an operation">',
+        f"<style>{_STYLE}</style>",
+        f'<rect class="ground" x="0.5" y="0.5" width="{_WIDTH - 1}" height="{height - 1}" rx="6"/>',
+        _text(16, 28, f"CPU milliseconds an operation, {AT_ONCE} at a time: shorter is better", size=15, bold=True),
+        _text(16, height - 14, foot, kind="quiet"),
     ]
 
 
-def _text(x: int, y: int, text: str, anchor: str = "start", *, bold: bool = False) -> str:
-    weight = ' font-weight="bold"' if bold else ""
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}"{weight} fill="#222">{escape(text)}</text>'
+def _column(title: str, groups: list[list[Row]], left: int) -> tuple[list[str], int]:
+    parts, y = [_text(left + 16, _HEAD - 14, title, kind="quiet", bold=True)], _HEAD
+    for group in groups:
+        parts.append(_text(left + _LABELS, y + 11, group[0].operation.replace(" wire", ""), "end", bold=True))
+        longest = max(row.cpu_ms for row in group) or 1
+        for row in group:
+            parts += _bar(row, left + _LABELS + 10, y, longest)
+            y += _BAR + _BETWEEN
+        y += _GAP
+    return parts, y
+
+
+def _bar(row: Row, x: int, y: int, longest: float) -> list[str]:
+    length = max(1, round(_LONGEST * row.cpu_ms / longest))
+    said = f"{row.cpu_ms:.{3 if row.cpu_ms < 1 else 2}f}  {SHORT.get(row.server, row.server)}"
+    kind = "" if COLOURS[row.server] == "ours" else "quiet"
+    return [
+        f'<rect class="{COLOURS[row.server]}" x="{x}" y="{y}" width="{length}" height="{_BAR}" rx="2"/>',
+        _text(x + length + 6, y + 11, said, kind=kind),
+    ]
+
+
+def _text(
+    x: int, y: int, text: str, anchor: str = "start", *, kind: str = "", size: int = 0, bold: bool = False
+) -> str:
+    options = {
+        "text-anchor": anchor,
+        "class": kind,
+        "font-size": str(size or ""),
+        "font-weight": "bold" if bold else "",
+    }
+    told = "".join(f' {name}="{value}"' for name, value in options.items() if value)
+    return f'<text x="{x}" y="{y}"{told}>{escape(text)}</text>'

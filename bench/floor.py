@@ -42,7 +42,11 @@ class Writer:
 
     def _serve(self) -> None:
         connection = sqlite3.connect(self._database, isolation_level=None)
-        for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "CREATE TABLE kept (text)"):
+        for statement in (
+            "PRAGMA journal_mode=WAL",
+            "PRAGMA synchronous=FULL",
+            "CREATE TABLE IF NOT EXISTS kept (text)",
+        ):
             connection.execute(statement)
         while True:
             group = [self._waiting.get()]

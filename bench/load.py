@@ -1,6 +1,7 @@
 """The load: connections that each ask, wait for the answer, and ask again, as bare as Python allows."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -90,34 +91,72 @@ def _whole(received: bytes) -> Answer | None:
         return None
     lower = head.lower()
     if b"transfer-encoding: chunked" in lower:
-        return Answer(int(head[9:12]), head, body) if body.endswith(b"0\r\n\r\n") else None
+        return Answer(int(head[9:12]), head, _joined(body)) if body.endswith(b"0\r\n\r\n") else None
     _, has_length, rest = lower.partition(b"content-length:")
     length = int(rest.split(b"\r\n", 1)[0]) if has_length else 0
     return Answer(int(head[9:12]), head, body) if len(body) >= length else None
+
+
+def _joined(chunks: bytes) -> bytes:
+    """What a chunked body says (RFC 9112 section 7.1), once all of it is there."""
+    found = b""
+    while chunks:
+        size, _, rest = chunks.partition(b"\r\n")
+        length = int(size.partition(b";")[0], 16)
+        found, chunks = found + rest[:length], rest[length + 2 :] if length else b""
+    return found
 
 
 Operation = Callable[[Line], Awaitable[None]]
 """One operation on a connection; raises where the answer is not what it should be."""
 
 
+def get(target: str) -> Callable[[int], Operation]:
+    """The operation of one GET, for any slot."""
+
+    async def ask(line: Line) -> None:
+        expect(await line.ask("GET", target), 200)
+
+    return lambda _slot: ask
+
+
+def expect(answer: Answer, *statuses: int) -> Answer:
+    """The same answer; ends the run where its status is another one."""
+    if answer.status not in statuses:
+        raise SystemExit(f"{answer.status} where {statuses} was expected: {answer.head[:300]!r} {answer.body[:500]!r}")
+    return answer
+
+
 @dataclass
 class Measured:
-    """What one round of one operation cost."""
+    """What one round of one operation cost, in CPU seconds: user and system."""
 
     seconds: float = 0
-    cpu_seconds: float = 0
-    """Of the server's process: user and system."""
+    server: float = 0
+    database: float = 0
+    """Of PostgreSQL; SQLite's are the server's own."""
+    load: float = 0
     took: list[float] = field(default_factory=list)
     """Seconds of each operation."""
 
 
-def cpu_seconds(pid: int) -> float:
-    """What a process has used so far."""
-    times = psutil.Process(pid).cpu_times()
-    return times.user + times.system
+def cpu_seconds(pid: int | None) -> float:
+    """What a process and those that it started have used so far; 0 for no process."""
+    if pid is None:
+        return 0.0
+    found = 0.0
+    for one in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended: its parent tells of it
+            times = one.cpu_times()
+            found += (
+                times.user + times.system + getattr(times, "children_user", 0) + getattr(times, "children_system", 0)
+            )
+    return found
 
 
-async def measure(base: str, pid: int, slots: list[Operation], warm_up: float, seconds: float) -> Measured:
+async def measure(
+    base: str, pid: int, database_pid: int | None, slots: list[Operation], warm_up: float, seconds: float
+) -> Measured:
     """Runs one operation for each slot, again and again; what happens while it warms up does not count."""
     lines = [await line_to(base) for _ in slots]
     found = Measured()
@@ -127,12 +166,32 @@ async def measure(base: str, pid: int, slots: list[Operation], warm_up: float, s
         asyncio.create_task(_again(slot, line, begin, end, found.took)) for slot, line in zip(slots, lines, strict=True)
     ]
     await asyncio.sleep(warm_up)
-    cpu, began = cpu_seconds(pid), time.perf_counter()
+    before, began = _used(pid, database_pid), time.perf_counter()
     await asyncio.gather(*runs)
-    found.cpu_seconds, found.seconds = cpu_seconds(pid) - cpu, time.perf_counter() - began
+    found.seconds = time.perf_counter() - began
+    after = _used(pid, database_pid)
+    found.server, found.database, found.load = (then - now for then, now in zip(after, before, strict=True))
     for line in lines:
         line.close()
     return found
+
+
+def _used(pid: int, database_pid: int | None) -> tuple[float, float, float]:
+    return cpu_seconds(pid), cpu_seconds(database_pid), time.process_time()
+
+
+async def repeat(base: str, slots: list[Operation], count: int) -> None:
+    """Runs operations ``count`` times in all, as many at once as there are slots."""
+    lines = [await line_to(base) for _ in slots]
+    left = iter(range(count))
+
+    async def some(operation: Operation, line: Line) -> None:
+        for _ in left:
+            await operation(line)
+
+    await asyncio.gather(*(some(slot, line) for slot, line in zip(slots, lines, strict=True)))
+    for line in lines:
+        line.close()
 
 
 async def _again(operation: Operation, line: Line, begin: float, end: float, took: list[float]) -> None:

@@ -1,23 +1,23 @@
-// The plain MCP server of the TypeScript SDK with six tools: node mcp.mjs PORT ISSUER RESOURCE
+// The plain MCP server of the TypeScript SDK with six tools, on both wires: node mcp.mjs PORT ISSUER RESOURCE
 //
-// Stateless, as its own example is: a server and a transport for each request; each token's signature is verified.
+// Built as its documentation shows: a server for each request; each token's signature is verified.
 import { createServer } from 'node:http';
-import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
-import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js';
+import { toNodeHandler } from '@modelcontextprotocol/node';
+import { createMcpHandler, McpServer } from '@modelcontextprotocol/server';
 import { createLocalJWKSet, jwtVerify } from 'jose';
 import { z } from 'zod';
 
 const [port, issuer, resource] = process.argv.slice(2);
 const keys = createLocalJWKSet(await (await fetch(`${issuer}/jwks.json`)).json());
+const about = { description: 'Answers with what it was sent.', inputSchema: z.object({ text: z.string() }) };
 
-function made() {
+const handle = toNodeHandler(createMcpHandler(() => {
   const server = new McpServer({ name: 'plain', version: '1' });
   for (const name of ['demo_echo', 'tool_0', 'tool_1', 'tool_2', 'tool_3', 'tool_4']) {
-    const about = { description: 'Answers with what it was sent.', inputSchema: { text: z.string() } };
     server.registerTool(name, about, async ({ text }) => ({ content: [{ type: 'text', text }] }));
   }
   return server;
-}
+}));
 
 createServer(async (request, response) => {
   if (request.method === 'GET') { response.end('ok'); return; }
@@ -28,9 +28,5 @@ createServer(async (request, response) => {
     response.writeHead(401).end();
     return;
   }
-  const server = made();
-  const transport = new StreamableHTTPServerTransport({ sessionIdGenerator: undefined, enableJsonResponse: true });
-  response.on('close', () => { transport.close(); server.close(); });
-  await server.connect(transport);
-  await transport.handleRequest(request, response);
+  await handle(request, response);
 }).listen(Number(port), '127.0.0.1');

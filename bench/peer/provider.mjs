@@ -10,11 +10,11 @@ const [port, file, resource] = process.argv.slice(2);
 
 const database = new DatabaseSync(file);
 database.exec('PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL');
-database.exec(`CREATE TABLE kept (
+database.exec(`CREATE TABLE IF NOT EXISTS kept (
   model TEXT NOT NULL, id TEXT NOT NULL, payload TEXT NOT NULL, expires_at INTEGER, grant_id TEXT, uid TEXT,
   PRIMARY KEY (model, id)) WITHOUT ROWID`);
-database.exec('CREATE INDEX kept_grant ON kept (grant_id) WHERE grant_id IS NOT NULL');
-database.exec('CREATE INDEX kept_uid ON kept (model, uid) WHERE uid IS NOT NULL');
+database.exec('CREATE INDEX IF NOT EXISTS kept_grant ON kept (grant_id) WHERE grant_id IS NOT NULL');
+database.exec('CREATE INDEX IF NOT EXISTS kept_uid ON kept (model, uid) WHERE uid IS NOT NULL');
 const upsert = database.prepare('INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?, ?, ?)');
 const find = database.prepare('SELECT payload, expires_at FROM kept WHERE model = ? AND id = ?');
 const findByUid = database.prepare('SELECT payload, expires_at FROM kept WHERE model = ? AND uid = ?');

@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from bench.subjects import Connected, Subject, gatepost
+from bench.running import Subject
+from bench.subjects import Connected, gatepost
 from gatepost_idp.database import Database
 from gatepost_idp.limits import BRAKES
 from gatepost_idp.settings import Settings

@@ -1,0 +1,339 @@
+"""``make bench-docs``: writes the tables of docs/performance.md and the README's chart anew from bench/results.
+
+A folder ``run-N`` there is what bench/compare.py wrote, a folder ``growth-N`` what bench/growth.py did. Prose between
+the tables stays as somebody wrote it.
+"""
+
+import argparse
+import re
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "idp"), str(ROOT / "resource")]
+
+from bench import chart, rounds, sums  # noqa: E402 (after the path)
+from bench.fill import Stored  # noqa: E402 (as above)
+from bench.rounds import About, Row  # noqa: E402 (as above)
+from bench.running import Memory, Start  # noqa: E402 (as above)
+
+PEERS = {"gatepost": "oidc-provider", "gatepost resource": "plain MCP, Python"}
+BUSY = 0.9
+WIRES = ("2025 wire", "2026 wire")
+
+
+class Run:
+    """A folder of raw rows, read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = folder.name
+        self.about = rounds.kept_about(folder)
+        self.rows = rounds.kept(folder, "rows", Row)
+        self.starts = {one.server: one for one in rounds.kept(folder, "starts", Start)}
+        self.stored = rounds.kept(folder, "stored", Stored)
+        self.memory = rounds.kept(folder, "memory", Memory)
+        self._medians = {(row.operation, row.at_once, row.server): row for row in rounds.medians(self.rows)}
+
+    def row(self, operation: str, server: str, at_once: int = chart.AT_ONCE) -> Row | None:
+        """The medians of its rounds."""
+        return self._medians.get((operation, at_once, server))
+
+
+Measure = Callable[[Run], "float | None"]
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What has to hold. ``most``: the figure must not be above ``must``; else not below."""
+
+    words: str
+    must: float
+    go_for: float
+    most: bool
+    unit: str
+    of: Measure
+
+    def holds(self, found: float) -> bool:
+        """Whether it does."""
+        return found <= self.must if self.most else found >= self.must
+
+
+def _cpu(operation: str) -> Measure:
+    def found(run: Run) -> float | None:
+        row = run.row(operation, "gatepost")
+        return row.cpu_ms if row else None
+
+    return found
+
+
+def _faster(operation: str) -> Measure:
+    """Times oidc-provider's rate; by CPU time where one of them was not what held the rate back."""
+
+    def found(run: Run) -> float | None:
+        ours, theirs = run.row(operation, "gatepost"), run.row(operation, "oidc-provider")
+        if not ours or not theirs or not ours.cpu_ms or not theirs.rate:
+            return None
+        both_busy = min(ours.busy, theirs.busy) >= BUSY
+        return ours.rate / theirs.rate if both_busy else theirs.cpu_ms / ours.cpu_ms
+
+    return found
+
+
+def _ratio(operations: Sequence[str], ours: str, theirs: str) -> Measure:
+    """The worst CPU time of ours, times theirs."""
+
+    def found(run: Run) -> float | None:
+        pairs = [(run.row(name, ours), run.row(name, theirs)) for name in operations]
+        return max((own.cpu_ms / other.cpu_ms for own, other in pairs if own and other and other.cpu_ms), default=None)
+
+    return found
+
+
+def _p99(run: Run) -> float | None:
+    row = run.row("refresh", "gatepost")
+    return row.p99_ms if row else None
+
+
+def _start(server: str, name: str) -> Measure:
+    return lambda run: getattr(run.starts[server], name) if server in run.starts else None
+
+
+def growth_of(run: Run, database: str, operation: str, at_once: int = chart.AT_ONCE) -> float | None:
+    """CPU time at the largest store, PostgreSQL's own with it, times that at the smallest."""
+    stores = sorted({one.grants for one in run.stored if one.database == database})
+    if len(stores) < 2:
+        return None
+    small, large = (run.row(operation, f"{database}, {grants:,} grants", at_once) for grants in (stores[0], stores[-1]))
+    return (large.cpu_ms + large.database_ms) / (small.cpu_ms + small.database_ms) if small and large else None
+
+
+def _growth(database: str) -> Measure:
+    def found(run: Run) -> float | None:
+        ratios = [growth_of(run, database, operation) for operation in _operations(run.rows)]
+        return max((one for one in ratios if one is not None), default=None)
+
+    return found
+
+
+def _more_memory(run: Run) -> float | None:
+    own = [one for one in run.memory if one.server == "gatepost"]
+    return own[-1].mib - own[0].mib if own else None
+
+
+def _two_workers(run: Run) -> float | None:
+    one, two = (run.row("refresh", f"PostgreSQL, {name}") for name in ("1 worker", "2 workers"))
+    return two.rate / one.rate if one and two and one.rate else None
+
+
+_TIMES, _MS = " x", " ms"
+AIMS = (
+    Aim("refresh: rate, times oidc-provider's", 3, 4, False, _TIMES, _faster("refresh")),
+    Aim("refresh: CPU time", 0.40, 0.32, True, _MS, _cpu("refresh")),
+    Aim("code flow: rate, times oidc-provider's", 3, 5, False, _TIMES, _faster("code flow")),
+    Aim("code flow: CPU time", 0.9, 0.65, True, _MS, _cpu("code flow")),
+    Aim("register: rate, times oidc-provider's", 2.5, 3.4, False, _TIMES, _faster("register")),
+    Aim("register: CPU time", 0.25, 0.16, True, _MS, _cpu("register")),
+    Aim("metadata: rate, times oidc-provider's", 1, 1.2, False, _TIMES, _faster("metadata")),
+    Aim("JWKS: rate, times oidc-provider's", 1, 1.2, False, _TIMES, _faster("JWKS")),
+    Aim("refresh: CPU time, times the floor's", 2.5, 1.8, True, _TIMES, _ratio(["refresh"], "gatepost", "floor")),
+    Aim("refresh: p99", 30, 20, True, _MS, _p99),
+    *(
+        Aim(f"{method}: CPU time, times the plain Python server's, worse wire", 0.5, 0.1, True, _TIMES,
+            _ratio([f"{method}, {wire}" for wire in WIRES], "gatepost resource", "plain MCP, Python"))
+        for method in ("tools/list", "tools/call")
+    ),
+    *(
+        Aim(f"{server}: {words}", must, go_for, True, unit, _start(server, name))
+        for server in PEERS
+        for words, must, go_for, unit, name in (
+            ("start to first answer", 1.2, 0.8, " s", "seconds"), ("idle memory", 80, 65, " MiB", "idle_mib"),
+        )
+    ),
+    Aim("growth on SQLite: the operation whose CPU time grows most", 1.3, 1.1, True, _TIMES, _growth("SQLite")),
+    Aim("growth on PostgreSQL: likewise, its processes included", 1.3, 1.1, True, _TIMES, _growth("PostgreSQL")),
+    Aim("memory after 100,000 code flows: more than idle", 20, 5, True, " MiB", _more_memory),
+    Aim("PostgreSQL, 2 workers: refresh rate, times that of 1", 1.6, 1.9, False, _TIMES, _two_workers),
+)  # fmt: skip  # a table
+
+
+# --- Tables ---
+
+
+def _lines(head: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1) -> str:
+    """A Markdown table whose first columns are texts."""
+    rule = ["---"] * left + ["--:"] * (len(head) - left)
+    return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in (head, rule, *rows)) + "\n"
+
+
+def heading(about: About) -> str:
+    """Date, machine, command."""
+    return (
+        f"{about.date}, {about.cores} cores of {about.machine}, Python {about.python}, load average "
+        f"{about.load_average:g} at the start: `{about.command}`"
+    )
+
+
+def verdicts(runs: Sequence[Run]) -> str:
+    """Each aim, what each run found, and whether it held in every one; a figure that is not there is no verdict."""
+    found = [(aim, [value for run in runs if (value := aim.of(run)) is not None]) for aim in AIMS]
+    most = max((len(values) for _, values in found), default=0)
+    head = ["aim", "must", "go for", *(f"run {number}" for number in range(1, most + 1)), "verdict"]
+    rows = []
+    for aim, values in found:
+        held = sum(aim.holds(value) for value in values)
+        word = (
+            "not measured"
+            if not values
+            else "held"
+            if held == len(values)
+            else f"**not held** ({held} of {len(values)})"
+        )
+        cells = [_number(value) for value in values] + [""] * (most - len(values))
+        rows.append([aim.words, f"{aim.must:g}{aim.unit}", f"{aim.go_for:g}", *cells, word])
+    return _lines(head, rows)
+
+
+def table(medians: Sequence[Row]) -> str:
+    """Medians; a ratio is of CPU time, above 1 where ours costs more."""
+    costs = {(row.operation, row.at_once, row.server): row.cpu_ms for row in medians}
+    head = "operation|at once|server|a second|CPU ms|p50 ms|p99 ms|busy|CPU to peer|to floor".split("|")
+    rows = []
+    for row in medians:
+        others = [costs.get((row.operation, row.at_once, name)) for name in (PEERS.get(row.server, ""), "floor")]
+        ratios = [f"{row.cpu_ms / other:.2f}" if other and row.server in PEERS else "" for other in others]
+        cells = [f"{row.rate:.0f}", f"{row.cpu_ms:.3f}", f"{row.p50_ms:.1f}", f"{row.p99_ms:.1f}", f"{row.busy:.2f}"]
+        rows.append([row.operation, row.at_once, row.server, *cells, *ratios])
+    return _lines(head, rows, left=3)
+
+
+def starts_table(starts: Iterable[Start]) -> str:
+    """Start and rest of each server."""
+    head = ["server", "start to first answer, s", "CPU s until then", "idle, MiB"]
+    return _lines(
+        head, [[one.server, f"{one.seconds:.2f}", f"{one.cpu_seconds:.2f}", f"{one.idle_mib:.0f}"] for one in starts]
+    )
+
+
+def growth_table(runs: Sequence[Run]) -> str:
+    """CPU time of each operation at each store, 32 at a time: the server's, and PostgreSQL's own beside it."""
+    rows = rounds.medians(row for run in runs for row in run.rows)
+    stores = list(dict.fromkeys(row.server for row in rows if row.server.endswith(" grants")))
+    costs = {(row.operation, row.server): row for row in rows if row.at_once == chart.AT_ONCE}
+    lines = []
+    for operation in _operations(rows):
+        cells = [costs.get((operation, store)) for store in stores]
+        lines.append([operation, *(_cost(cell) if cell else "" for cell in cells)])
+    return _lines(["CPU ms an operation", *stores], lines)
+
+
+def _cost(row: Row) -> str:
+    return f"{row.cpu_ms:.3f} + {row.database_ms:.3f}" if row.database_ms else f"{row.cpu_ms:.3f}"
+
+
+def _operations(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row.operation for row in rows if row.server.endswith(" grants")))
+
+
+def stored_table(run: Run) -> str:
+    """What the stores weigh, and how long they took to fill."""
+    whole = [one for one in run.stored if not one.table]
+    head = ["store", "size, MiB", "bytes a connection", "filled in, s"]
+    return _lines(head, [
+        [f"{one.database}, {one.grants:,} grants", f"{one.bytes / 2**20:,.0f}", f"{one.bytes / one.grants:,.0f}",
+         f"{one.seconds:.0f}"]
+        for one in whole
+    ])  # fmt: skip  # rows
+
+
+def memory_table(run: Run) -> str:
+    """Memory over the code flows."""
+    own = [one for one in run.memory if one.server == "gatepost"]
+    return _lines(["code flows", *(f"{one.grants:,}" for one in own)], [["MiB", *(f"{one.mib:.1f}" for one in own)]])
+
+
+def workers_table(runs: Sequence[Run]) -> str:
+    """Refreshes at one and two workers, and whose CPU time each takes."""
+    rows = [row for row in rounds.medians(row for run in runs for row in run.rows) if "worker" in row.server]
+    head = ["refresh, 32 at once", "a second", "CPU ms: workers", "PostgreSQL", "load", "p50 ms", "p99 ms"]
+    return _lines(head, [
+        [row.server, f"{row.rate:.0f}", f"{row.cpu_ms:.3f}", f"{row.database_ms:.3f}", f"{row.load_ms:.3f}",
+         f"{row.p50_ms:.1f}", f"{row.p99_ms:.1f}"]
+        for row in rows
+    ])  # fmt: skip  # rows
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+# --- The documents ---
+
+
+def between(text: str, name: str, made: str) -> str:
+    """``text`` with ``made`` in its part of that name."""
+    pattern = re.compile(rf"(<!-- figures: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    replaced, count = pattern.subn(lambda match: f"{match[1]}\n{made.strip()}\n\n{match[2]}", text)
+    if count != 1:
+        raise SystemExit(f"<!-- figures: {name} --> stands {count} times")
+    return replaced
+
+
+def parts(runs: Sequence[Run], growth: Sequence[Run]) -> dict[str, str]:
+    """Each part of docs/performance.md, by name."""
+    medians = rounds.medians(row for run in runs for row in run.rows)
+    starts = [
+        Start(name, *(statistics.median(getattr(run.starts[name], field) for run in runs if name in run.starts)
+                      for field in ("seconds", "cpu_seconds", "idle_mib")))
+        for name in dict.fromkeys(name for run in runs for name in run.starts)
+    ]  # fmt: skip  # medians
+    first = growth[0]
+    return {
+        "runs": "\n".join(f"- {run.name}: {heading(run.about)}" for run in (*runs, *growth)),
+        "verdicts": verdicts([*runs, *growth]),
+        "table": table(medians),
+        "starts": starts_table(starts),
+        "growth": growth_table(growth),
+        "stored": stored_table(first),
+        "memory": memory_table(first),
+        "workers": workers_table(growth),
+        "carries": sums.carries(medians),
+        "million": sums.million(growth, first.stored),
+    }
+
+
+def main() -> None:
+    """Reads, and writes the documents and the chart."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results")
+    parser.add_argument("--into", type=Path, default=ROOT, help="the checkout whose documents are written")
+    given = parser.parse_args()
+    runs, growth = ([Run(one) for one in sorted(given.results.glob(f"{kind}-*"))] for kind in ("run", "growth"))
+    if not runs or not growth:
+        parser.error(f"{given.results} needs a folder run-1 and a folder growth-1")
+    page = given.into / "docs" / "performance.md"
+    text = page.read_text(encoding="utf-8")
+    for name, made in parts(runs, growth).items():
+        text = between(text, name, made)
+    page.write_text(text, encoding="utf-8")
+    drawing = chart.drawn(rounds.medians(row for run in runs for row in run.rows), runs[0].about)
+    (given.into / "docs" / "images" / "performance.svg").write_text(drawing, encoding="utf-8")
+    readme = given.into / "README.md"
+    readme.write_text(between(readme.read_text(encoding="utf-8"), "chart", caption(runs)), encoding="utf-8")
+
+
+def caption(runs: Sequence[Run]) -> str:
+    """The README's chart with its date, machine and command."""
+    about = runs[0].about
+    words = "CPU time an operation: Gatepost, its peers and the floor, at the authorization and the resource server"
+    return (
+        f"![{words}](docs/images/performance.svg)\n\n"
+        f"{about.date}, {about.cores} cores of {about.machine}, Python {about.python}, `make bench`"
+        f" ({len(runs)} {'run' if len(runs) == 1 else 'runs'}, medians)."
+    )
+
+
+if __name__ == "__main__":
+    main()

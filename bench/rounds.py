@@ -1,0 +1,183 @@
+"""Rounds: each operation at each server in turn, A B C and then C B A; and the raw rows that come of it."""
+
+import argparse
+import asyncio
+import csv
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from bench.load import measure
+from bench.running import Subject
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    Record = TypeVar("Record", bound=DataclassInstance)
+else:
+    Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One round of one operation at one server. CPU times are milliseconds an operation."""
+
+    operation: str
+    at_once: int
+    server: str
+    round: int
+    operations: int
+    rate: float
+    """Operations a second."""
+    cpu_ms: float
+    """Of the server's processes."""
+    database_ms: float
+    """Of PostgreSQL's."""
+    load_ms: float
+    p50_ms: float
+    p99_ms: float
+    busy: float
+    """The server's CPU time by the clock: below 0.9 the load was the limit, the disk, or other work on the machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Where, when and by which command a run was made."""
+
+    date: str
+    cores: int
+    machine: str
+    python: str
+    load_average: float
+    """Before it began: what else the machine did."""
+    command: str
+
+
+def about() -> About:
+    """This run."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0
+    command = " ".join(["python", "bench/" + Path(sys.argv[0]).name, *sys.argv[1:]])
+    return About(
+        f"{datetime.now(UTC):%Y-%m-%d}", os.cpu_count() or 1, _processor(), platform.python_version(), round(load, 1),
+        command,
+    )  # fmt: skip  # a row
+
+
+def _processor() -> str:
+    """Its name, where Linux tells it."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def timing(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say how long, how often and how many at once."""
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each round")
+    parser.add_argument("--warm-up", type=float, default=4.0, help="seconds before each round that do not count")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--at-once", type=lambda text: [int(one) for one in text.split(",")], default=[1, 32])
+    parser.add_argument("--operations", type=lambda text: set(text.split(";")), default=set(), metavar="NAME;NAME")
+
+
+def cores() -> tuple[int | None, int | None]:
+    """A core for servers and another one for the load; none where there is one, or where processes cannot be bound."""
+    available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return (available[0], available[-1]) if len(available) > 1 else (None, None)
+
+
+def measured(found: Sequence[Subject], given: argparse.Namespace) -> list[Row]:
+    """Every round, interleaved; each is told on stderr as it ends."""
+    rows = []
+    for row in _rounds(found, given):
+        rows.append(row)
+        told(f"{row.operation}, {row.at_once} at once, {row.server}: {row.rate:.0f}/s, {row.cpu_ms:.3f} ms")
+    return rows
+
+
+def told(line: str) -> None:
+    """A line of progress."""
+    sys.stderr.write(f"{datetime.now(UTC):%H:%M:%S} {line}\n")
+    sys.stderr.flush()
+
+
+def _rounds(found: Sequence[Subject], given: argparse.Namespace) -> Iterator[Row]:
+    named = dict.fromkeys(name for subject in found for name in subject.operations)
+    for operation in (name for name in named if not given.operations or name in given.operations):
+        those = [subject for subject in found if operation in subject.operations]
+        for at_once in given.at_once:
+            for number in range(given.rounds):
+                for subject in reversed(those) if number % 2 else those:
+                    yield _round(subject, operation, at_once, number, given)
+
+
+def _round(subject: Subject, operation: str, at_once: int, number: int, given: argparse.Namespace) -> Row:
+    slots = [subject.operations[operation](slot) for slot in range(at_once)]
+    made = asyncio.run(measure(subject.base, subject.pid, subject.database_pid, slots, given.warm_up, given.seconds))
+    count, took = max(1, len(made.took)), sorted(made.took) or [0.0]
+    return Row(
+        operation, at_once, subject.name, number, len(made.took),
+        rate=round(len(made.took) / made.seconds, 1),
+        cpu_ms=round(made.server / count * 1000, 4),
+        database_ms=round(made.database / count * 1000, 4),
+        load_ms=round(made.load / count * 1000, 4),
+        p50_ms=round(statistics.median(took) * 1000, 3),
+        p99_ms=round(took[int(len(took) * 0.99)] * 1000, 3),
+        busy=round(made.server / made.seconds, 3),
+    )  # fmt: skip  # a row
+
+
+_MEASURES = ("rate", "cpu_ms", "database_ms", "load_ms", "p50_ms", "p99_ms", "busy")
+
+
+def medians(rows: Iterable[Row]) -> list[Row]:
+    """One row for each operation, load and server: the medians of its rounds, whose number stands in ``round``."""
+    groups: dict[tuple[str, int, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.operation, row.at_once, row.server), []).append(row)
+    return [
+        Row(*key, len(group), sum(row.operations for row in group), *_middle(group)) for key, group in groups.items()
+    ]
+
+
+def _middle(group: list[Row]) -> Iterator[float]:
+    for name in _MEASURES:
+        yield statistics.median(getattr(row, name) for row in group)
+
+
+def keep(folder: Path, name: str, records: "Sequence[DataclassInstance]") -> None:
+    """Writes raw rows as ``name``.csv."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(records[0])], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(record) for record in records)
+
+
+def keep_about(folder: Path, found: About) -> None:
+    """Writes where and when a run was made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "about.json").write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
+
+
+def kept_about(folder: Path) -> About:
+    """Reads it back."""
+    return About(**json.loads((folder / "about.json").read_text(encoding="utf-8")))
+
+
+def kept(folder: Path, name: str, record: "type[Record]") -> "list[Record]":
+    """Reads raw rows back; none where there is no such file."""
+    path = folder / f"{name}.csv"
+    if not path.exists():
+        return []
+    kinds: dict[str, Any] = {"str": str, "int": int, "float": float}
+    readers = {field.name: kinds[getattr(field.type, "__name__", str(field.type))] for field in fields(record)}
+    with path.open(encoding="utf-8") as file:
+        return [record(**{name: readers[name](value) for name, value in row.items()}) for row in csv.DictReader(file)]

@@ -1,0 +1,134 @@
+"""What the measured costs add up to: what one small machine carries, and a million connected people on paper.
+
+Everything that was assumed and not measured is a name at the top of this file, and stands in the tables.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from bench.fill import Stored
+from bench.journeys import JOURNEY
+from bench.rounds import Row, medians
+
+USED = 0.7
+"""Of a core, so that a busy minute finds room."""
+TOKEN_SECONDS = 900
+PEOPLE = 1_000_000
+REFRESH_DAYS, AUDIT_DAYS, SHORT_AUDIT_DAYS = 31, 365, 30
+"""A spent refresh token stays until it would have expired, and a day; AUDIT_DAYS as it comes, and a shorter one."""
+SIGN_INS_A_MONTH = 1
+MAIL_PEAK = 3
+"""The busiest hour's mail, times that of the average hour."""
+DOLLARS_A_CORE, DOLLARS_A_GB, DOLLARS_A_THOUSAND_MAILS = 25.0, 0.115, 0.10
+"""A month; of the order of a large cloud's list prices, assumed on 2026-11-21 and no quote."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """How people use it. ``at_once``: the part of them that is connected in the busiest quarter of an hour."""
+
+    words: str
+    refreshes_a_day: int
+    at_once: float
+
+    @property
+    def refreshes_a_second(self) -> float:
+        """In the busiest quarter of an hour."""
+        return PEOPLE * self.at_once / TOKEN_SECONDS
+
+
+USES = (
+    Use("connected day and night", 86_400 // TOKEN_SECONDS, 1.0),
+    Use("two hours a day, a quarter of them at the same time", 8, 0.25),
+)
+
+
+class Measured(Protocol):
+    """A run with rows."""
+
+    @property
+    def rows(self) -> list[Row]: ...
+
+
+def carries(rows: Sequence[Row]) -> str:
+    """What one core of the measured machine carries on SQLite, ``USED`` of it in use."""
+    costs = {(row.server, row.operation): row.cpu_ms for row in rows if row.at_once == 32 or row.operation == JOURNEY}
+    lines = ["| one core, 70 % of it used | |", "| --- | --: |"]
+    for words, server, operation, seconds in (
+        ("refreshes a second", "gatepost", "refresh", 1),
+        ("people connected at a time, each refreshing every 15 minutes", "gatepost", "refresh", TOKEN_SECONDS),
+        ("code flows with a remembered consent, an hour", "gatepost", "code flow", 3_600),
+        ("whole journeys (registration, mail, consent, tokens), an hour", "gatepost", JOURNEY, 3_600),
+        ("tool calls a second (2026 wire), on a core of the resource server's own", "gatepost resource",
+         "tools/call, 2026 wire", 1),
+    ):  # fmt: skip  # a table
+        if cost := costs.get((server, operation)):
+            lines.append(f"| {words} | {_round(USED * 1000 / cost * seconds)} |")
+    return "\n".join(lines)
+
+
+def million(runs: Sequence[Measured], stored: Sequence[Stored]) -> str:
+    """A million people on PostgreSQL, from the costs at the largest store that was measured there."""
+    largest = max((one.grants for one in stored if one.database == "PostgreSQL"), default=0)
+    rows = medians(row for run in runs for row in run.rows)
+    name = f"PostgreSQL, {largest:,} grants"
+    refresh = next(
+        (row for row in rows if row.server == name and row.operation == "refresh" and row.at_once == 32), None
+    )
+    if refresh is None:
+        return "Not measured."
+    tables = [one for one in stored if one.database == "PostgreSQL" and one.grants == largest and one.table]
+    weights = {one.table: one.bytes / one.rows for one in tables}
+    columns = [list(_column(use, refresh, weights, largest, tables)) for use in USES]
+    lines = [f"| {PEOPLE:,} people | " + " | ".join(use.words for use in USES) + " |", "| --- | --: | --: |"]
+    lines += [f"| {words} | " + " | ".join(dict(column)[words] for column in columns) + " |" for words, _ in columns[0]]
+    return "\n".join(lines)
+
+
+def _column(
+    use: Use, refresh: Row, weights: dict[str, float], grants: int, tables: Sequence[Stored]
+) -> Iterator[tuple[str, str]]:
+    per_second = use.refreshes_a_second
+    processes = math.ceil(per_second * refresh.cpu_ms / 1000 / USED)
+    database_cores = math.ceil(per_second * refresh.database_ms / 1000 / USED)
+    standing = sum(one.bytes for one in tables if one.table not in ("audit_event", "audit_batch")) / (grants / 2)
+    spent = use.refreshes_a_day * REFRESH_DAYS * weights["refresh_token"]
+    event = weights["audit_event"] + weights["audit_batch"] / 250
+    audit = {days: use.refreshes_a_day * days * event for days in (AUDIT_DAYS, SHORT_AUDIT_DAYS)}
+    mails = PEOPLE * SIGN_INS_A_MONTH
+    gigabytes = PEOPLE * (standing + spent + audit[SHORT_AUDIT_DAYS]) / 1e9
+    yield "refreshes (transactions that write) a second, at the busiest", f"{per_second:,.0f}"
+    yield f"processes of the server, a core each ({refresh.cpu_ms:.2f} ms a refresh)", f"{processes}"
+    yield f"cores for PostgreSQL ({refresh.database_ms:.2f} ms a refresh)", f"{database_cores}"
+    yield f"stored for people, consents and connections ({standing:,.0f} bytes a person)", _gb(standing)
+    yield f"spent refresh tokens, until they would have expired ({weights['refresh_token']:.0f} bytes each)", _gb(spent)
+    yield f"audit log at AUDIT_DAYS={AUDIT_DAYS} ({event:.0f} bytes an event)", _gb(audit[AUDIT_DAYS])
+    yield f"audit log at AUDIT_DAYS={SHORT_AUDIT_DAYS}", _gb(audit[SHORT_AUDIT_DAYS])
+    yield "rows written a second: token added, token spent, connection used, event added", f"{4 * per_second:,.0f}"
+    yield "rows written later: event sealed, token deleted, event dropped", f"{3 * per_second:,.0f}"
+    yield f"mails a day ({SIGN_INS_A_MONTH} sign-in a person and month)", f"{mails / 30:,.0f}"
+    yield (
+        "LIMIT_TOTAL that lets them through in the busiest hour (it comes as 300/hour)",
+        f"{mails / 720 * MAIL_PEAK:,.0f}/hour",
+    )
+    yield f"a month: cores at ${DOLLARS_A_CORE:.0f}", f"${(processes + database_cores) * DOLLARS_A_CORE:,.0f}"
+    yield (
+        f"a month: storage at ${DOLLARS_A_GB} a GB, AUDIT_DAYS={SHORT_AUDIT_DAYS}",
+        f"${gigabytes * DOLLARS_A_GB:,.0f}",
+    )
+    yield (
+        f"a month: mail at ${DOLLARS_A_THOUSAND_MAILS:.2f} a thousand",
+        f"${mails / 1000 * DOLLARS_A_THOUSAND_MAILS:,.0f}",
+    )
+
+
+def _gb(bytes_a_person: float) -> str:
+    return f"{PEOPLE * bytes_a_person / 1e9:,.0f} GB"
+
+
+def _round(value: float) -> str:
+    """Two figures: more would claim too much."""
+    digits = max(0, len(str(int(value))) - 2)
+    return f"{round(value, -digits):,.0f}"
