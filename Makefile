@@ -9,11 +9,11 @@ UV_COMPILE = .venv-lock/bin/uv pip compile --quiet --no-config --universal --pyt
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) pyproject.toml --all-extras
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage mutants bench torture requirements attacks clients lint format lock sbom wheel screenshots clean
+.PHONY: help setup demo test coverage mutants bench bench-growth bench-docs torture requirements attacks clients lint format lock sbom wheel screenshots clean
 .DELETE_ON_ERROR:
 
 help:  ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: .venv/.installed  ## Make .venv with everything of requirements-dev.lock, and gatepost itself from this checkout
 
@@ -23,8 +23,14 @@ demo: setup  ## Run both servers and a mailbox on this machine, and print what t
 test: setup  ## Run the whole suite
 	@$(BIN)/python -m pytest
 
-bench: setup  ## Measure both servers, a peer and the floor in one run (some 40 minutes): var/bench, docs/performance.md
+bench: setup  ## Measure both servers, their peers and the floor in one run (half an hour; BENCH=--help: less): var/bench
 	@$(BIN)/python bench/compare.py $(BENCH)
+
+bench-growth: setup  ## Measure growth to 10 million connections, memory, workers (an hour, 25 GB; BENCH=--help): var/bench
+	@$(BIN)/python bench/growth.py $(BENCH)
+
+bench-docs: setup  ## Write tables and chart of docs/performance.md and README anew from bench/results
+	@$(BIN)/python bench/figures.py $(BENCH)
 
 coverage: setup  ## Run the suite (TESTS=path: a part of it) and say how many branches of both packages it reached
 	@$(BIN)/coverage erase

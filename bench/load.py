@@ -195,7 +195,7 @@ async def repeat(base: str, slots: list[Operation], count: int) -> None:
 
 
 async def _again(operation: Operation, line: Line, begin: float, end: float, took: list[float]) -> None:
-    while (started := time.perf_counter()) < end:
+    while (started := time.perf_counter()) < end or not took:  # one at the least, however busy the machine
         await operation(line)
         if started >= begin:
             took.append(time.perf_counter() - started)
