@@ -22,6 +22,11 @@ from bench.running import Memory, Start  # noqa: E402 (as above)
 
 PEERS = {"gatepost": "oidc-provider", "gatepost resource": "plain MCP, Python"}
 BUSY = 0.9
+ENOUGH = 100
+"""Operations of a round; with fewer it says nothing of any aim."""
+LARGE = {"SQLite": 10_000_000, "PostgreSQL": 1_000_000}
+CODE_FLOWS = 100_000
+NOTHING = "Not measured in these runs."
 BUSY_WORDS = (
     "**The machine was busy with other work in at least one of them**: rates, latencies and starts say little, and CPU"
     " times are higher than at rest. Read them as a first look."
@@ -39,10 +44,11 @@ class Run:
         self.starts = {one.server: one for one in rounds.kept(folder, "starts", Start)}
         self.stored = rounds.kept(folder, "stored", Stored)
         self.memory = rounds.kept(folder, "memory", Memory)
-        self._medians = {(row.operation, row.at_once, row.server): row for row in rounds.medians(self.rows)}
+        enough = rounds.medians(row for row in self.rows if row.operations >= ENOUGH)
+        self._medians = {(row.operation, row.at_once, row.server): row for row in enough}
 
     def row(self, operation: str, server: str, at_once: int = chart.AT_ONCE) -> Row | None:
-        """The medians of its rounds."""
+        """The medians of its rounds, as a ground for verdicts: those that did enough."""
         return self._medians.get((operation, at_once, server))
 
 
@@ -106,9 +112,9 @@ def _start(server: str, name: str) -> Measure:
 
 
 def growth_of(run: Run, database: str, operation: str, at_once: int = chart.AT_ONCE) -> float | None:
-    """CPU time at the largest store, PostgreSQL's own with it, times that at the smallest."""
+    """CPU time at the largest store, PostgreSQL's own with it, times that at the smallest; None for a small one."""
     stores = sorted({one.grants for one in run.stored if one.database == database})
-    if len(stores) < 2:
+    if len(stores) < 2 or stores[-1] < LARGE[database]:
         return None
     small, large = (run.row(operation, f"{database}, {grants:,} grants", at_once) for grants in (stores[0], stores[-1]))
     return (large.cpu_ms + large.database_ms) / (small.cpu_ms + small.database_ms) if small and large else None
@@ -117,14 +123,15 @@ def growth_of(run: Run, database: str, operation: str, at_once: int = chart.AT_O
 def _growth(database: str) -> Measure:
     def found(run: Run) -> float | None:
         ratios = [growth_of(run, database, operation) for operation in _operations(run.rows)]
-        return max((one for one in ratios if one is not None), default=None)
+        known = [one for one in ratios if one is not None]
+        return max(known) if known and len(known) == len(ratios) else None  # what is not known may grow most
 
     return found
 
 
 def _more_memory(run: Run) -> float | None:
     own = [one for one in run.memory if one.server == "gatepost"]
-    return own[-1].mib - own[0].mib if own else None
+    return own[-1].mib - own[0].mib if own and own[-1].grants >= CODE_FLOWS else None
 
 
 def _two_workers(run: Run) -> float | None:
@@ -169,7 +176,10 @@ _KEYS = ("operation", "at once", "server")
 
 
 def _lines(head: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1) -> str:
-    """A Markdown table whose first columns are texts."""
+    """A Markdown table whose first columns are texts; words where nothing is there."""
+    rows = list(rows)
+    if not rows:
+        return NOTHING
     rule = ["---"] * left + ["--:"] * (len(head) - left)
     return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in (head, rule, *rows)) + "\n"
 
@@ -251,21 +261,22 @@ def _operations(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row.operation for row in rows if row.server.endswith(" grants")))
 
 
-def stored_table(run: Run) -> str:
+def stored_table(stored: Sequence[Stored]) -> str:
     """What the stores weigh, and how long they took to fill."""
-    whole = [one for one in run.stored if not one.table]
     head = ["store", "size, MiB", "bytes a connection", "filled in, s"]
     return _lines(head, [
         [f"{one.database}, {one.grants:,} grants", f"{one.bytes / 2**20:,.0f}", f"{one.bytes / one.grants:,.0f}",
          f"{one.seconds:.0f}"]
-        for one in whole
+        for one in stored if not one.table
     ])  # fmt: skip  # rows
 
 
-def memory_table(run: Run) -> str:
-    """Memory over the code flows."""
-    own = [one for one in run.memory if one.server == "gatepost"]
-    return _lines(["code flows", *(f"{one.grants:,}" for one in own)], [["MiB", *(f"{one.mib:.1f}" for one in own)]])
+def memory_table(runs: Sequence[Run]) -> str:
+    """Memory over the code flows, a line a run."""
+    grown = {run.name: [one for one in run.memory if one.server == "gatepost"] for run in runs}
+    lines = {name: own for name, own in grown.items() if own}
+    head = next(([f"{one.grants:,}" for one in own] for own in lines.values()), [])
+    return _lines(["code flows", *head], [[name, *(f"{one.mib:.1f}" for one in own)] for name, own in lines.items()])
 
 
 def workers_table(runs: Sequence[Run]) -> str:
@@ -303,18 +314,19 @@ def parts(runs: Sequence[Run], growth: Sequence[Run]) -> dict[str, str]:
                       for field in ("seconds", "cpu_seconds", "idle_mib")))
         for name in dict.fromkeys(name for run in runs for name in run.starts)
     ]  # fmt: skip  # medians
-    first = growth[0]
+    # Of each table the first run that filled it: later ones find it filled.
+    stored = list({(one.database, one.grants, one.table): one for run in growth[::-1] for one in run.stored}.values())
     return {
         "runs": runs_list([*runs, *growth]),
         "verdicts": verdicts([*runs, *growth]),
         "table": table(medians),
         "starts": starts_table(starts),
         "growth": growth_table(growth),
-        "stored": stored_table(first),
-        "memory": memory_table(first),
+        "stored": stored_table(sorted(stored, key=lambda one: (one.database != "SQLite", one.grants))),
+        "memory": memory_table(growth),
         "workers": workers_table(growth),
         "carries": sums.carries(medians),
-        "million": sums.million(growth, first.stored),
+        "million": sums.million(growth, stored) or NOTHING,
     }
 
 

@@ -259,7 +259,7 @@ def taken_up(url: str, grants: int, count: int) -> list[Holder]:
     """
     engine, count = sqlalchemy.create_engine(url), min(grants, count)
     tokens = {spread(n * grants // count, grants, 16): crypto.opaque_token(REFRESH_PREFIX) for n in range(count)}
-    among = sqlalchemy.bindparam("ids", expanding=True)
+    among: sqlalchemy.BindParameter[list[str]] = sqlalchemy.bindparam("ids", expanding=True)
     clients = sqlalchemy.text("SELECT id, client_id FROM authorization_grant WHERE id IN :ids").bindparams(among)
     add = sqlalchemy.text("INSERT INTO refresh_token (token_hash, grant_id, expires_at) VALUES (:hash, :grant, :until)")
     until = int(datetime.now(UTC).timestamp() * 1000) + _KEPT

@@ -94,7 +94,8 @@ def serving(place: Place, postbox: Postbox, kept: list[Stored]) -> Iterator[Subj
     }  # fmt: skip  # an environment
     if not place.url.startswith("sqlite"):
         environment["SECRET_KEY"] = secrets.token_urlsafe(32)
-    run_gatepost(environment, "db", "upgrade")
+    if place.database_pid is None:
+        run_gatepost(environment, "db", "upgrade")
     command = subjects.command_of(place.name, environment, place.folder, place.core)
     if not fill.is_filled(place.url, place.grants):
         with started(command) as subject:
@@ -184,7 +185,8 @@ class Run:
                 subject.start = replace(subject.start, server=place.name)
                 self.starts.append(subject.start)
                 self.memory.append(Memory(place.name, 0, subject.start.idle_mib))
-                self.memory.append(Memory(place.name, HOLDERS, round(resident_mib(subject.pid), 1)))
+                done = sum(row.operations for row in self.rows if row.server == place.name)
+                self.memory.append(Memory(place.name, done, round(resident_mib(subject.pid), 1)))
 
     @contextlib.contextmanager
     def _load(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import platform
+import re
 import statistics
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -63,7 +64,8 @@ class About:
 def about() -> About:
     """This run."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0
-    command = " ".join(["python", "bench/" + Path(sys.argv[0]).name, *sys.argv[1:]])
+    asked = re.sub(r"--(out|keep) \S+", "", " ".join(sys.argv[1:]))  # where it was kept is nobody's concern
+    command = " ".join(["python", f"bench/{Path(sys.argv[0]).name}", *asked.split()])
     return About(
         f"{datetime.now(UTC):%Y-%m-%d}", os.cpu_count() or 1, _processor(), platform.python_version(), round(load, 1),
         command,

@@ -30,7 +30,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a server's process held after so many grants."""
+    """What a server's process held after so many code flows, or operations of every kind."""
 
     server: str
     grants: int

@@ -70,7 +70,7 @@ def carries(rows: Sequence[Row]) -> str:
 
 
 def million(runs: Sequence[Measured], stored: Sequence[Stored]) -> str:
-    """A million people on PostgreSQL, from the costs at the largest store that was measured there."""
+    """A million people on PostgreSQL, from the costs at the largest store that was measured there; empty for none."""
     largest = max((one.grants for one in stored if one.database == "PostgreSQL"), default=0)
     rows = medians(row for run in runs for row in run.rows)
     name = f"PostgreSQL, {largest:,} grants"
@@ -78,7 +78,7 @@ def million(runs: Sequence[Measured], stored: Sequence[Stored]) -> str:
         (row for row in rows if row.server == name and row.operation == "refresh" and row.at_once == 32), None
     )
     if refresh is None:
-        return "Not measured."
+        return ""
     tables = [one for one in stored if one.database == "PostgreSQL" and one.grants == largest and one.table]
     weights = {one.table: one.bytes / one.rows for one in tables}
     columns = [list(_column(use, refresh, weights, largest, tables)) for use in USES]

@@ -96,7 +96,7 @@ def test_documents_are_made_from_raw_rows(
     _run("figures.py", "--results", str(results), "--into", str(tmp_path))
     page = (tmp_path / "docs" / "performance.md").read_text(encoding="utf-8")
     assert "SQLite, 200 grants" in page
-    assert "Not measured" not in page
+    assert figures.NOTHING not in page
     assert page.count("<!-- figures: ") == page.count("<!-- end -->") == 10
     assert "`make bench` (1 run, medians)" in (tmp_path / "README.md").read_text(encoding="utf-8")
     assert ET.parse(tmp_path / "docs" / "images" / "performance.svg").getroot().tag.endswith("svg")  # noqa: S314 (as above)
@@ -113,7 +113,7 @@ def test_the_documents_are_those_of_the_raw_rows_that_are_kept(tmp_path: Path) -
         assert (tmp_path / name).read_text(encoding="utf-8") == (ROOT / name).read_text(encoding="utf-8"), name
 
 
-def _a_run(folder: Path, cpu_ms: float) -> figures.Run:
+def _a_run(folder: Path, cpu_ms: float, count: int = 100) -> figures.Run:
     """A run in which a refresh cost so much at ours, and 1 ms at the floor; nothing else was measured."""
     folder.mkdir()
     fields = list(Row.__dataclass_fields__)
@@ -121,7 +121,12 @@ def _a_run(folder: Path, cpu_ms: float) -> figures.Run:
         writer = csv.DictWriter(file, fields)
         writer.writeheader()
         for server, cost in (("gatepost", cpu_ms), ("floor", 1.0)):
-            row = dict.fromkeys(fields, "1") | {"server": server, "operation": "refresh", "at_once": "32"}
+            row = dict.fromkeys(fields, "1") | {
+                "server": server,
+                "operation": "refresh",
+                "at_once": "32",
+                "operations": str(count),
+            }
             writer.writerow(row | {"cpu_ms": str(cost)})
     (folder / "about.json").write_text(
         '{"date": "", "cores": 1, "machine": "", "python": "", "load_average": 0, "command": ""}', encoding="utf-8"
@@ -137,6 +142,19 @@ def test_an_aim_is_held_where_every_run_held_it(tmp_path: Path) -> None:
     assert f"{of_floor} held |" in held
     assert f"{of_floor} 2.60 | **not held** (2 of 3) |" in missed
     assert "| memory after 100,000 code flows: more than idle | 20 MiB | 5 |  |  | not measured |" in held
+
+
+def test_a_round_that_did_little_says_nothing(tmp_path: Path) -> None:
+    """99 refreshes are no ground for a verdict, however cheap they were."""
+    assert "the floor's | 2.5 x | 1.8 | not measured |" in figures.verdicts([_a_run(tmp_path / "run", 0.1, count=99)])
+
+
+def test_growth_of_a_small_store_is_no_growth(grown: Path) -> None:
+    """What was measured at 200 connections says nothing of ten million, nor 320 code flows of 100,000."""
+    found = figures.verdicts([figures.Run(grown)])
+    for aim in ("growth on SQLite", "growth on PostgreSQL", "memory after"):
+        line = next(line for line in found.splitlines() if line.startswith(f"| {aim}"))
+        assert line.endswith("| not measured |"), line
 
 
 def test_a_figure_can_be_put_nowhere_but_in_its_place() -> None:
