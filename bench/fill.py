@@ -274,10 +274,13 @@ def taken_up(url: str, grants: int, count: int) -> list[Holder]:
 
 
 def is_filled(url: str, grants: int) -> bool:
-    """Whether the last connection of such a fill is there."""
+    """Whether such a fill was made to its end: the last connection is there, and the last seal, which comes last."""
     engine = sqlalchemy.create_engine(url)
-    query = sqlalchemy.text("SELECT count(*) FROM authorization_grant WHERE id = :id")
+    grant = sqlalchemy.text("SELECT count(*) FROM authorization_grant WHERE id = :id")
+    seal = sqlalchemy.text("SELECT count(*) FROM audit_batch WHERE number = :number")
+    last = -(-2 * grants // EVENTS_IN_A_BATCH) - 1 - 2 * grants
     with engine.begin() as connection:
-        count = connection.execute(query, {"id": spread(grants - 1, grants, 16)}).scalar_one()
+        found = connection.execute(grant, {"id": spread(grants - 1, grants, 16)}).scalar_one()
+        found += connection.execute(seal, {"number": last}).scalar_one()
     engine.dispose()
-    return bool(count)
+    return bool(found == 2)

@@ -78,9 +78,14 @@ async def test_a_stored_connection_can_be_taken_up(filled: str, opened: Callable
 
 
 def test_a_fill_is_known_again(filled: str) -> None:
-    """By its size; another one is another fill."""
+    """By its size, for another one is another fill; and by its end, for one that was cut off is none."""
     assert fill.is_filled(filled, GRANTS)
     assert not fill.is_filled(filled, 10 * GRANTS)
+    engine = sqlalchemy.create_engine(filled)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM audit_batch")
+    engine.dispose()
+    assert not fill.is_filled(filled, GRANTS)
 
 
 def test_keys_ascend_and_lie_anywhere() -> None:
