@@ -235,6 +235,21 @@ def test_a_foreign_form_is_refused(idp: Idp, people: People, path: str, headers:
     assert entered_silently(alice, idp, "/account")
 
 
+@pytest.mark.parametrize("path", [path for path in FORMS if not path.endswith(("switch", "cut-off"))])
+def test_a_form_after_the_session_ended_asks_who_it_is(idp: Idp, people: People, path: str) -> None:
+    """As in a tab left open after signing out in another one: our own form, and nobody's. Nothing is done."""
+    alice = people()
+    client, tokens = connected(idp, alice)
+    entered(alice, idp)
+    csrf = dict(alice.forms()[0].fields)["csrf"]
+    [session] = [name for name in alice.browser.cookies if "session" in name]
+    alice.browser.cookies.delete(session)
+    headers = {"origin": idp.issuer}
+    answer = alice.browser.post(f"{idp.issuer}{path}", data={**FORMS[path], "csrf": csrf}, headers=headers)
+    assert (answer.status_code, "/sign-in/" in answer.headers["location"]) == (303, True)
+    assert refreshes(client, tokens)
+
+
 def test_frames_are_refused(idp: Idp, people: People) -> None:
     """No page of the account shows in anybody's frame, and none is cached."""
     alice = people()
