@@ -58,6 +58,27 @@ async def test_a_session_that_idled_out_stays_so(database: Database) -> None:
     assert ended == {seen[0]: None, seen[1]: BACK, seen[2]: BACK, seen[3]: None}
 
 
+WAITS: dict[str, tuple[type[SQLModel], str]] = {
+    "a mail": (models.Outbox, "next_at"),
+    "a mail that a process died with": (models.Outbox, "lease_until"),
+    "another mail": (models.SignInAttempt, "resend_at"),
+    "a limit": (models.LimitWindow, "expires_at"),
+    "a chore": (models.Lease, "until"),
+}
+
+
+@pytest.mark.parametrize("what", WAITS)
+async def test_nobody_waits_longer_when_the_clock_goes_back(database: Database, what: str) -> None:
+    """What was due is due, and what was due in a minute is so in a minute: not in an hour and a minute."""
+    table, column = WAITS[what]
+    await fill(database, models.AuthorizationRequest, 1)
+    parent = {"request_id": "000000000"} if table is models.SignInAttempt else {}
+    due = (BACK - 5, BACK + 5, UNTIL, UNTIL + 60_000)
+    await fill(database, table, len(due), **parent, **{column: due.__getitem__})
+    await database.write(partial(time_seen.go_back, until=NOW, now=NOW - HOUR))
+    assert sorted(getattr(row, column) for row in await rows(database, table)) == [BACK - 5, BACK, BACK, BACK + 60_000]
+
+
 async def test_time_comes_on(database: Database) -> None:
     """A process whose clock is behind says nothing of what another one saw."""
     assert await database.read(time_seen.latest) is None

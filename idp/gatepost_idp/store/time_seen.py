@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam
+from sqlalchemy import bindparam, case
 from sqlmodel import col, update
 
 from gatepost_idp.database import Query, Transaction, columns, insert_query
@@ -14,6 +14,8 @@ from gatepost_idp.models import (
     BrowserSession,
     Consent,
     Lease,
+    LimitWindow,
+    Outbox,
     PersonalToken,
     RefreshToken,
     SignInAttempt,
@@ -41,6 +43,16 @@ _END = {
 }
 
 
+_WAITS: tuple[tuple[type[Any], Any], ...] = (
+    (Outbox, Outbox.next_at),
+    (Outbox, Outbox.lease_until),
+    (SignInAttempt, SignInAttempt.resend_at),
+    (LimitWindow, LimitWindow.expires_at),
+    (Lease, Lease.until),
+)
+"""What somebody waits for: a mail, its resending, a limit, a chore. It shall not take longer by the step."""
+
+
 def latest(tx: Transaction) -> datetime | None:
     """How far time had come; None in a fresh database."""
     row = tx.one(_FIND, of=_NAME)
@@ -57,8 +69,8 @@ def note(tx: Transaction, now: datetime) -> None:
 
 
 def go_back(tx: Transaction, until: datetime, now: datetime) -> None:
-    """Time goes on from ``now``, though it had come to ``until``: whatever had ended by then has ended now. What is
-    made from here on lives as long as ever."""
+    """Time goes on from ``now``, though it had come to ``until``: whatever had ended by then has ended now, and nobody
+    waits longer. What is made from here on lives as long as ever."""
     now_ms, until_ms = milliseconds(now), milliseconds(until)
     for query in _END.values():
         tx.run(query, now=now_ms, latest=until_ms)
@@ -68,4 +80,7 @@ def go_back(tx: Transaction, until: datetime, now: datetime) -> None:
         col(BrowserSession.seen_at) <= until_ms - IDLE_MS,
     )
     tx.session.exec(idle.values(ended_at=now_ms))
+    for table, column in _WAITS:  # these read whole tables as well
+        left = case((col(column) > until_ms, col(column) - (until_ms - now_ms)), else_=now_ms)
+        tx.session.exec(update(table).where(col(column) > now_ms).values({column.key: left}))
     tx.run(_SET, of=_NAME, to=now_ms)
