@@ -58,5 +58,15 @@ def resource() -> None:
     os.execv(sys.executable, [sys.executable, "-m", "gatepost_resource"])  # noqa: S606 (no shell is wanted)
 
 
+@cli.command(
+    rich_help_panel=_RUN,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def tools(context: typer.Context) -> None:
+    """See what the backends' tools say of themselves, and approve what changed: `tools list`, `tools accept`."""
+    command = [sys.executable, "-m", "gatepost_resource", "tools", *context.args]
+    os.execv(sys.executable, command)  # noqa: S606 (as above)
+
+
 if __name__ == "__main__":
     main()

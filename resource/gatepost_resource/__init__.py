@@ -14,12 +14,16 @@ introspection), so either can be replaced. A request walks down this list:
     slow_bodies   how long a body may take: 408
     stepup        what the call needs: 403 insufficient_scope
     short_way     what the SDK answered before is answered without its transport
+    streams       the SDK's way that suits a request: one document, or a stream
     mcp_server    MCP itself, in both eras: the filtered list, the checked call
     demo          what the demo's tools do
+    backends      what other servers' tools do: the operator's own, in a package of their own
 
 and all of that stands on this:
 
     tools         the one table, tool to scope
+    pages         a long list in pieces
+    under_way     the calls that a notification can cancel
     verifier      a bearer becomes an access token, remembered until it expires
     access_token  what the header and the claims of one must look like
     jwks          the issuer's keys, fetched when they are needed

@@ -1,6 +1,7 @@
 """``python -m gatepost_resource``: serves until a signal; exit code 2 and a line when a setting is wrong.
 
-``--tools`` prints instead, as a JSON object, the scope that each tool needs: doctor asks so.
+``--tools`` prints instead, as a JSON object, the scope that each tool needs: doctor asks so. ``tools …`` is the command
+of that name (``tools_command``).
 """
 
 import contextlib
@@ -11,7 +12,7 @@ import sys
 from gatepost_resource import logs, serving
 from gatepost_resource import settings as configuration
 from gatepost_resource.app import build_app
-from gatepost_resource.settings import SettingsError
+from gatepost_resource.settings import Settings, SettingsError
 from gatepost_resource.tools import OURS
 
 
@@ -24,6 +25,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         settings = configuration.load()
+        if sys.argv[1:2] == ["tools"]:
+            return _tools(settings)
         logs.configure(settings.log_style, settings.log_level)
         with contextlib.suppress(KeyboardInterrupt):
             serving.serve(settings, build_app(settings))
@@ -31,6 +34,14 @@ def main() -> int:
         sys.stderr.write(f"{problem}\n")
         return 2
     return 0
+
+
+def _tools(settings: Settings) -> int:
+    """Imported by the command alone: the server needs none of it."""
+    from gatepost_resource import tools_command  # noqa: PLC0415 (why: the line above)
+
+    logs.configure("text", "error")  # what went wrong is in the rows
+    return tools_command.run(sys.argv[2:], settings)
 
 
 if __name__ == "__main__":

@@ -21,12 +21,14 @@ from gatepost_resource import logs
 from gatepost_resource import settings as configuration
 from gatepost_resource.access_token import Identifiers
 from gatepost_resource.addresses import Proxies
+from gatepost_resource.backends.roster import Roster
 from gatepost_resource.catalogue import Catalogue
 from gatepost_resource.challenge import Challenge
 from gatepost_resource.counts import Counts
 from gatepost_resource.demo import DemoTools, Facts
 from gatepost_resource.details import Details
 from gatepost_resource.drain import Drain
+from gatepost_resource.exchange import BackendTokens
 from gatepost_resource.hosts import HostRule
 from gatepost_resource.introspection import Introspection
 from gatepost_resource.issuer import Issuer
@@ -41,7 +43,7 @@ from gatepost_resource.settings import Settings
 from gatepost_resource.short_way import ShortWay
 from gatepost_resource.slow_bodies import SlowBodies
 from gatepost_resource.stepup import StepUp
-from gatepost_resource.tools import OURS, Toolbox
+from gatepost_resource.tools import BUILTINS, OURS, Toolbox
 from gatepost_resource.verifier import Verifier
 
 log = structlog.get_logger("gatepost_resource")
@@ -63,7 +65,8 @@ def build_app(
     """
     counts = Counts()
     catalogue = Latest(catalogues.load(settings.catalogue, settings.mcp_resource_url))
-    tools = Latest(Toolbox(OURS))
+    ours = OURS if settings.demo_tools else BUILTINS
+    tools = Latest(Toolbox(ours))
     _warn(settings, catalogue.current(), tools.current())
     issuer = Issuer(settings.oauth_issuer)
     keys = IssuerKeys(issuer, monotonic)
@@ -71,10 +74,12 @@ def build_app(
     credentials = settings.introspection_credentials
     introspection = Introspection(issuer, expected, credentials, clock) if credentials else None
     verifier = Verifier(expected, keys, introspection, clock)
-    server = build_server(settings.service_name, tools, _demo_tools(settings, tools, clock), counts)
+    tokens = BackendTokens(issuer, credentials, clock)
+    roster = Roster(settings, ours, catalogue, tools, tokens, counts, monotonic)
+    server = build_server(settings.service_name, tools, _demo_tools(settings, tools, clock), counts, roster.call)
     page = ConnectPage(settings, catalogue)
     drain = Drain()
-    details = Details(settings.metrics_address, settings.workers, keys, counts, drain)
+    details = Details(settings.metrics_address, settings.workers, keys, counts, drain, roster)
     endpoint = _endpoint(settings, catalogue, tools, server, verifier, page, counts)
     app = Starlette(
         routes=[
@@ -85,7 +90,7 @@ def build_app(
         ],
         middleware=_middleware(settings, counts),
         exception_handlers=PlainWords(settings.mcp_resource_url).handlers(),
-        lifespan=lambda _: _lifespan(server, issuer, keys, refresh_seconds, details),
+        lifespan=lambda _: _lifespan(server, issuer, keys, refresh_seconds, details, roster),
     )
     # A redirect would carry the caller's Host, and clients lose their POST to it.
     app.router.redirect_slashes = False
@@ -184,12 +189,18 @@ def _probes(keys: IssuerKeys, drain: Drain) -> list[Route]:
 
 @contextlib.asynccontextmanager
 async def _lifespan(
-    server: ScopedServer, issuer: Issuer, keys: IssuerKeys, refresh_seconds: float, details: Details
+    server: ScopedServer,
+    issuer: Issuer,
+    keys: IssuerKeys,
+    refresh_seconds: float,
+    details: Details,
+    roster: Roster,
 ) -> AsyncIterator[None]:
-    async with server.session_manager.run():
+    async with server.running():
         details.drain.watch()
-        tasks = [asyncio.create_task(keys.keep_fresh(refresh_seconds)), asyncio.create_task(details.serve())]
+        tasks = [asyncio.create_task(run) for run in (keys.keep_fresh(refresh_seconds), details.serve(), roster.run())]
         try:
+            await roster.ready()
             yield
         finally:
             for task in tasks:

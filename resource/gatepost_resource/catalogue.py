@@ -1,4 +1,4 @@
-"""The scopes of this resource, in the operator's words and order, from a TOML file (CATALOGUE)."""
+"""What the operator's TOML file (CATALOGUE) says of this resource: its scopes and its backends, in their order."""
 
 import re
 import tomllib
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gatepost_resource.backends import rules
+from gatepost_resource.backends.rules import Backend
 from gatepost_resource.settings import SettingsError, explain
 
 PACKAGED = Path(__file__).with_name("catalogue.toml")
@@ -26,10 +28,11 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """A resource's name and its scopes, in the file's order."""
+    """A resource's name, its scopes and the backends behind it, in the file's order."""
 
     name: str
     scopes: tuple[Scope, ...]
+    backends: tuple[Backend, ...] = ()
 
     @property
     def new_account_scopes(self) -> tuple[str, ...]:
@@ -86,6 +89,16 @@ def _own(resources: list[Mapping[str, Any]], resource_url: str) -> Mapping[str, 
     raise _wrong("has no [[resource]] whose `url` is MCP_RESOURCE_URL byte for byte")
 
 
+def _backends(document: Mapping[str, Any], own: Mapping[str, Any], scopes: tuple[Scope, ...]) -> tuple[Backend, ...]:
+    resources = _tables(document, "resource")
+    places = [str(entry.get("url") or _PLACEHOLDER) for entry in resources]
+    try:
+        found = rules.read(_tables(document, "backend"), places, places[resources.index(own)], {s.name for s in scopes})
+    except ValueError as problem:
+        raise _wrong(str(problem)) from None
+    return tuple(found)
+
+
 def load(path: Path | None, resource_url: str) -> Catalogue:
     """The catalogue of ``resource_url``; raises SettingsError naming what to mend in the file."""
     try:
@@ -98,4 +111,4 @@ def load(path: Path | None, resource_url: str) -> Catalogue:
     scopes = tuple(_scope(entry) for entry in _tables(table, "scope"))
     if len({scope.name for scope in scopes}) < len(scopes):
         raise _wrong("names a scope twice")
-    return Catalogue(_text(table, "name", "a [[resource]]"), scopes)
+    return Catalogue(_text(table, "name", "a [[resource]]"), scopes, _backends(document, table, scopes))

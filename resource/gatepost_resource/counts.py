@@ -13,6 +13,10 @@ Outcome = Literal["ok", "error"]
 Refused = Literal[
     "no_token", "invalid_request", "invalid_token", "insufficient_scope", "temporarily_unavailable", "host", "origin"
 ]
+PassedOn = Literal[
+    "ok", "error", "arguments", "cancelled", "no_token", "refused", "rested", "busy", "timeout", "unreachable", "unfit"
+]
+"""How a call to a backend ended: with its result, with an error of its own, or without either and why."""
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds. 10 is what clients wait at the most."""
 
@@ -39,6 +43,7 @@ class Counts:
         # Zeros from the start: Prometheus sees no increase where a series begins with its first event.
         self.refusals: dict[Refused, int] = dict.fromkeys(get_args(Refused), 0)
         self.calls: dict[tuple[str, Outcome], int] = {}
+        self.passed: dict[tuple[str, PassedOn], int] = {}
 
     def answered(self, place: str, status: int, seconds: float) -> None:
         """A request that was answered; ``place`` is one of the names that ``logs`` gives to addresses."""
@@ -56,3 +61,9 @@ class Counts:
         if (tool, outcome) not in self.calls:
             self.calls = {(tool, other): 0 for other in get_args(Outcome)} | self.calls
         self.calls[tool, outcome] += 1
+
+    def passed_on(self, backend: str, outcome: PassedOn) -> None:
+        """A call that was meant for a backend."""
+        if (backend, outcome) not in self.passed:
+            self.passed = {(backend, other): 0 for other in get_args(PassedOn)} | self.passed
+        self.passed[backend, outcome] += 1

@@ -71,6 +71,7 @@ class Identity(BaseModel):
     scopes: list[str]
     expires: str = Field(description="ISO 8601, in UTC")
     hidden_tools: list[HiddenTool]
+    unreachable: list[str] = Field(description="The servers behind this one whose tools are away at the moment")
 
 
 class AccessRequest(BaseModel):
@@ -162,6 +163,7 @@ class DemoTools:
             scopes=list(token.scopes),
             expires=iso(token.expires_at),
             hidden_tools=self._hidden(token),
+            unreachable=list(self._tools.current().absent(token.scopes)),
         )
 
     async def request_access(self) -> AccessRequest:

@@ -7,7 +7,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import structlog
 import uvicorn
@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gatepost_resource.backends.roster import Roster
 from gatepost_resource.counts import Counts
 from gatepost_resource.drain import Drain
 from gatepost_resource.jwks import IssuerKeys
@@ -23,7 +24,7 @@ from gatepost_resource.jwks import IssuerKeys
 log = structlog.get_logger("gatepost_resource.details")
 
 BETWEEN_WORKERS = 10
-Exposition = Callable[[str, Counts, IssuerKeys], tuple[bytes, str]]
+Exposition = Callable[[str, Counts, IssuerKeys, Roster], tuple[bytes, str]]
 
 
 class _Inner(uvicorn.Server):
@@ -44,6 +45,7 @@ class Details:
     keys: IssuerKeys
     counts: Counts
     drain: Drain
+    roster: Roster
 
     async def serve(self) -> None:
         """Listens until cancelled."""
@@ -79,12 +81,19 @@ class Details:
     async def _readyz(self, _request: Request) -> Response:
         problem = self.keys.problem
         ready = self.keys.ready and not self.drain.is_told()
-        shown = {"ready": ready, "keys": {"ok": not problem, "problem": problem}}
+        shown = {
+            "ready": ready,
+            "keys": {"ok": not problem, "problem": problem},
+            # None of these is a reason to take the server out of service: each takes away its own tools alone.
+            "catalogue": {"ok": not self.roster.problem, "problem": self.roster.problem},
+            "approvals": {"ok": not self.roster.approvals_problem, "problem": self.roster.approvals_problem},
+            "backends": [asdict(standing) for standing in self.roster.standings],
+        }
         return JSONResponse(shown, 200 if ready else 503)
 
     async def _metrics(self, request: Request) -> Response:
         exposition = await asyncio.to_thread(_exposition)
-        text, media_type = exposition(request.headers.get("accept", ""), self.counts, self.keys)
+        text, media_type = exposition(request.headers.get("accept", ""), self.counts, self.keys, self.roster)
         return Response(text, headers={"content-type": media_type})
 
 

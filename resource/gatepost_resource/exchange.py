@@ -66,6 +66,14 @@ def called_with(bearer: str) -> Iterator[None]:
         _bearer.reset(before)
 
 
+def owner() -> bytes:
+    """Whose request is being answered, as a digest of the bearer: for what belongs to one bearer and to no other."""
+    bearer = _bearer.get()
+    if bearer is None:
+        raise LookupError("nobody's request is being answered")
+    return hashlib.sha256(bearer.encode()).digest()
+
+
 class BackendTokens:
     """Remembers each token until shortly before its end; who asks for the same one meanwhile waits for one answer."""
 

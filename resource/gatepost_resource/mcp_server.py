@@ -1,13 +1,17 @@
 """MCP itself, in both protocol eras: the SDK's server, whose list and calls go by the caller's scopes."""
 
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Any
 
 from mcp.server.auth.middleware.auth_context import auth_context_var
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.caching import CacheHint
+from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import x_mcp_header_map
@@ -16,16 +20,26 @@ from mcp_types import (
     CallToolResult,
     GetPromptResult,
     InputRequiredResult,
+    ListToolsResult,
+    PaginatedRequestParams,
     Tool,
     ToolAnnotations,
 )
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gatepost_resource.access_token import BearerToken
-from gatepost_resource.counts import Counts
+from gatepost_resource.backends.call import Call, NotDone
+from gatepost_resource.counts import Counts, Outcome
 from gatepost_resource.demo import DemoTools, release
+from gatepost_resource.exchange import owner
 from gatepost_resource.latest import Kept, Latest
-from gatepost_resource.tools import OURS, Toolbox
+from gatepost_resource.pages import paged
+from gatepost_resource.streams import Streams
+from gatepost_resource.tools import OURS, Origin, Toolbox, ToolEntry
+from gatepost_resource.under_way import UnderWay
+
+PassOn = Callable[[Call], Awaitable[CallToolResult]]
 
 
 class Caller(AuthenticatedUser):
@@ -53,16 +67,39 @@ class ScopedServer(MCPServer[Any]):
     front: the 403 of ``stepup`` is an offer to the client, this is the law.
     """
 
-    def __init__(self, tools: Latest[Toolbox], counts: Counts, **options: Any) -> None:
-        """``options``: those of the SDK's server."""
+    def __init__(self, tools: Latest[Toolbox], counts: Counts, pass_on: PassOn, **options: Any) -> None:
+        """``pass_on``: makes a call of a backend's tool. ``options``: those of the SDK's server."""
         super().__init__(**options)
-        self._tools = tools
+        self.tools = tools
+        self.under_way = UnderWay()
+        self._ways: list[StreamableHTTPSessionManager] = []
         self._counts = counts
+        self._pass_on = pass_on
         self._lists: Kept[Toolbox, dict[frozenset[str], list[Tool]]] = Kept(tools, lambda _: {})
+
+    def add_way(self, max_body_bytes: int, *, json_response: bool) -> StreamableHTTPSessionManager:
+        """One of the two ways in which the SDK answers over HTTP: a document, or what may become a stream."""
+        self.streamable_http_app(
+            stateless_http=True,  # every request stands for itself, so any worker can answer it
+            json_response=json_response,
+            max_request_body_size=max_body_bytes,
+            # Host and Origin are checked in front, where the log names the setting to change.
+            transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+        )
+        self._ways.append(self.session_manager)
+        return self.session_manager
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Every way is open while it is entered."""
+        async with contextlib.AsyncExitStack() as open_ways:
+            for way in self._ways:
+                await open_ways.enter_async_context(way.run())
+            yield
 
     async def list_tools(self) -> list[Tool]:
         """The tools of the caller's scopes, in the table's order; kept ready for each set of scopes."""
-        toolbox, lists = self._tools.current(), self._lists.current()
+        toolbox, lists = self.tools.current(), self._lists.current()
         held = toolbox.scopes.intersection(current_caller().scopes)
         found = lists.get(held)
         if found is None:
@@ -76,32 +113,68 @@ class ScopedServer(MCPServer[Any]):
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
         """Calls a tool of the caller's scopes; raises ToolError, which the client gets as a result."""
-        toolbox = self._tools.current()
+        toolbox = self.tools.current()
         entry = toolbox.find(name)
         if entry is None:
-            raise ToolError(f"Unknown tool: {name}")
+            raise ToolError(_unknown(name, toolbox.absent(current_caller().scopes)))
         missing = toolbox.missing(name, current_caller().scopes)
         if missing is not None:
-            self._counts.called(name, "error")
+            self._counted(entry, "error")
             raise ToolError(
                 f"{entry.title} needs the scope {missing}, which this person does not hold here. Calling it"
                 " again cannot help. Call request_access: it gives the link where access can be asked for."
             )
+        if entry.origin is not None and context is not None:
+            return await self._passed_on(entry, entry.origin, arguments, context)
         try:
             result = await super().call_tool(name, arguments, context)
         except Exception:
-            self._counts.called(name, "error")
+            self._counted(entry, "error")
             raise
-        self._counts.called(name, "error" if getattr(result, "is_error", False) else "ok")
+        self._counted(entry, "error" if getattr(result, "is_error", False) else "ok")
         return result
 
     def is_plain(self, name: str) -> bool:
         """Whether a call of this tool needs nothing of its request but the arguments: no context, no header fields."""
-        entry, tool = self._tools.current().find(name), self._tool_manager.get_tool(name)
+        entry, tool = self.tools.current().find(name), self._tool_manager.get_tool(name)
         if entry is None or entry.origin is not None or tool is None:
             return False
         asks = tool.context_kwarg is not None or tool.resolved_params or tool.output_schema is None
         return not asks and not x_mcp_header_map(tool.parameters)
+
+    async def _passed_on(
+        self, entry: ToolEntry, origin: Origin, arguments: dict[str, Any], context: Context[Any, Any]
+    ) -> CallToolResult:
+        """What a backend answers, or ToolError in words of ours; MCPError is the backend's own."""
+        request, caller = context.request_context, owner()
+        asks = request.meta is not None and request.meta.get("progress_token") is not None
+        progress = context.report_progress if asks else None
+        call = Call(entry, origin, arguments, current_caller(), caller, request.protocol_version, progress)
+        with contextlib.ExitStack() as cancellable:
+            if request.protocol_version not in MODERN_PROTOCOL_VERSIONS and request.request_id is not None:
+                cancellable.enter_context(self.under_way.call(caller, request.request_id))
+            try:
+                return await self._pass_on(call)
+            except NotDone as reason:
+                raise ToolError(str(reason)) from None
+
+    def _counted(self, entry: ToolEntry, outcome: Outcome) -> None:
+        if entry.origin is None:  # a backend's calls are counted by backend: it could make up names without end
+            self._counts.called(entry.name, outcome)
+
+    async def _handle_list_tools(
+        self, ctx: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None
+    ) -> ListToolsResult:
+        """The SDK's own handler gives the whole list; ours a page of it."""
+        return paged(await self.list_tools(), params.cursor if params else None)
+
+    def _tool_input_schema(self, name: str) -> dict[str, Any] | None:
+        """For the arguments that a schema wants as headers too; what is hidden from the caller has none."""
+        toolbox = self.tools.current()
+        entry = toolbox.find(name)
+        if entry is None or toolbox.missing(name, current_caller().scopes) is not None:
+            return None
+        return entry.origin.shown.input_schema if entry.origin else super()._tool_input_schema(name)
 
     async def get_prompt(
         self, name: str, arguments: dict[str, Any] | None = None, context: Context[Any, Any] | None = None
@@ -112,11 +185,22 @@ class ScopedServer(MCPServer[Any]):
         return await super().get_prompt(name, arguments, context)
 
 
-def build_server(name: str, tools: Latest[Toolbox], functions: DemoTools, counts: Counts) -> ScopedServer:
+def _unknown(name: str, absent: Collection[str]) -> str:
+    """Just this of a tool that is not there; the reason where its backend is away and the caller's business."""
+    behind = next((backend for backend in absent if name.startswith(f"{backend}_")), None)
+    return (
+        f"{behind}, the server behind {name}, cannot be reached at the moment." if behind else f"Unknown tool: {name}"
+    )
+
+
+def build_server(
+    name: str, tools: Latest[Toolbox], functions: DemoTools, counts: Counts, pass_on: PassOn
+) -> ScopedServer:
     """The server with every tool of ours, each served by the method of its name."""
     server = ScopedServer(
         tools,
         counts,
+        pass_on,
         name=name,
         version=release(),
         instructions="What you may call depends on your access: whoami tells, request_access asks for more.",
@@ -143,15 +227,10 @@ def _annotations(title: str) -> ToolAnnotations:
 
 
 def streamable_http(server: ScopedServer, max_body_bytes: int) -> ASGIApp:
-    """The ASGI app that speaks MCP once the caller is known; its session manager must be running."""
-    server.streamable_http_app(
-        stateless_http=True,  # every request stands for itself, so any worker can answer it
-        json_response=True,
-        max_request_body_size=max_body_bytes,
-        # Host and Origin are checked in front, where the log names the setting to change.
-        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
-    )
-    return _trimmed(server.session_manager.handle_request)
+    """The ASGI app that speaks MCP once the caller is known; ``server.running`` must be entered."""
+    document = server.add_way(max_body_bytes, json_response=True)
+    stream = server.add_way(max_body_bytes, json_response=False)
+    return _trimmed(Streams(document.handle_request, stream.handle_request, server.tools, server.under_way))
 
 
 def _trimmed(app: ASGIApp) -> ASGIApp:

@@ -7,15 +7,16 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from gatepost_resource.backends.roster import Roster
 from gatepost_resource.counts import BOUNDS, Counts
 from gatepost_resource.jwks import IssuerKeys
 
 
-def exposition(accept: str, counts: Counts, keys: IssuerKeys) -> tuple[bytes, str]:
+def exposition(accept: str, counts: Counts, keys: IssuerKeys, roster: Roster) -> tuple[bytes, str]:
     """The text and its media type, which follows the ``Accept`` header."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    registry.register(_Families([*_counted(counts), *_of_keys(keys)]))
+    registry.register(_Families([*_counted(counts), *_of_keys(keys), *_of_backends(counts, roster)]))
     encode, media_type = choose_encoder(accept)
     return encode(registry), media_type
 
@@ -61,3 +62,25 @@ def _of_keys(keys: IssuerKeys) -> Iterator[Metric]:
     if (seconds := keys.age()) is not None:
         age.add_metric([], seconds)
     yield age
+
+
+def _of_backends(counts: Counts, roster: Roster) -> Iterator[Metric]:
+    read = GaugeMetricFamily("gatepost_resource_catalogue_good", "Whether the catalogue's file could be read.")
+    read.add_metric([], 0 if roster.problem else 1)
+    kept = GaugeMetricFamily("gatepost_resource_approvals_good", "Whether TOOL_APPROVALS can be read and written.")
+    kept.add_metric([], 0 if roster.approvals_problem else 1)
+    name = "gatepost_resource_backend_calls"
+    calls = CounterMetricFamily(name, "Calls passed on by how they ended.", labels=["backend", "outcome"])
+    for (backend, outcome), number in counts.passed.items():
+        calls.add_metric([backend, outcome], number)
+    up = GaugeMetricFamily("gatepost_resource_backend_up", "Whether its list could be had.", labels=["backend"])
+    what = "Whether its calls rest after failures."
+    resting = GaugeMetricFamily("gatepost_resource_backend_resting", what, labels=["backend"])
+    tools = GaugeMetricFamily("gatepost_resource_tools", "Tools of backends by state.", labels=["backend", "state"])
+    for standing in roster.standings:
+        up.add_metric([standing.name], 0 if standing.problem else 1)
+        resting.add_metric([standing.name], 0 if standing.circuit == "closed" else 1)
+        for state in ("unruled", "changed", "unapproved", "left_out"):
+            tools.add_metric([standing.name, state], len(getattr(standing, state)))
+        tools.add_metric([standing.name, "offered"], standing.offered)
+    yield from (read, kept, calls, up, resting, tools)

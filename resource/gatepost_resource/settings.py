@@ -30,6 +30,9 @@ EXAMPLES = {
     "RESOURCE_HOST": "127.0.0.1,::1",
     "RESOURCE_PORT": "9001",
     "WORKERS": "1",
+    "DEMO_TOOLS": "false",
+    "TOOL_CHANGES": "block",
+    "TOOL_APPROVALS": "/var/lib/gatepost/approved-tools.json",
     "METRICS_ADDRESS": "127.0.0.1:9101",
     "LOG_FORMAT": "json",
     "LOG_LEVEL": "info",
@@ -124,6 +127,9 @@ class Settings(BaseSettings):
     resource_host: CommaList = ("127.0.0.1",)
     resource_port: int = Field(default=9001, ge=1, le=65535)
     workers: int = Field(default=1, ge=1, le=256)
+    demo_tools: bool = True
+    tool_changes: Literal["report", "block"] = "report"
+    tool_approvals: Path = Path("var/approved-tools.json")
     metrics_address: str = "127.0.0.1:9101"
     log_format: Literal["text", "json"] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -150,7 +156,7 @@ class Settings(BaseSettings):
             return value
         return tuple(part.strip() for part in value.split(",") if part.strip())
 
-    @field_validator("log_format", "log_level", mode="before")
+    @field_validator("log_format", "log_level", "tool_changes", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value

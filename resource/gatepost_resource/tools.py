@@ -25,13 +25,24 @@ class ToolEntry:
             raise ValueError(f"a tool's name must match {_NAME.pattern}: {self.name!r}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Origin:
-    """Where a call of the tool goes: the backend, the tool's name over there, and the tool as our list shows it."""
+    """Where a call of the tool goes: the backend, the tool's name over there, and the tool as our list shows it.
+
+    One is only equal to itself, so that what was worked out for it can be kept by it.
+    """
 
     backend: str
     name: str
     shown: Tool
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A backend that is down. ``scopes``: those of its tools, by which it is somebody's business or not."""
+
+    name: str
+    scopes: frozenset[str]
 
 
 class Toolbox:
@@ -40,9 +51,10 @@ class Toolbox:
     It never changes: another backend, another rule or another scope is another table (``latest``).
     """
 
-    def __init__(self, entries: Collection[ToolEntry]) -> None:
-        """``entries``: in the order in which ``tools/list`` shows them."""
+    def __init__(self, entries: Collection[ToolEntry], absent: Collection[Absent] = ()) -> None:
+        """``entries``: in the order in which ``tools/list`` shows them. ``absent``: backends whose tools are away."""
         self.entries = tuple(entries)
+        self._absent = tuple(absent)
         self._by_name = {entry.name: entry for entry in self.entries}
         self.scopes = frozenset(entry.scope for entry in self.entries if entry.scope is not None)
 
@@ -56,6 +68,10 @@ class Toolbox:
         if entry is None or entry.scope is None or entry.scope in scopes:
             return None
         return entry.scope
+
+    def absent(self, scopes: Collection[str]) -> tuple[str, ...]:
+        """The backends that are down and of which these scopes could call a tool."""
+        return tuple(one.name for one in self._absent if not one.scopes.isdisjoint(scopes))
 
     def visible(self, scopes: Collection[str]) -> tuple[ToolEntry, ...]:
         """The tools that these scopes may call."""

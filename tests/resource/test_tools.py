@@ -165,6 +165,7 @@ async def test_whoami_says_who_may_do_what_until_when(resource: Running, mode: M
             {"name": "demo_echo", "scope": "demo:echo"},
             {"name": "demo_get_server_info", "scope": "demo:ops"},
         ],
+        "unreachable": [],
     }
 
 

@@ -1,0 +1,184 @@
+"""Keeps the table of tools: reads the operator's files again when they change, and asks the backends what they have."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+from mcp_types import CallToolResult
+
+from gatepost_resource import catalogue as catalogues
+from gatepost_resource.backends.call import Call
+from gatepost_resource.backends.rules import Backend
+from gatepost_resource.backends.watched import POLL_SECONDS, Watched
+from gatepost_resource.catalogue import Catalogue
+from gatepost_resource.counts import Counts
+from gatepost_resource.exchange import BackendTokens
+from gatepost_resource.latest import Latest
+from gatepost_resource.settings import Settings, SettingsError, explain
+from gatepost_resource.tools import Absent, Toolbox, ToolEntry
+
+if TYPE_CHECKING:
+    from gatepost_resource.backends.line import Line
+    from gatepost_resource.backends.vetting import Standing, Vetting
+
+log = structlog.get_logger("gatepost_resource.backends")
+
+READY_SECONDS = 5.0
+"""For how long a start waits for the first lists; a backend that is slower comes in later."""
+GATHER_SECONDS = 0.05
+
+
+class Roster:
+    """The backends of the moment, and the one table that their tools make together with ours.
+
+    What speaks to a backend is imported when there is one: a server without any pays nothing for it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ours: Collection[ToolEntry],
+        catalogue: Latest[Catalogue],
+        tools: Latest[Toolbox],
+        tokens: BackendTokens,
+        counts: Counts,
+        monotonic: Callable[[], float],
+    ) -> None:
+        """``ours``: the entries that every table begins with. ``monotonic``: seconds, from any origin.
+
+        Raises SettingsError for backends of which this server cannot become a client.
+        """
+        self._settings = settings
+        self._ours = tuple(ours)
+        self._catalogue = catalogue
+        self._tools = tools
+        self._news = asyncio.Event()
+        self._make = partial(_line, tokens, counts, monotonic, self._news.set)
+        self._lines: dict[str, Line] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._file = Watched(settings.catalogue) if settings.catalogue else None
+        # Here and not in the loop, which it would stop for a moment.
+        self._vetting: Vetting | None = _vetting(settings) if catalogue.current().backends else None
+        self._put_together = asyncio.Event()
+        self.problem = ""
+        _check(catalogue.current(), settings)
+
+    @property
+    def approvals_problem(self) -> str:
+        """What is wrong with TOOL_APPROVALS; empty where nothing is."""
+        return self._vetting.problem if self._vetting else ""
+
+    @property
+    def standings(self) -> "list[Standing]":
+        """How every backend stands, in the catalogue's order."""
+        vetted = self._vetting
+        return [vetted.standing(line) for line in self._lines.values()] if vetted else []
+
+    async def run(self) -> None:
+        """Keeps the table until cancelled."""
+        try:
+            await self._follow()
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._news.wait()
+                        await asyncio.sleep(GATHER_SECONDS)  # fifty backends answer at a start: one table for all
+                await self._look()
+        finally:
+            await self._stop(self._lines.keys())
+
+    async def ready(self) -> None:
+        """Returns when every backend was asked once, or when that takes too long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(READY_SECONDS):
+                await self._put_together.wait()
+
+    async def call(self, call: Call) -> CallToolResult:
+        """Passes a call on; raises NotDone and MCPError."""
+        return await self._lines[call.origin.backend].call(call)
+
+    async def _look(self) -> None:
+        """Whatever is new since the last look comes into the table."""
+        anew = self._news.is_set()
+        self._news.clear()
+        if self._file is not None and self._file.changed():
+            self._read_catalogue()
+            await self._follow()
+            anew = True
+        if self._vetting is not None and (self._vetting.look() or anew):
+            await self._build(self._vetting)
+
+    def _read_catalogue(self) -> None:
+        try:
+            catalogue = catalogues.load(self._settings.catalogue, self._settings.mcp_resource_url)
+            _check(catalogue, self._settings)
+        except SettingsError as problem:
+            self.problem = str(problem)
+            log.error("catalogue_kept", reason=self.problem, setting="CATALOGUE")  # noqa: TRY400 (the reason says it)
+            return
+        self.problem = ""
+        self._catalogue.replace(catalogue)
+        log.info("catalogue_read", scopes=len(catalogue.scopes), backends=len(catalogue.backends))
+
+    async def _follow(self) -> None:
+        """A line for each backend of the catalogue, in its order; one at another address is another one."""
+        wanted = {backend.name: backend for backend in self._catalogue.current().backends}
+        await self._stop([n for n, line in self._lines.items() if n not in wanted or line.backend.url != wanted[n].url])
+        lines = {name: self._lines.get(name) or self._make(backend) for name, backend in wanted.items()}
+        for name, line in lines.items():
+            line.backend = wanted[name]
+            if name not in self._tasks:
+                self._tasks[name] = asyncio.create_task(line.keep_fresh())
+        self._lines = lines
+        if self._vetting is None and lines:
+            self._vetting = _vetting(self._settings)
+        if not lines:
+            self._put_together.set()
+
+    async def _stop(self, names: Collection[str]) -> None:
+        tasks = [self._tasks.pop(name) for name in list(names) if name in self._tasks]
+        for name in list(names):
+            del self._lines[name]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _build(self, vetting: "Vetting") -> None:
+        lines = list(self._lines.values())
+        taken = {entry.name for entry in self._ours}
+        offerings = [await vetting.offering(line, taken) for line in lines]
+        absent = [Absent(line.backend.name, line.backend.scopes) for line in lines if line.problem]
+        entries = [*self._ours, *(entry for offering in offerings for entry in offering.entries)]
+        self._tools.replace(Toolbox(entries, absent))
+        if all(line.asked.is_set() for line in lines):
+            self._put_together.set()
+
+
+def _check(catalogue: Catalogue, settings: Settings) -> None:
+    if catalogue.backends and settings.introspection_credentials is None:
+        problem = "is not set, and the catalogue has a [[backend]]: the tokens for it are got with these credentials"
+        raise SettingsError(explain("INTROSPECTION_CLIENT_ID", problem))
+
+
+def _line(
+    tokens: BackendTokens,
+    counts: Counts,
+    monotonic: Callable[[], float],
+    changed: Callable[[], None],
+    backend: Backend,
+) -> "Line":
+    """Imported by the first backend (mcp's client side, httpcore): no start without one pays its 30 ms."""
+    from gatepost_resource.backends.line import Line  # noqa: PLC0415 (why: the line above)
+
+    return Line(backend, tokens, counts, monotonic, changed)
+
+
+def _vetting(settings: Settings) -> "Vetting":
+    """Imported by the first backend, as ``_line``."""
+    from gatepost_resource.backends.vetting import Vetting  # noqa: PLC0415 (why: the line above)
+
+    return Vetting(settings.tool_approvals, settings.tool_changes)

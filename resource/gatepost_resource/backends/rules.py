@@ -1,0 +1,125 @@
+"""The ``[[backend]]`` of the catalogue: which MCP servers stand behind this one, and the scope each tool needs."""
+
+import ipaddress
+import math
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+from urllib.parse import urlsplit
+
+DEFAULT_SECONDS = 30.0
+MAX_SECONDS = 600.0
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+_MEMBERS = frozenset({"name", "url", "resource", "timeout", "tools"})
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The scope of the tools whose name fits; ``pattern`` may hold ``*`` and ``?``."""
+
+    pattern: str
+    scope: str
+
+    def fits(self, tool: str) -> bool:
+        """Whether it names that tool, over there."""
+        return tool == self.pattern or fnmatchcase(tool, self.pattern)
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """An MCP server of the operator's. ``url``: byte for byte the audience of its tokens. ``timeout``: seconds."""
+
+    name: str
+    url: str
+    timeout: float
+    rules: tuple[Rule, ...]
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """Every scope that a rule names: no token for this backend has another."""
+        return frozenset(rule.scope for rule in self.rules)
+
+    def scope_of(self, tool: str) -> str | None:
+        """The scope that the tool needs: its exact name wins, then the first pattern that fits; None hides it."""
+        exact = next((rule.scope for rule in self.rules if rule.pattern == tool), None)
+        return exact or next((rule.scope for rule in self.rules if rule.fits(tool)), None)
+
+
+def read(entries: list[Mapping[str, Any]], resources: list[str], own: str, scopes: Collection[str]) -> list[Backend]:
+    """The backends of ``own``, in the file's order; raises ValueError naming the place.
+
+    ``resources``: the URL of each ``[[resource]]``, the first being that of a backend that names none.
+    ``scopes``: those of ``own``.
+    """
+    for entry in entries:
+        _check_names(entry, resources)
+    names = [entry["name"] for entry in entries]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"two backends have the name {repeated}")
+    ours = [entry for entry in entries if entry.get("resource", resources[0]) == own]
+    found = [_backend(entry, scopes) for entry in ours]
+    urls = [backend.url for backend in found]
+    if shared := next((url for url in urls if urls.count(url) > 1), None):
+        # The token for one would be good at the other, with that one's scopes.
+        raise ValueError(f"two backends have the url {shared}")
+    return found
+
+
+def _check_names(entry: Mapping[str, Any], resources: list[str]) -> None:
+    name = entry.get("name")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(f"a [[backend]] needs a `name` that matches {_NAME.pattern}")
+    if unknown := sorted(set(entry).difference(_MEMBERS)):
+        raise ValueError(f"backend {name}: nobody reads `{unknown[0]}`")
+    if entry.get("resource", resources[0]) not in resources:
+        raise ValueError(f"backend {name}: `resource` is the url of no [[resource]], byte for byte")
+
+
+def _backend(entry: Mapping[str, Any], scopes: Collection[str]) -> Backend:
+    name = entry["name"]
+    try:
+        rules = tuple(_rules(entry.get("tools", {}), scopes))
+        return Backend(name, _url(entry.get("url")), _seconds(entry.get("timeout", DEFAULT_SECONDS)), rules)
+    except ValueError as problem:
+        raise ValueError(f"backend {name}: {problem}") from None
+
+
+def _rules(table: object, scopes: Collection[str]) -> Iterator[Rule]:
+    if not isinstance(table, dict):
+        raise ValueError('`tools` must be a table, written as [backend.tools] with lines like "find_*" = "crm:read"')  # noqa: TRY004 (a wrong file, in one kind)
+    for pattern, scope in table.items():
+        if scope not in scopes:
+            raise ValueError(f"the rule for {pattern!r} names a scope that the resource has no [[resource.scope]] for")
+        yield Rule(pattern, scope)
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("`timeout` must be a number of seconds")  # noqa: TRY004 (a wrong file, in one kind)
+    if not math.isfinite(value) or not 0 < value <= MAX_SECONDS:
+        raise ValueError(f"`timeout` must be above 0 and at most {MAX_SECONDS:.0f} seconds")
+    return float(value)
+
+
+def _url(value: object) -> str:
+    """A URL that can be an audience; a token goes there, so plain http stays in the house."""
+    if not isinstance(value, str) or not value.isascii() or any(sign <= " " for sign in value):
+        raise ValueError("`url` must be an https URL in plain ASCII")
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError("`url` must be an https URL")
+    if "@" in parts.netloc or "?" in value or "#" in value:
+        raise ValueError("`url` must have no user name, query or fragment, for it is the audience of tokens")
+    if parts.scheme == "http" and not _is_near(parts.hostname):
+        raise ValueError("`url` is plain http, which is taken for this machine and private networks only")
+    return value
+
+
+def _is_near(host: str) -> bool:
+    """Whether a host is this machine, a private address, or a bare name as container networks use."""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host or host.endswith((".internal", ".local"))

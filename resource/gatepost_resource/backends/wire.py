@@ -1,0 +1,248 @@
+"""JSON-RPC to one URL over HTTP: one request and its answer, within bounds of time and size.
+
+Written on httpcore and not on a browser-like client: it follows no redirect, keeps no cookie, reads no proxy from the
+environment and unpacks no compressed body, so none of these has to be switched off.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
+
+import httpcore2
+import pydantic_core
+
+from gatepost_resource.counts import PassedOn
+
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+MAX_CONNECTIONS = 100
+KEPT_SECONDS = 4.0  # uvicorn closes an idle connection after 5: ours never meets the closing end
+
+Message = dict[str, Any]
+Hear = Callable[[Message], Awaitable[None]]
+
+
+class BackendFailure(Exception):
+    """A backend that gave no usable answer. The text is for the log; ``words`` are for the caller."""
+
+    outcome: ClassVar[PassedOn] = "unfit"
+    words: ClassVar[str] = "cannot be used at the moment"
+
+
+class Unreachable(BackendFailure):
+    """No connection, or one that broke."""
+
+    outcome = "unreachable"
+    words = "cannot be reached at the moment"
+
+
+class TimedOut(BackendFailure):
+    """No answer within its time-out."""
+
+    outcome = "timeout"
+    words = "did not answer in time"
+
+
+class Busy(BackendFailure):
+    """As many calls are under way as it is given at a time."""
+
+    outcome = "busy"
+    words = "has too many calls under way"
+
+
+class NotAccepted(BackendFailure):
+    """It refused the token: 401 or 403."""
+
+    outcome = "refused"
+    words = "refused this call"
+
+
+class Unfit(BackendFailure):
+    """It answered with something that cannot be used: a redirect, too much, no JSON-RPC."""
+
+    outcome = "unfit"
+    words = "gave an answer that cannot be used"
+
+
+class Asks(Unfit):
+    """It wants something of the person or of their model before it goes on."""
+
+    words = "asks for something in between, which is not passed on here"
+
+
+class Gone(BackendFailure):
+    """The session is not known there (any more): 404."""
+
+    words = "lost its session"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back for one request. ``message`` is a JSON-RPC response or error; empty for a notification."""
+
+    status: int
+    session: str | None
+    message: Message
+
+
+class Wire:
+    """The connections to one backend: its own, so that one that hangs takes none of another's."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=_trust() if url.startswith("https:") else None,
+            max_connections=MAX_CONNECTIONS,
+            keepalive_expiry=KEPT_SECONDS,
+        )
+        self._under_way = 0
+
+    async def send(self, message: Message, headers: Mapping[str, str], seconds: float, hear: Hear) -> Answer:
+        """The answer to one message; ``hear`` gets whatever the backend says before it.
+
+        ``seconds`` bound the whole of it, whatever is said meanwhile. Raises BackendFailure. Whoever is cancelled
+        here closes the stream, which tells a backend of 2026 to stop.
+        """
+        if self._under_way >= MAX_CONNECTIONS:
+            raise Busy(f"{self.url}: {MAX_CONNECTIONS} calls are under way")
+        self._under_way += 1
+        try:
+            with self._translated():
+                async with asyncio.timeout(seconds):
+                    return await self._sent(message, headers, hear)
+        finally:
+            self._under_way -= 1
+
+    async def end(self, headers: Mapping[str, str], seconds: float) -> None:
+        """Ends the session that the headers name; a backend need not care. Raises BackendFailure."""
+        with self._translated():
+            async with asyncio.timeout(seconds), self._pool.stream("DELETE", self.url, headers=list(headers.items())):
+                pass
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        await self._pool.aclose()
+
+    async def _sent(self, message: Message, headers: Mapping[str, str], hear: Hear) -> Answer:
+        sent = {
+            "content-type": "application/json",
+            "accept": "application/json, text/event-stream",
+            "accept-encoding": "identity",
+            "user-agent": "gatepost",
+            **headers,
+        }
+        body = pydantic_core.to_json(message, inf_nan_mode="constants")
+        async with self._pool.stream("POST", self.url, headers=list(sent.items()), content=body) as response:
+            named = {name.lower(): value for name, value in response.headers}
+            self._check(response.status, named, "mcp-session-id" in headers)
+            found = await self._read(response, named, message, hear)
+            return Answer(response.status, _text(named.get(b"mcp-session-id")), found)
+
+    def _check(self, status: int, named: Mapping[bytes, bytes], in_session: bool) -> None:
+        if 300 <= status < 400:
+            # Wherever it points, the token was made for this URL and goes to no other.
+            raise Unfit(f"{self.url} answered {status}; a redirect is not followed: `url` must be the last address")
+        if status in (401, 403):
+            raise NotAccepted(f"{self.url} answered {status} to the token that was made for it")
+        if status == 404 and in_session:
+            raise Gone(f"{self.url} does not know the session")
+        if status >= 500:
+            raise Unfit(f"{self.url} answered {status}")
+        if named.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise Unfit(f"{self.url} sent a compressed answer, which was not asked for")
+
+    async def _read(
+        self, response: httpcore2.Response, named: Mapping[bytes, bytes], sent: Message, hear: Hear
+    ) -> Message:
+        if "method" not in sent or "id" not in sent:
+            return {}  # a notification, or an answer of ours: 202, whatever stands in it
+        id_ = sent["id"]
+        kind = named.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        chunks = self._bounded(response.aiter_stream())
+        if kind == b"text/event-stream":
+            return await self._answer_of_stream(chunks, id_, hear)
+        whole = b"".join([chunk async for chunk in chunks])
+        found = _message(whole) if kind == b"application/json" else None
+        if found is None or not _is_answer(found, id_):
+            raise Unfit(f"{self.url} answered {response.status} without a JSON-RPC answer to the request")
+        return found
+
+    async def _answer_of_stream(self, chunks: AsyncIterator[bytes], id_: object, hear: Hear) -> Message:
+        async for data in _events(chunks):
+            message = _message(data)
+            if message is None:
+                raise Unfit(f"{self.url} sent an event that is no JSON-RPC message")
+            if _is_answer(message, id_):
+                return message
+            await hear(message)
+        raise Unfit(f"{self.url} ended its stream without an answer")
+
+    async def _bounded(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Everything that comes counts, comments and progress too: an endless stream ends here."""
+        size = 0
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > MAX_ANSWER_BYTES:
+                raise Unfit(f"{self.url} answered with more than {MAX_ANSWER_BYTES} bytes")
+            yield chunk
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (TimeoutError, httpcore2.TimeoutException):
+            raise TimedOut(f"{self.url} did not answer in time") from None
+        except (OSError, httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.ConnectionNotAvailable) as problem:
+            raise Unreachable(f"{self.url}: {str(problem) or type(problem).__name__}") from None
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """What this machine trusts, an authority of the operator's included (``SSL_CERT_FILE``)."""
+    return ssl.create_default_context()
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
+
+
+def _message(data: bytes) -> Message | None:
+    try:
+        found = pydantic_core.from_json(data)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _is_answer(message: Message, id_: object) -> bool:
+    """A response or an error for this request; an error without an id is about it too, for nothing else was sent."""
+    if isinstance(message.get("result"), dict):
+        return message.get("id") == id_ and type(message.get("id")) is type(id_)
+    return isinstance(message.get("error"), dict) and message.get("id") in (id_, None)
+
+
+async def _events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The data of each event of a stream (WHATWG HTML, section 9.2); only ``data`` matters to MCP."""
+    data: list[bytes] = []
+    async for line in _lines(chunks):
+        if line.startswith(b"data:"):
+            data.append(line[5:].removeprefix(b" "))
+        elif not line and data:
+            if whole := b"\n".join(data):  # an event without data only marks where to resume
+                yield whole
+            data = []
+
+
+async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Each byte is looked at once, however small the pieces are that it comes in."""
+    rest = bytearray()
+    async for chunk in chunks:
+        seen = len(rest)
+        rest += chunk
+        while (end := rest.find(b"\n", seen)) >= 0:
+            yield bytes(rest[:end]).removesuffix(b"\r")
+            del rest[: end + 1]
+            seen = 0
