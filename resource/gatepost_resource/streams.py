@@ -15,7 +15,9 @@ class Streams:
     """Chooses for each message; expects it parsed in the scope, where ``stepup`` puts it.
 
     Only a backend's tool has something to say before its result, or is worth stopping: its calls go the way that
-    carries progress and notices, from 2026-07-28 on, that the client closed the stream, which is how it cancels.
+    carries progress and notices, from 2026-07-28 on, that the client closed the stream, which is how it cancels. A
+    client from before says so in another request, which some send only once this one's answer has begun: theirs does
+    at once, where a document would begin when it is too late.
     """
 
     def __init__(self, document: ASGIApp, stream: ASGIApp, tools: Latest[Toolbox], under_way: UnderWay) -> None:
@@ -34,18 +36,15 @@ class Streams:
             return
         if message.get("method") == "notifications/cancelled" and not modern:
             self._cancel(message["params"].get("requestId"))
-        streams = self._may_stream(message, modern) and check_accept_headers(request)[1]
+        streams = self._may_stream(message) and check_accept_headers(request)[1]
         await (self._stream if streams else self._document)(scope, receive, send)
 
-    def _may_stream(self, message: dict[str, object], modern: bool) -> bool:
+    def _may_stream(self, message: dict[str, object]) -> bool:
         parameters = message["params"]
         if message.get("method") != "tools/call" or not isinstance(parameters, dict):
             return False
         entry = self._tools.current().find(str(parameters.get("name")))
-        meta = parameters.get("_meta")
-        asks = isinstance(meta, dict) and "progressToken" in meta
-        # An older client that asked for no progress is sent none: a document spares it the stream.
-        return entry is not None and entry.origin is not None and (modern or asks)
+        return entry is not None and entry.origin is not None
 
     def _cancel(self, id_: object) -> None:
         if isinstance(id_, int | str):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
+
 from tests.resource.issuer import Issuer
 from tests.resource.running import LIST, Running, serving, wait_for
 
@@ -43,7 +45,7 @@ class Gate:
         return self.running.token(scope=scope, entitlements=scope.split(), **claims)
 
     def result(self, tool: str, token: str, era: str = "2026-07-28", **arguments: Any) -> dict[str, Any]:
-        found: dict[str, Any] = self.running.call(tool, token, era, **arguments).json()["result"]
+        found: dict[str, Any] = answer(self.running.call(tool, token, era, **arguments))["result"]
         return found
 
     def words(self, tool: str, token: str, era: str = "2026-07-28", **arguments: Any) -> str:
@@ -57,6 +59,14 @@ class Gate:
 
     def hides(self, name: str, token: str) -> None:
         wait_for(lambda: name not in self.names(token))
+
+
+def answer(response: httpx2.Response) -> dict[str, Any]:
+    """The JSON-RPC answer, be it a document or the last event of a stream."""
+    if response.headers["content-type"].startswith("text/event-stream"):
+        data = [line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: ")]
+        return dict(json.loads(data[-1]))
+    return dict(response.json())
 
 
 def listing(*backends: tuple[str, str], rules: dict[str, str] | None = None, more: str = "") -> str:

@@ -13,7 +13,7 @@ import pytest
 from gatepost_resource.backends import wire
 from tests.resource.backend import ERAS as BACKENDS
 from tests.resource.backend import Backend, backing, scripted, text
-from tests.resource.gate import Gate, gate, listing
+from tests.resource.gate import Gate, answer, gate, listing
 from tests.resource.issuer import Issuer
 from tests.resource.running import ERAS, LEGACY, MODERN, Mode, calling, modern, wait_for
 
@@ -68,7 +68,7 @@ def test_an_error_comes_through_unchanged(door: Gate, era: str) -> None:
         True,
         "Error executing tool fail: the database is full",
     )
-    error = door.running.call("crm_refuse", door.token(), era).json()["error"]
+    error = answer(door.running.call("crm_refuse", door.token(), era))["error"]
     assert error == {"code": -32050, "message": "no such thing", "data": {"why": ["because"]}}
 
 
@@ -137,7 +137,7 @@ async def test_nobody_cancels_another_persons_call(door: Gate, backend: Backend)
         await asyncio.sleep(0.2)
         assert not call.done()
         await asyncio.to_thread(_cancel, door, mine, 7)
-        assert (await call).json()["error"]["code"] == -32800
+        assert answer(await call)["error"]["code"] == -32800
 
 
 async def test_an_id_that_two_calls_bear_cancels_neither(door: Gate, backend: Backend) -> None:
@@ -202,8 +202,8 @@ def test_a_session_is_never_another_bearers(door: Gate, backend: Backend) -> Non
 @pytest.mark.parametrize("era", ERAS)
 def test_a_backend_that_asks_the_person_something_is_refused(door: Gate, era: str) -> None:
     """Attack: a form that seems to come from the gate. The tool learns at once that there is none."""
-    answer = door.running.call("crm_ask", door.token(), era).text
-    assert "elicitation/create is not offered here" in answer or "no back-channel" in answer
+    told = door.running.call("crm_ask", door.token(), era).text
+    assert "elicitation/create is not offered here" in told or "no back-channel" in told
 
 
 def test_several_first_calls_open_one_session(shared_issuer: Issuer, tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_a_2026_tool_gets_its_header_arguments(shared_issuer: Issuer, tmp_path: 
     ):
         message = modern(calling("crm_act", region="eu north"))
         headers = {"mcp_method": "tools/call", "mcp_name": "crm_act", "mcp_param_region": "eu north"}
-        answer = door.running.post(json.dumps(message).encode(), door.token(), MODERN, **headers)
-        assert answer.status_code == 200
+        told = door.running.post(json.dumps(message).encode(), door.token(), MODERN, **headers)
+        assert told.status_code == 200
         assert crm.headers[-1]["mcp-param-region"] == "eu north"
         assert crm.headers[-1]["mcp-name"] == "act"

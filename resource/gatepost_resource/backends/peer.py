@@ -172,14 +172,18 @@ class Peer:
         """The session of that owner; of several first calls at a time, one opens it."""
         if owner not in self._sessions:
             if owner not in self._opening:
-                task = asyncio.create_task(self._opened(bearer, seconds))
+                task = asyncio.create_task(self._open(bearer, owner, seconds))
                 task.add_done_callback(lambda _: self._opening.pop(owner, None))
                 self._opening[owner] = task
             # Shielded: the caller that goes away must not take the session of the others with it.
-            self._sessions.setdefault(owner, await asyncio.shield(self._opening[owner]))
-            self._make_room(owner)
+            return await asyncio.shield(self._opening[owner])
         self._sessions.move_to_end(owner)
         return self._sessions[owner]
+
+    async def _open(self, bearer: str, owner: bytes, seconds: float) -> _Session:
+        session = self._sessions[owner] = await self._opened(bearer, seconds)
+        self._make_room(owner)
+        return session
 
     def _make_room(self, newest: bytes) -> None:
         idle = (owner for owner, session in self._sessions.items() if not session.calls and owner != newest)
