@@ -63,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _print_list(found: Survey, *, as_json: bool, hides: bool) -> None:
     if as_json:
-        _print(json.dumps({"tools": [asdict(row) for row in found.rows], "problem": found.problem}))
+        unused = [{"backend": backend, "rule": pattern} for backend, pattern in found.unused_rules]
+        told = {"tools": [asdict(row) for row in found.rows], "unused_rules": unused, "problem": found.problem}
+        _print(json.dumps(told))
         return
     for row in found.rows:
         name = row.backend if row.state == "down" else f"{row.backend}/{row.tool}"

@@ -35,7 +35,7 @@ def doctor(
     from gatepost_idp.protocol import system_clock
 
     given = sys.stdin.readline().strip() if token == "-" else token
-    case = Case(mcp_url, email, given, _tools() if email else {})
+    case = Case(mcp_url, email, given, _tools() if email else {}, _survey)
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     outcomes: list[Outcome] = []
     page = _Page(console)
@@ -67,6 +67,18 @@ def _tools() -> dict[str, str | None]:
         return dict(json.loads(said))
     except (OSError, subprocess.SubprocessError, ValueError):
         return {}
+
+
+def _survey() -> dict[str, object]:
+    """What becomes of each tool of the backends; that program, too, is asked as one."""
+    import subprocess
+
+    asked = [sys.executable, "-m", "gatepost_resource", "tools", "list", "--json"]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False)
+        return dict(json.loads(done.stdout)) if done.returncode == 0 else {"refused": done.stderr.strip()}
+    except (OSError, subprocess.SubprocessError, ValueError) as problem:
+        return {"refused": f"it does not answer ({type(problem).__name__})"}
 
 
 class _Page:

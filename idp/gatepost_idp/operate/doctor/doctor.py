@@ -16,12 +16,16 @@ from gatepost_idp.settings import Settings, SettingsError, load
 
 @dataclass(frozen=True)
 class Case:
-    """What to look at. ``url``: what people paste, empty for this machine alone; ``tools``: tool to scope."""
+    """What to look at. ``url``: what people paste, empty for this machine alone; ``tools``: tool to scope.
+
+    ``survey``: what becomes of the backends' tools, as ``Installation`` says.
+    """
 
     url: str = ""
     email: str = ""
     token: str = field(default="", repr=False)
     tools: Mapping[str, str | None] = field(default_factory=dict)
+    survey: Callable[[], Mapping[str, object]] | None = None
 
 
 class Doctor:
@@ -39,7 +43,7 @@ class Doctor:
         """
         configured, is_here = self._configured()
         looks_inside = is_here or not case.url or bool(case.email)
-        installation = Installation(self._settings, self._now, case.email, case.tools)
+        installation = Installation(self._settings, self._now, case.email, case.tools, case.survey)
         lost: dict[str, str] = {}
         try:
             async for outcome in examine(inside.CHEAP if looks_inside else (), installation, begin, lost):

@@ -3,6 +3,7 @@
 from gatepost_idp.operate.doctor.finding import Check
 from gatepost_idp.operate.doctor.inside import (
     account,
+    backend_tools,
     backends,
     catalogue,
     clock,
@@ -25,5 +26,5 @@ CHEAP: tuple[Check[Installation], ...] = (
 )
 """What a running server may ask itself every minute."""
 
-REST: tuple[Check[Installation], ...] = (smtp.SMTP, account.ACCOUNT)
-"""What takes a mail server or asks for a person."""
+REST: tuple[Check[Installation], ...] = (smtp.SMTP, account.ACCOUNT, backend_tools.BACKEND_TOOLS)
+"""What takes a mail server or the backends, or asks for a person."""

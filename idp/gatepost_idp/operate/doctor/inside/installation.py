@@ -7,11 +7,11 @@ from functools import cached_property
 from typing import TypeVar
 
 from gatepost_idp import catalogue as catalogues
-from gatepost_idp.catalogue import Catalogue
+from gatepost_idp.catalogue import Backends, Catalogue
 from gatepost_idp.crypto import SecretKeys
 from gatepost_idp.database import Database, DatabaseUnavailable, Transaction
 from gatepost_idp.protocol import Clock
-from gatepost_idp.settings import Settings
+from gatepost_idp.settings import Settings, SettingsError
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 10
@@ -25,6 +25,8 @@ class Installation:
     now: Clock
     email: str = ""
     tools: Mapping[str, str | None] = field(default_factory=dict)
+    survey: Callable[[], Mapping[str, object]] | None = None
+    """What ``gatepost tools list --json`` says, or ``refused`` and why; it is another program, which takes seconds."""
     database: Database | None = None
     """A server's own; without it one is opened at the first question."""
     _opened: Database | None = None
@@ -38,6 +40,16 @@ class Installation:
     def catalogue(self) -> Catalogue:
         """The catalogue; raises SettingsError, which its check reports."""
         return catalogues.load(self.settings)
+
+    async def backend_tools(self) -> Mapping[str, object] | None:
+        """What becomes of the backends' tools; None where there is no backend, or nobody to ask."""
+        try:
+            backends = Backends(self.settings, self.catalogue).current()
+        except SettingsError:
+            return None  # a check of its own says so
+        if self.survey is None or not backends:
+            return None
+        return await asyncio.to_thread(self.survey)
 
     @property
     def secret_keys(self) -> SecretKeys | None:
