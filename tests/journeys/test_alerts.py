@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.resource.backend import scripted, text
+from tests.resource.gate import gate, listing
 from tests.resource.issuer import issuing
 from tests.resource.running import LIST
-from tests.resource.running import serving as serving_resource
 from tests.support.metrics import Scrape, scrape
 from tests.support.oauth import registered
 from tests.support.person import Person
@@ -33,18 +34,26 @@ _WORDS = {
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scrape]:
-    """What both servers tell after a journey and a refused call."""
+    """What both servers tell after a journey, a refused call and one to a backend."""
     idp_address, resource_address = (f"127.0.0.1:{free_port()}" for _ in range(2))
     with (
         serving(tmp_path_factory.mktemp("alerts"), metrics_address=idp_address) as idp,
         issuing() as issuer,
-        serving_resource(issuer, metrics_address=resource_address) as resource,
+        scripted(lambda backend, message: text(message)) as crm,
+        gate(
+            issuer,
+            tmp_path_factory.mktemp("gate"),
+            listing(("crm", crm.url), rules={"*": "demo:read"}),
+            metrics_address=resource_address,
+        ) as door,
         Person("alerts@example.com", idp.postbox) as person,
     ):
+        resource = door.running
         registered(idp).connect(person)
         idp.get("/.well-known/oauth-authorization-server")
         resource.post(LIST)
         resource.call("whoami", resource.token())
+        resource.call("crm_act", resource.token())
         yield Scrape({**scrape(idp_address).samples, **scrape(resource_address).samples})
 
 
