@@ -1,0 +1,113 @@
+"""What the gate costs: CPU of a call passed on, and of a list of 50 backends: ``python -m bench.backends [CALLS]``.
+
+The resource server is a process of its own, whose CPU (user and system) is read before and after. Beside it, in the
+same run, a call of a tool of its own on the SDK's whole way: what a call costs that is passed on to nobody. CPU counts
+here, not the rate: backends, issuer and client share the machine with it.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+
+from tests.resource.backend import Scripted, text
+from tests.resource.gate import listing
+from tests.resource.issuer import Issuer, issuing
+from tests.resource.running import LIST, calling, modern
+from tests.support.ports import free_port
+from tests.support.processes import environment_of
+
+ERA = "2026-07-28"
+SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+
+
+@contextlib.contextmanager
+def gated(issuer: Issuer, folder: Path, backends: list[Scripted]) -> Iterator[tuple[str, psutil.Process]]:
+    """The resource server with these behind it, as a process."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/mcp"
+    named = [(f"b{number}", backend.url) for number, backend in enumerate(backends)]
+    (folder / "catalogue.toml").write_text(listing(*named, rules={"*": "demo:read"}), encoding="utf-8")
+    environment = environment_of(
+        OAUTH_ISSUER=issuer.url, MCP_RESOURCE_URL=url, RESOURCE_PORT=str(port), METRICS_ADDRESS="", LOG_LEVEL="error",
+        CATALOGUE=str(folder / "catalogue.toml"), TOOL_APPROVALS=str(folder / "approved.json"),
+        INTROSPECTION_CLIENT_ID=issuer.credentials[0], INTROSPECTION_CLIENT_SECRET=issuer.credentials[1],
+    )  # fmt: skip  # a table of settings
+    with subprocess.Popen([sys.executable, "-m", "gatepost_resource"], env=environment) as process:
+        try:
+            _wait(f"http://127.0.0.1:{port}/readyz")
+            yield url, psutil.Process(process.pid)
+        finally:
+            process.terminate()
+
+
+def _wait(url: str) -> None:
+    for _ in range(600):
+        with contextlib.suppress(httpx2.TransportError):
+            if httpx2.get(url, trust_env=False).status_code == 200:
+                return
+        time.sleep(0.05)
+    raise SystemExit(f"{url} is not ready")
+
+
+def per_call(url: str, process: psutil.Process, token: str, message: dict[str, Any], calls: int) -> float:
+    """CPU milliseconds of the process for each of ``calls`` requests, after a warm-up."""
+    body = json.dumps(modern(message))
+    name = message["params"].get("name")
+    headers = {
+        "authorization": f"Bearer {token}",
+        "content-type": "application/json",
+        "accept": "application/json, text/event-stream",
+        "mcp-protocol-version": ERA,
+        "mcp-method": message["method"],
+        **({"mcp-name": name} if name else {}),
+    }
+    with httpx2.Client(trust_env=False, timeout=30, headers=headers) as client:
+        for _ in range(20):
+            answer = client.post(url, content=body)
+            if '"isError":true' in answer.text:
+                raise SystemExit(answer.text)
+        before = process.cpu_times()
+        for _ in range(calls):
+            client.post(url, content=body).raise_for_status()
+        after = process.cpu_times()
+    return (after.user + after.system - before.user - before.system) / calls * 1000
+
+
+def _tools(number: int) -> list[dict[str, Any]]:
+    return [{"name": f"tool_{n}", "description": "Does it.", "inputSchema": SCHEMA} for n in range(number)]
+
+
+def _run(calls: int) -> dict[str, float]:
+    found: dict[str, float] = {}
+    with issuing() as issuer, tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
+        for number, each in ((1, 20), (50, 40)):
+            folder = Path(place) / str(number)
+            folder.mkdir()
+            backends = [Scripted(lambda _, message: text(message), _tools(each)) for _ in range(number)]
+            for backend in backends:
+                stack.callback(backend.close)
+            with gated(issuer, folder, backends) as (url, process):
+                token = issuer.token(url)
+                if number == 1:
+                    ours = {**calling("demo_echo", text="x"), "id": "a b"}  # an id that the short way leaves to the SDK
+                    found["ours, the SDK's way"] = per_call(url, process, token, ours, calls)
+                    found["a backend's"] = per_call(url, process, token, calling("b0_tool_0", text="x"), calls)
+                found[f"list of {number * each}"] = per_call(url, process, token, LIST, calls)
+    return found
+
+
+if __name__ == "__main__":
+    wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 300
+    os.nice(5)
+    for what, milliseconds in _run(wanted).items():
+        sys.stdout.write(f"{what:<24} {milliseconds:.2f} ms CPU\n")
