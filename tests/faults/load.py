@@ -203,6 +203,7 @@ def at_once(replicas: Replicated, form: dict[str, str], count: int) -> list[http
 
     def send(_number: int) -> httpx2.Response:
         with replicas.line() as own:
+            gate.wait(SIZES.patience)  # all are there: a line that says nothing is closed after five seconds
             own.get(f"{replicas.issuer}/healthz")  # the way there is known before the race begins
             gate.wait(SIZES.patience)
             return own.post(f"{replicas.issuer}/token", data=form)
