@@ -113,7 +113,7 @@ if __name__ == "__main__":
     own = urlsplit(OWN)
     server.run(
         "streamable-http",
-        port=int(os.environ.get("PORT", "9101")),
+        port=int(os.environ.get("PORT", "9201")),
         streamable_http_path=own.path,
         stateless_http=True,
         json_response=True,

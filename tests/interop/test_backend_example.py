@@ -82,8 +82,8 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
     folder, port = tmp_path_factory.mktemp("people"), free_port()
     url, catalogue = f"http://localhost:{port}/mcp", folder / "catalogue.toml"
     text = (EXAMPLES / "backend_catalogue.toml").read_text(encoding="utf-8")
-    assert "http://localhost:9101/mcp" in text
-    catalogue.write_text(text.replace("http://localhost:9101/mcp", url) + OTHER, encoding="utf-8")
+    assert "http://localhost:9201/mcp" in text
+    catalogue.write_text(text.replace("http://localhost:9201/mcp", url) + OTHER, encoding="utf-8")
     with serving(folder, mcp_resource_url=MCP, catalogue=str(catalogue)) as idp:
         gate = resource_server(idp, MCP)
         environment = {
