@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Index, LargeBinary, MetaData, UniqueConstraint, false, text
 from sqlmodel import Field, SQLModel
 
-SCHEMA = "0006"
+SCHEMA = "0007"
 """The migration that these tables match; ``idp`` refuses to serve any other."""
 
 SQLModel.metadata.naming_convention = MetaData(
@@ -70,7 +70,7 @@ class Client(SQLModel, table=True):
     """A client: one row for each kind of public registration, each confidential one, each made by hand."""
 
     id: str = Field(primary_key=True)
-    origin: str
+    origin: str = Field(index=True)
     name: str = ""
     registration: str
     secret_hash: bytes | None = _bytes(default=None, nullable=True)

@@ -35,7 +35,7 @@ class Backends:
         found = self._listed.current()
         if not found:
             return []
-        counts = await self._acts.see(lambda tx, now: exchanges.counted(tx, now - LATELY))
+        counts = await self._acts.see(lambda tx, now: exchanges.counted(tx, now - LATELY, now))
         return [self._shown(one, counts.get(one.name, 0)) for one in found]
 
     def _shown(self, backend: Backend, number: int) -> Shown:

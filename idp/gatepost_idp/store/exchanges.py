@@ -45,7 +45,8 @@ _STANDING = Query(
 )
 _COUNTED = Query(
     columns(AuditEvent.detail, func.count())
-    .where(col(AuditEvent.at) >= bindparam("since"), col(AuditEvent.event) == EXCHANGED)
+    .where(col(AuditEvent.at) > bindparam("since"), col(AuditEvent.at) <= bindparam("until"))
+    .where(col(AuditEvent.event) == EXCHANGED)
     .group_by(col(AuditEvent.detail))
 )
 _CREDENTIALS = Query(
@@ -79,9 +80,9 @@ def of_personal_token(tx: Transaction, token_hash: bytes, now: datetime) -> Subj
     )
 
 
-def counted(tx: Transaction, since: datetime) -> dict[str, int]:
-    """How many tokens were issued for each backend since then, by its name."""
-    return dict(tx.all(_COUNTED, since=milliseconds(since)))
+def counted(tx: Transaction, since: datetime, until: datetime) -> dict[str, int]:
+    """How many tokens were issued for each backend between the two, by its name."""
+    return dict(tx.all(_COUNTED, since=milliseconds(since), until=milliseconds(until)))
 
 
 def resources_with_credentials(tx: Transaction) -> frozenset[str]:

@@ -1,0 +1,16 @@
+"""whose call: an index by which the credentials of resource servers are found among the clients."""
+
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_index("ix_client_origin", "client", ["origin"])
+
+
+def downgrade() -> None:
+    op.drop_index("ix_client_origin", table_name="client")
