@@ -243,6 +243,7 @@ def event(message: dict[str, Any]) -> bytes:
 class _Scripted(BaseHTTPRequestHandler):
     backend: Scripted
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes, of which the second would wait for 40 ms
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))

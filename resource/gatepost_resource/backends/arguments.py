@@ -7,6 +7,7 @@ fetched for a ``$ref``.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 from jsonschema import validators
@@ -16,13 +17,26 @@ from jsonschema.validators import Draft202012Validator
 from referencing import Registry
 
 MAX_STEPS = 20_000
+MAX_DEPTH = 100
+"""Far from where Python stops: the library's part in Rust makes a panic of that, which ends more than a call."""
+
 MAX_SHOWN_CHARACTERS = 300
 LEFT_TO_THE_BACKEND = frozenset(
     {"pattern", "patternProperties", "uniqueItems", "unevaluatedItems", "unevaluatedProperties", "format"}
 )
 
 Keyword = Callable[[Validator, Any, Any, Mapping[str, Any]], Iterator[ValidationError] | None]
-_steps: ContextVar[list[int]] = ContextVar("steps")
+
+
+@dataclass(slots=True)
+class _Work:
+    """What one check may still do, and how deep it is."""
+
+    steps: int = MAX_STEPS
+    depth: int = 0
+
+
+_work: ContextVar[_Work] = ContextVar("work")
 
 
 class TooMuchWork(Exception):
@@ -39,7 +53,7 @@ class Arguments:
 
     def problem(self, arguments: Mapping[str, Any]) -> str | None:
         """What is wrong with them, in one line for the caller; None where nothing is."""
-        token = _steps.set([MAX_STEPS])
+        token = _work.set(_Work())
         try:
             error = next(self._validator.iter_errors(arguments), None)
         except TooMuchWork:
@@ -47,7 +61,7 @@ class Arguments:
         except Exception:  # noqa: BLE001 - a schema that somebody else wrote: broken, endless, or with a $ref to nowhere
             return "the tool's own schema cannot be used to check them"
         finally:
-            _steps.reset(token)
+            _work.reset(token)
         return None if error is None else _said(error)
 
 
@@ -72,11 +86,13 @@ def _counted(check: Keyword) -> Keyword:
     def counted(
         validator: Validator, value: Any, instance: Any, schema: Mapping[str, Any]
     ) -> Iterator[ValidationError]:
-        left = _steps.get()
-        left[0] -= 1 + (len(value) if isinstance(value, list | dict) else 0)
-        if left[0] < 0:
+        work = _work.get()
+        work.steps -= 1 + (len(value) if isinstance(value, list | dict) else 0)
+        work.depth += 1
+        if work.steps < 0 or work.depth > MAX_DEPTH:
             raise TooMuchWork
         yield from check(validator, value, instance, schema) or ()
+        work.depth -= 1
 
     return counted
 

@@ -149,7 +149,7 @@ class Peer:
             self._end(self._sessions.popitem()[1])
         if self._farewells:
             await asyncio.wait(self._farewells, timeout=GOODBYE_SECONDS)
-        await self._wire.aclose()
+        self._wire.close()
 
     async def _called(self, bearer: str, session: _Session | None, seconds: float, call: ToolCall) -> dict[str, Any]:
         parameters = {"name": call.name, "arguments": call.arguments}

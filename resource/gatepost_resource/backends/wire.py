@@ -1,7 +1,7 @@
 """JSON-RPC to one URL over HTTP: one request and its answer, within bounds of time and size.
 
-Written on httpcore and not on a browser-like client: it follows no redirect, keeps no cookie, reads no proxy from the
-environment and unpacks no compressed body, so none of these has to be switched off.
+Written on connections of our own and not on a browser-like client: it follows no redirect, keeps no cookie, reads no
+proxy from the environment and unpacks no compressed body, so none of these has to be switched off.
 """
 
 import asyncio
@@ -12,14 +12,21 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
 
-import httpcore2
 import pydantic_core
 
+from gatepost_resource.backends.http1 import Broken, Connection, Connections
 from gatepost_resource.counts import PassedOn
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 MAX_CONNECTIONS = 100
 KEPT_SECONDS = 4.0  # uvicorn closes an idle connection after 5: ours never meets the closing end
+
+_FIELDS = {
+    "content-type": "application/json",
+    "accept": "application/json, text/event-stream",
+    "accept-encoding": "identity",
+    "user-agent": "gatepost",
+}
 
 Message = dict[str, Any]
 Hear = Callable[[Message], Awaitable[None]]
@@ -93,11 +100,7 @@ class Wire:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=_trust() if url.startswith("https:") else None,
-            max_connections=MAX_CONNECTIONS,
-            keepalive_expiry=KEPT_SECONDS,
-        )
+        self._connections = Connections(url, _trust() if url.startswith("https:") else None, KEPT_SECONDS)
         self._under_way = 0
 
     async def send(self, message: Message, headers: Mapping[str, str], seconds: float, hear: Hear) -> Answer:
@@ -106,40 +109,26 @@ class Wire:
         ``seconds`` bound the whole of it, whatever is said meanwhile. Raises BackendFailure. Whoever is cancelled
         here closes the stream, which tells a backend of 2026 to stop.
         """
-        if self._under_way >= MAX_CONNECTIONS:
-            raise Busy(f"{self.url}: {MAX_CONNECTIONS} calls are under way")
-        self._under_way += 1
-        try:
-            with self._translated():
-                async with asyncio.timeout(seconds):
-                    return await self._sent(message, headers, hear)
-        finally:
-            self._under_way -= 1
+        with self._counted(), self._translated():
+            async with asyncio.timeout(seconds):
+                return await self._sent(message, headers, hear)
 
     async def end(self, headers: Mapping[str, str], seconds: float) -> None:
         """Ends the session that the headers name; a backend need not care. Raises BackendFailure."""
-        with self._translated():
-            async with asyncio.timeout(seconds), self._pool.stream("DELETE", self.url, headers=list(headers.items())):
+        with self._counted(), self._translated():
+            async with asyncio.timeout(seconds), self._connections.exchange("DELETE", headers):
                 pass
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Closes the connections."""
-        await self._pool.aclose()
+        self._connections.close()
 
     async def _sent(self, message: Message, headers: Mapping[str, str], hear: Hear) -> Answer:
-        sent = {
-            "content-type": "application/json",
-            "accept": "application/json, text/event-stream",
-            "accept-encoding": "identity",
-            "user-agent": "gatepost",
-            **headers,
-        }
         body = pydantic_core.to_json(message, inf_nan_mode="constants")
-        async with self._pool.stream("POST", self.url, headers=list(sent.items()), content=body) as response:
-            named = {name.lower(): value for name, value in response.headers}
-            self._check(response.status, named, "mcp-session-id" in headers)
-            found = await self._read(response, named, message, hear)
-            return Answer(response.status, _text(named.get(b"mcp-session-id")), found)
+        async with self._connections.exchange("POST", {**_FIELDS, **headers}, body) as answer:
+            self._check(answer.status, answer.fields, "mcp-session-id" in headers)
+            found = await self._read(answer, message, hear)
+            return Answer(answer.status, _text(answer.fields.get(b"mcp-session-id")), found)
 
     def _check(self, status: int, named: Mapping[bytes, bytes], in_session: bool) -> None:
         if 300 <= status < 400:
@@ -154,20 +143,18 @@ class Wire:
         if named.get(b"content-encoding", b"identity").lower() != b"identity":
             raise Unfit(f"{self.url} sent a compressed answer, which was not asked for")
 
-    async def _read(
-        self, response: httpcore2.Response, named: Mapping[bytes, bytes], sent: Message, hear: Hear
-    ) -> Message:
+    async def _read(self, answer: Connection, sent: Message, hear: Hear) -> Message:
         if "method" not in sent or "id" not in sent:
             return {}  # a notification, or an answer of ours: 202, whatever stands in it
         id_ = sent["id"]
-        kind = named.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        chunks = self._bounded(response.aiter_stream())
+        kind = answer.fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        chunks = self._bounded(answer.body())
         if kind == b"text/event-stream":
             return await self._answer_of_stream(chunks, id_, hear)
         whole = b"".join([chunk async for chunk in chunks])
         found = _message(whole) if kind == b"application/json" else None
         if found is None or not _is_answer(found, id_):
-            raise Unfit(f"{self.url} answered {response.status} without a JSON-RPC answer to the request")
+            raise Unfit(f"{self.url} answered {answer.status} without a JSON-RPC answer to the request")
         return found
 
     async def _answer_of_stream(self, chunks: AsyncIterator[bytes], id_: object, hear: Hear) -> Message:
@@ -190,19 +177,31 @@ class Wire:
             yield chunk
 
     @contextmanager
+    def _counted(self) -> Iterator[None]:
+        if self._under_way >= MAX_CONNECTIONS:
+            raise Busy(f"{self.url}: {MAX_CONNECTIONS} calls are under way")
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+
+    @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (TimeoutError, httpcore2.TimeoutException):
+        except TimeoutError:
             raise TimedOut(f"{self.url} did not answer in time") from None
-        except (OSError, httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.ConnectionNotAvailable) as problem:
+        except (OSError, Broken) as problem:
             raise Unreachable(f"{self.url}: {str(problem) or type(problem).__name__}") from None
 
 
 @cache
 def _trust() -> ssl.SSLContext:
     """What this machine trusts, an authority of the operator's included (``SSL_CERT_FILE``)."""
-    return ssl.create_default_context()
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def _text(value: bytes | None) -> str | None:

@@ -1,0 +1,245 @@
+"""HTTP/1.1 to one URL (RFC 9112): connections that each carry one request and its answer at a time.
+
+Nothing here knows of redirects, cookies, proxies or compression, and nothing is ever sent twice: a call may have been
+carried out, whatever became of its answer. llhttp reads the answers, as strictly as it can.
+"""
+
+import asyncio
+import re
+import select
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import cast
+from urllib.parse import urlsplit
+
+import httptools
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_WAITING_BYTES = 256 * 1024
+"""What came and was not read yet; beyond it the other side has to wait."""
+
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")  # no CR, LF or NUL, which would begin a field of somebody else's
+_PORTS = {"http": 80, "https": 443}
+
+
+class Broken(Exception):
+    """A connection that ended too soon, or an answer that is no HTTP/1.1. The text is for the log."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection. ``status`` and ``fields`` (names in lower case) are those of its latest answer.
+
+    A field that came several times is one list (RFC 9110, section 5.3). The methods ``on_…`` are the parser's to call.
+    """
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.fields: dict[bytes, bytes] = {}
+        self.idle_since = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._arrival: asyncio.Future[None] | None = None
+        self._parser: httptools.HttpResponseParser | None = None
+        self._problem = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Open from now on."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._readable = select.poll()
+        self._readable.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+
+    async def ask(self, request: bytes) -> None:
+        """Sends a request and waits for the head of its answer; raises Broken."""
+        self.status, self.fields = 0, {}
+        self._pieces: list[bytes] = []
+        self._waiting = self._unread = 0
+        self._ended = self._spoilt = self._paused = False
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport.write(request)
+        while not self.status:
+            await self._more()
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """What comes after the head, in pieces; raises Broken where it breaks off."""
+        while True:
+            if self._pieces:
+                pieces, self._pieces, self._waiting = self._pieces, [], 0
+                yield b"".join(pieces)
+            elif self._ended:
+                return
+            else:
+                await self._more()
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether another request may follow: the answer is over, and not a byte came after it."""
+        return (
+            self._ended
+            and not (self._spoilt or self._paused or self._problem or self._transport.is_closing())
+            and not self._transport.get_write_buffer_size()
+            and not self._readable.poll(0)
+        )
+
+    def abort(self) -> None:
+        """Closes it at once: the other side sees its stream closed, which is how 2026 cancels."""
+        self._parser = None
+        self._transport.abort()
+
+    async def _more(self) -> None:
+        if self._problem:
+            raise Broken(self._problem)
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        self._arrival = self._loop.create_future()
+        try:
+            await self._arrival
+        finally:
+            self._arrival = None
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes of an answer, or bytes for which nobody asked."""
+        if self._parser is None or self._ended:
+            self._fail("it sent something that nobody asked for")
+            return
+        self._unread += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as problem:
+            self._spoilt = True
+            if not self._ended:
+                self._fail(f"its answer is no HTTP/1.1: {problem.__context__ or problem}"[:200])
+        if self._unread > MAX_HEAD_BYTES:
+            self._fail(f"a head, or a trailer, of more than {MAX_HEAD_BYTES} bytes")
+        if self._waiting > MAX_WAITING_BYTES and not self._ended:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end of an answer that lasts until then, or of nothing else."""
+        if self._parser is not None and self.status and self._lasts_until_close() and exc is None:
+            self._ended = True
+        self._problem = self._problem or f"the connection was closed ({exc or 'by the other side'})"
+        self._parser = None
+        self._wake()
+
+    def on_message_begin(self) -> None:
+        """After the answer there is no other: nothing was asked."""
+        if self._ended:
+            raise ValueError("more than one answer")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head; those of a trailer are left alone."""
+        if self.status:
+            return
+        name = name.lower()
+        before = self.fields.get(name)
+        self.fields[name] = value if before is None else before + b", " + value
+
+    def on_headers_complete(self) -> None:
+        """The head is whole; a 1xx only announces another one (RFC 9110, section 15.2)."""
+        parser = cast(httptools.HttpResponseParser, self._parser)
+        status = parser.get_status_code()
+        if sum(len(name) + len(value) for name, value in self.fields.items()) > MAX_HEAD_BYTES:
+            raise ValueError("the head is too long")
+        if parser.get_http_version() not in ("1.0", "1.1"):
+            raise ValueError("another version")
+        if status == 101 or self.fields.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
+            raise ValueError("another protocol or coding, which was not asked for")
+        if status < 200:
+            self.fields = {}
+            return
+        self.status, self._unread = status, 0
+
+    def on_body(self, piece: bytes) -> None:
+        """A piece of the body, without its chunks' framing."""
+        self._pieces.append(piece)
+        self._waiting += len(piece)
+        self._unread = 0
+
+    def on_message_complete(self) -> None:
+        """The end, unless it was that of a 1xx."""
+        if self.status:
+            self._ended = True
+            self._spoilt = not cast(httptools.HttpResponseParser, self._parser).should_keep_alive()
+
+    def _lasts_until_close(self) -> bool:
+        return b"content-length" not in self.fields and b"transfer-encoding" not in self.fields
+
+    def _fail(self, problem: str) -> None:
+        self._problem = problem
+        self.abort()
+
+    def _wake(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+
+
+class Connections:
+    """Those to one URL. One that is free is used again while it is young; the caller bounds how many there are."""
+
+    def __init__(self, url: str, trust: ssl.SSLContext | None, kept_seconds: float) -> None:
+        """``url``: absolute, in ASCII. ``trust``: with it, TLS, and the certificate must be that of the URL's host."""
+        parts = urlsplit(url)
+        self._host = parts.hostname or ""
+        self._port = parts.port or _PORTS[parts.scheme]
+        self._trust = trust
+        self._kept_seconds = kept_seconds
+        self._kept: list[Connection] = []
+        self._is_closed = False
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        authority = parts.netloc.rpartition("@")[2]
+        self._start = f" {target} HTTP/1.1\r\nhost: {authority}\r\n"
+
+    @asynccontextmanager
+    async def exchange(self, method: str, fields: Mapping[str, str], content: bytes = b"") -> AsyncIterator[Connection]:
+        """One request, and the connection at the head of its answer; raises Broken and OSError.
+
+        Whoever leaves before the answer's end closes the connection.
+        """
+        request = self._head(method, fields, len(content)) + content
+        connection = self._free() or await self._opened()
+        try:
+            await connection.ask(request)
+            yield connection
+        finally:
+            self._release(connection)
+
+    def close(self) -> None:
+        """Closes those that are free now, and the others once they are."""
+        self._is_closed = True
+        while self._kept:
+            self._kept.pop().abort()
+
+    def _head(self, method: str, fields: Mapping[str, str], length: int) -> bytes:
+        for name, value in fields.items():
+            if not _FIELD_NAME.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
+                raise Broken(f"the field {name!r} cannot be sent")
+        told = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
+        return f"{method}{self._start}{told}content-length: {length}\r\n\r\n".encode("ascii")
+
+    def _free(self) -> Connection | None:
+        """The latest that was used; where that one is too old, so are all the others."""
+        oldest = asyncio.get_running_loop().time() - self._kept_seconds
+        while self._kept:
+            connection = self._kept.pop()
+            if connection.idle_since > oldest and connection.is_fit:
+                return connection
+            connection.abort()
+        return None
+
+    async def _opened(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        try:
+            return (await loop.create_connection(Connection, self._host, self._port, ssl=self._trust))[1]
+        except UnicodeError:
+            raise Broken("its host is no name") from None
+
+    def _release(self, connection: Connection) -> None:
+        if self._is_closed or not connection.is_fit:
+            connection.abort()
+            return
+        connection.idle_since = asyncio.get_running_loop().time()
+        self._kept.append(connection)

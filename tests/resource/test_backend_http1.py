@@ -1,0 +1,433 @@
+"""HTTP/1.1 as a backend may speak it, well or with ill intent: the wire against bytes that a test writes itself."""
+
+import asyncio
+import contextlib
+import json
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, cast
+
+import pytest
+import trustme
+
+from gatepost_resource.backends import http1, wire
+from gatepost_resource.backends.arguments import Arguments
+from gatepost_resource.backends.wire import Answer, Busy, TimedOut, Unfit, Unreachable, Wire
+
+Say = Callable[["Talker", asyncio.StreamWriter], Awaitable[None]]
+
+
+class Talker:
+    """A backend that says bytes. ``asked``: each request, as the number of its connection, its head and its message."""
+
+    def __init__(self, say: Say) -> None:
+        self.say = say
+        self.asked: list[tuple[int, bytes, dict[str, Any]]] = []
+        self.connections = 0
+        self.ended = asyncio.Event()
+        self.tasks: list[asyncio.Task[None]] = []
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.writers.append(writer)
+        self.tasks.append(cast(asyncio.Task[None], asyncio.current_task()))
+        number = self.connections
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while not writer.is_closing():
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+                self.asked.append((number, head, json.loads(await reader.readexactly(length) or b"{}")))
+                await self.say(self, writer)
+        self.ended.set()
+        writer.close()
+
+    def body(self, **result: Any) -> bytes:
+        """The right answer to the latest request."""
+        return json.dumps({"jsonrpc": "2.0", "id": self.asked[-1][2]["id"], "result": result}).encode()
+
+    def answer(self, *fields: str, status: str = "200 OK", **result: Any) -> bytes:
+        body = self.body(**result)
+        told = "".join(f"{field}\r\n" for field in fields)
+        head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n{told}\r\n"
+        return head.encode() + body
+
+
+@contextlib.asynccontextmanager
+async def talking(say: Say, **options: Any) -> AsyncIterator[tuple[Talker, Wire]]:
+    talker = Talker(say)
+    server = await asyncio.start_server(talker.talk, "127.0.0.1", 0, **options)
+    port = server.sockets[0].getsockname()[1]
+    opened = Wire(f"{'https' if options else 'http'}://localhost:{port}/mcp")
+    try:
+        yield talker, opened
+    finally:
+        opened.close()
+        server.close()
+        for writer in talker.writers:
+            writer.transport.abort()
+        if talker.tasks:
+            await asyncio.wait(talker.tasks, timeout=5)
+        await asyncio.sleep(0.01)  # what was aborted is closed in the loop's next round
+
+
+async def _asked(wire_: Wire, id_: int = 1, seconds: float = 5, **headers: str) -> Answer:
+    async def hear(_message: dict[str, Any]) -> None:
+        """Nothing is said."""
+
+    message = {"jsonrpc": "2.0", "id": id_, "method": "tools/call", "params": {}}
+    return await wire_.send(message, headers, seconds, hear)
+
+
+def _saying(data: bytes) -> Say:
+    async def say(_talker: Talker, writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+        writer.close()
+
+    return say
+
+
+async def _answering(talker: Talker, writer: asyncio.StreamWriter) -> None:
+    writer.write(talker.answer(number=len(talker.asked)))
+
+
+def _chunked(body: bytes) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    halves = body[:7], body[7:]
+    chunks = b"".join(b"%x;name=value\r\n%s\r\n" % (len(half), half) for half in halves)
+    return head + chunks + b"0\r\nContent-Type: text/html\r\nTrailer: x\r\n\r\n"
+
+
+def _until_close(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n" + body
+
+
+def _announced(body: bytes) -> bytes:
+    first = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: <x>\r\ncontent-type: text/html\r\n\r\n"
+    return first + b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+
+
+@pytest.mark.parametrize("framed", [_chunked, _until_close, _announced])
+@pytest.mark.parametrize("size", [1, 100_000])
+async def test_an_answer_in_pieces(framed: Callable[[bytes], bytes], size: int) -> None:
+    """Chunks with extensions and a trailer, a body until the close, 1xx before: byte by byte or at once."""
+
+    async def say(talker: Talker, writer: asyncio.StreamWriter) -> None:
+        data = framed(talker.body(said="whole"))
+        for start in range(0, len(data), size):
+            writer.write(data[start : start + size])
+            await asyncio.sleep(0)
+        if framed is _until_close:
+            writer.close()
+
+    async with talking(say) as (talker, opened):
+        for id_ in (1, 2):
+            assert (await _asked(opened, id_)).message["result"] == {"said": "whole"}
+        assert talker.connections == (2 if framed is _until_close else 1)
+
+
+BODY = b'{"jsonrpc": "2.0", "id": 1, "result": {}}'
+LENGTH = b"content-length: %d\r\n" % len(BODY)
+CHUNK = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+START = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(START + LENGTH + b"transfer-encoding: chunked\r\n\r\n" + CHUNK, id="a length and chunks"),
+        pytest.param(START + b"transfer-encoding: chunked\r\n" + LENGTH + b"\r\n" + CHUNK, id="chunks and a length"),
+        pytest.param(START + LENGTH + b"content-length: 5\r\n\r\n" + BODY, id="two lengths"),
+        pytest.param(START + b"content-length: -5\r\n\r\n" + BODY, id="a length below nothing"),
+        pytest.param(START + b"transfer-encoding: gzip, chunked\r\n\r\n" + CHUNK, id="a coding"),
+        pytest.param(START + b"transfer-encoding: gzip\r\n\r\n" + BODY, id="a coding to the end"),
+        pytest.param(START + b"transfer-encoding: chunked\r\n\r\nxyz\r\n" + BODY, id="a chunk without a size"),
+        pytest.param(START.replace(b"200 OK", b"20 OK") + LENGTH + b"\r\n" + BODY, id="a status of two digits"),
+        pytest.param(START.replace(b"200 OK", b"abc OK") + LENGTH + b"\r\n" + BODY, id="a status in letters"),
+        pytest.param(START.replace(b"1.1", b"2.0") + LENGTH + b"\r\n" + BODY, id="another version"),
+        pytest.param(START.replace(b"HTTP", b"ICY") + LENGTH + b"\r\n" + BODY, id="another protocol"),
+        pytest.param(START + LENGTH + b"x: a\x00b\r\n\r\n" + BODY, id="a NUL in a field"),
+        pytest.param(START + LENGTH + b"x y: a\r\n\r\n" + BODY, id="a space in a name"),
+        pytest.param(
+            b"HTTP/1.1 101 Go\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n" + START + LENGTH + b"\r\n" + BODY,
+            id="another protocol from now on",
+        ),
+        pytest.param(b"HTTP/1.1 101 Go\r\n\r\n" + START + LENGTH + b"\r\n" + BODY, id="101 without a word"),
+        pytest.param(BODY, id="no head at all"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+async def test_an_answer_that_is_no_http(said: bytes) -> None:
+    """Attack: two ways to read where an answer ends (response splitting), and what is no HTTP/1.1. None is one."""
+    async with talking(_saying(said)) as (talker, opened):
+        with pytest.raises(Unreachable):
+            await _asked(opened)
+        assert len(talker.asked) == 1
+
+
+LONG = b"x" * 140_000
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(START + b"x: " + LONG + b"\r\n" + LENGTH + b"\r\n" + BODY, id="a field"),
+        pytest.param(START + b"x: yy\r\n" * 30_000 + LENGTH + b"\r\n" + BODY, id="fields"),
+        pytest.param(START + b"x: " + LONG, id="a field without end"),
+        pytest.param(b"HTTP/1.1 200 " + LONG, id="a reason without end"),
+        pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000 + START + LENGTH + b"\r\n" + BODY, id="1xx"),
+        pytest.param(START + b"transfer-encoding: chunked\r\n\r\n" + CHUNK[:-2] + b"x: " + LONG, id="a trailer"),
+        pytest.param(START + b"transfer-encoding: chunked\r\n\r\n1;" + LONG, id="a chunk's extension"),
+    ],
+)
+async def test_a_head_without_measure(said: bytes) -> None:
+    """Attack: bytes that are no body, and so counted by nobody, fill the memory."""
+
+    async def say(_talker: Talker, writer: asyncio.StreamWriter) -> None:
+        for start in range(0, len(said), 10_000):
+            writer.write(said[start : start + 10_000])
+            await asyncio.sleep(0.001)
+
+    async with talking(say) as (_, opened):
+        with pytest.raises(Unreachable):
+            await _asked(opened, seconds=20)
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_an_answer_after_the_answer(later: bool) -> None:
+    """Attack: bytes behind an answer are read as the answer to somebody else's next call (response smuggling)."""
+
+    async def say(talker: Talker, writer: asyncio.StreamWriter) -> None:
+        smuggled = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 63\r\n\r\n"
+        smuggled += b'{"jsonrpc": "2.0", "id": 2, "result": {"said": "smuggled"}}    '
+        writer.write(talker.answer(said="right"))
+        if later:
+            await asyncio.sleep(0.02)
+        writer.write(smuggled)
+
+    async with talking(say) as (talker, opened):
+        for id_ in (1, 2, 3):
+            assert (await _asked(opened, id_)).message["result"] == {"said": "right"}
+            if later:
+                await asyncio.sleep(0.05)
+        assert talker.connections == 3
+
+
+async def test_bytes_that_nobody_has_read_yet() -> None:
+    """Attack: the same, timed so that the bytes lie in the system when the next call begins."""
+
+    async with talking(_answering) as (talker, opened):
+        await _asked(opened)
+        (kept,) = opened._connections._kept
+        kept._transport.pause_reading()  # as if the loop had not come to it yet
+        talker.writers[0].write(b"HTTP/1.1 200 OK\r\n")
+        await asyncio.sleep(0.05)
+        assert (await _asked(opened, 2)).message["result"] == {"number": 2}
+        assert talker.connections == 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        START + b"content-length: 1000\r\n\r\n" + BODY,
+        START + b"transfer-encoding: chunked\r\n\r\n" + CHUNK[:-5],
+        START + LENGTH,
+    ],
+)
+async def test_a_connection_that_breaks_off(said: bytes) -> None:
+    """What came so far is no answer, and the call is not made again: it may have been carried out."""
+    async with talking(_saying(said)) as (talker, opened):
+        with pytest.raises(Unreachable):
+            await _asked(opened)
+        assert len(talker.asked) == 1
+
+
+async def test_a_connection_closed_between_two_calls() -> None:
+    """The next call opens one of its own."""
+
+    async def say(talker: Talker, writer: asyncio.StreamWriter) -> None:
+        writer.write(talker.answer())
+        await writer.drain()
+        await asyncio.sleep(0.02)
+        writer.close()
+
+    async with talking(say) as (talker, opened):
+        await _asked(opened)
+        await asyncio.sleep(0.1)
+        await _asked(opened, 2)
+        assert [number for number, _, _ in talker.asked] == [1, 2]
+
+
+async def test_a_connection_closed_in_the_face_of_a_call() -> None:
+    """Such a call fails once and is never sent again: nobody knows whether it was carried out."""
+
+    async def say(talker: Talker, writer: asyncio.StreamWriter) -> None:
+        if len(talker.asked) == 2:
+            writer.close()
+            return
+        writer.write(talker.answer())
+
+    async with talking(say) as (talker, opened):
+        await _asked(opened)
+        with pytest.raises(Unreachable):
+            await _asked(opened, 2)
+        assert [(number, message["id"]) for number, _, message in talker.asked] == [(1, 1), (1, 2)]
+
+
+@pytest.mark.parametrize(("kept_seconds", "connections"), [(60.0, 1), (0.02, 2)])
+async def test_a_connection_that_is_too_old(
+    kept_seconds: float, connections: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is used again while it is young: an old one may meet the backend's closing it."""
+    monkeypatch.setattr(wire, "KEPT_SECONDS", kept_seconds)
+    async with talking(_answering) as (talker, opened):
+        await _asked(opened)
+        await asyncio.sleep(0.05)
+        await _asked(opened, 2)
+        assert talker.connections == connections
+
+
+@pytest.mark.parametrize("start", ["HTTP/1.0 200 OK", "HTTP/1.1 200 OK\r\nconnection: close"])
+async def test_a_backend_that_keeps_no_connection(start: str) -> None:
+    """HTTP/1.0, or one that says `close`: the next call opens one of its own, although this one is open still."""
+
+    async def say(talker: Talker, writer: asyncio.StreamWriter) -> None:
+        writer.write(talker.answer().replace(b"HTTP/1.1 200 OK", start.encode()))
+
+    async with talking(say) as (talker, opened):
+        for id_ in (1, 2):
+            await _asked(opened, id_)
+        assert talker.connections == 2
+
+
+@pytest.mark.parametrize("how", ["cancelled", "timed out"])
+async def test_who_leaves_closes_the_connection(how: str) -> None:
+    """A backend of 2026 sees by it that it may stop; no later call gets what it says after all."""
+
+    async def say(_talker: Talker, writer: asyncio.StreamWriter) -> None:
+        writer.write(START + b"transfer-encoding: chunked\r\n\r\n")
+
+    async with talking(say) as (talker, opened):
+        if how == "timed out":
+            with pytest.raises(TimedOut):
+                await _asked(opened, seconds=0.05)
+        else:
+            task = asyncio.create_task(_asked(opened))
+            await asyncio.sleep(0.05)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await asyncio.wait_for(talker.ended.wait(), 2)
+
+
+@pytest.mark.parametrize("value", ["a\r\nx-admin: yes", "a\nb", "a\x00b", "ä"])
+async def test_a_field_that_would_begin_another(value: str) -> None:
+    """Attack: a line end in a value is a field, or a request, of somebody else's. Nothing is sent at all."""
+    async with talking(_answering) as (talker, opened):
+        with pytest.raises(Unreachable):
+            await _asked(opened, **{"mcp-name": value})
+        with pytest.raises(Unreachable):
+            await _asked(opened, **{value: "x"})
+        assert talker.asked == []
+
+
+async def test_what_is_sent() -> None:
+    """One head with each field once, to the path of the URL, for the host of the URL."""
+    async with talking(_answering) as (talker, opened):
+        await _asked(opened, authorization="Bearer x")
+        lines = talker.asked[0][1].decode().split("\r\n")
+        assert lines[0] == "POST /mcp HTTP/1.1"
+        assert lines[1] == f"host: {opened.url.split('/')[2]}"
+        assert lines[2:-3] == [
+            "content-type: application/json",
+            "accept: application/json, text/event-stream",
+            "accept-encoding: identity",
+            "user-agent: gatepost",
+            "authorization: Bearer x",
+        ]
+
+
+async def test_as_many_calls_as_there_are_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more is told that the backend is busy, at once; goodbyes count as well."""
+    monkeypatch.setattr(wire, "MAX_CONNECTIONS", 2)
+
+    async def silent(_talker: Talker, _writer: asyncio.StreamWriter) -> None:
+        """No answer."""
+
+    async with talking(silent) as (_, opened):
+        tasks = [asyncio.create_task(_asked(opened)), asyncio.create_task(opened.end({}, 5))]
+        await asyncio.sleep(0.05)
+        with pytest.raises(Busy):
+            await _asked(opened)
+        with pytest.raises(Busy):
+            await opened.end({}, 5)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def test_a_body_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other side has to wait: what is held of an answer is bounded, even before it is known to be too long."""
+    monkeypatch.setattr(http1, "MAX_WAITING_BYTES", 50_000)
+    held: list[int] = []
+
+    async def say(_talker: Talker, writer: asyncio.StreamWriter) -> None:
+        writer.write(START + b"content-length: 100000000\r\n\r\n")
+        with contextlib.suppress(OSError, TimeoutError):
+            for _ in range(1000):
+                writer.write(b"x" * 100_000)
+                await asyncio.wait_for(writer.drain(), 1)
+                held.append(1)
+
+    async with talking(say) as (_, opened):
+        with pytest.raises(Unfit):
+            await _asked(opened)
+    assert len(held) < 500
+
+
+def _tls(authority: trustme.CA, name: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    return context
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "problem"),
+    [
+        ("localhost", True, ""),
+        ("other.example", True, "Hostname mismatch"),
+        ("localhost", False, "unable to get local issuer"),
+    ],
+)
+async def test_a_certificate(
+    name: str, known: bool, problem: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """It must be of the URL's host and of an authority that this machine trusts; else not a byte is sent."""
+    authority, other = trustme.CA(), trustme.CA()
+    (authority if known else other).cert_pem.write_to_path(tmp_path / "authority.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    wire._trust.cache_clear()
+    try:
+        async with talking(_answering, ssl=_tls(authority, name)) as (talker, opened):
+            if problem:
+                with pytest.raises(Unreachable, match=problem):
+                    await _asked(opened)
+                assert talker.asked == []
+                return
+            for id_ in (1, 2):
+                assert (await _asked(opened, id_)).message["result"]["number"] == id_
+            assert talker.connections == 1
+    finally:
+        wire._trust.cache_clear()
+
+
+def test_a_schema_that_refers_to_itself_at_any_depth_of_the_stack() -> None:
+    """Attack: endless references end by count, far from where the interpreter's own end is a panic in the library."""
+    endless = Arguments({"type": "object", "$ref": "#"})
+
+    def at(depth: int) -> str | None:
+        return at(depth - 1) if depth else endless.problem({"a": 1})
+
+    assert {at(depth) for depth in range(40)} == {
+        "they are too many or too deep to be checked against the tool's schema"
+    }
