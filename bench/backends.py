@@ -1,5 +1,8 @@
 """What the gate costs: CPU of a call passed on, and of a list of 50 backends: ``python -m bench.backends [CALLS]``.
 
+And what a backend that hangs costs the calls of another one: the time of these, in rounds that take turns with and
+without HANGING calls under way to the first, each of its own connection.
+
 The resource server is a process of its own, whose CPU (user and system) is read before and after. Beside it, in the
 same run, a call of a tool of its own on the SDK's whole way: what a call costs that is passed on to nobody. CPU counts
 here, not the rate: backends, issuer and client share the machine with it.
@@ -11,9 +14,12 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import quantiles
 from typing import Any
 
 import httpx2
@@ -27,16 +33,20 @@ from tests.support.ports import free_port
 from tests.support.processes import environment_of
 
 ERA = "2026-07-28"
+HANGING = 50
+ROUNDS = 10
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
 
 
 @contextlib.contextmanager
-def gated(issuer: Issuer, folder: Path, backends: list[Scripted]) -> Iterator[tuple[str, psutil.Process]]:
+def gated(
+    issuer: Issuer, folder: Path, backends: list[Scripted], more: str = ""
+) -> Iterator[tuple[str, psutil.Process]]:
     """The resource server with these behind it, as a process."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/mcp"
     named = [(f"b{number}", backend.url) for number, backend in enumerate(backends)]
-    (folder / "catalogue.toml").write_text(listing(*named, rules={"*": "demo:read"}), encoding="utf-8")
+    (folder / "catalogue.toml").write_text(listing(*named, rules={"*": "demo:read"}, more=more), encoding="utf-8")
     environment = environment_of(
         OAUTH_ISSUER=issuer.url, MCP_RESOURCE_URL=url, RESOURCE_PORT=str(port), METRICS_ADDRESS="", LOG_LEVEL="error",
         CATALOGUE=str(folder / "catalogue.toml"), TOOL_APPROVALS=str(folder / "approved.json"),
@@ -59,9 +69,7 @@ def _wait(url: str) -> None:
     raise SystemExit(f"{url} is not ready")
 
 
-def per_call(url: str, process: psutil.Process, token: str, message: dict[str, Any], calls: int) -> float:
-    """CPU milliseconds of the process for each of ``calls`` requests, after a warm-up."""
-    body = json.dumps(modern(message))
+def _client(token: str, message: dict[str, Any]) -> httpx2.Client:
     name = message["params"].get("name")
     headers = {
         "authorization": f"Bearer {token}",
@@ -71,7 +79,13 @@ def per_call(url: str, process: psutil.Process, token: str, message: dict[str, A
         "mcp-method": message["method"],
         **({"mcp-name": name} if name else {}),
     }
-    with httpx2.Client(trust_env=False, timeout=30, headers=headers) as client:
+    return httpx2.Client(trust_env=False, timeout=120, headers=headers)
+
+
+def per_call(url: str, process: psutil.Process, token: str, message: dict[str, Any], calls: int) -> float:
+    """CPU milliseconds of the process for each of ``calls`` requests, after a warm-up."""
+    body = json.dumps(modern(message))
+    with _client(token, message) as client:
         for _ in range(20):
             answer = client.post(url, content=body)
             if '"isError":true' in answer.text:
@@ -81,6 +95,66 @@ def per_call(url: str, process: psutil.Process, token: str, message: dict[str, A
             client.post(url, content=body).raise_for_status()
         after = process.cpu_times()
     return (after.user + after.system - before.user - before.system) / calls * 1000
+
+
+class Hanging:
+    """A backend that lists at once, and answers calls when it is let go. ``hung``: how many wait."""
+
+    def __init__(self) -> None:
+        self.hung = 0
+        self._go = threading.Event()
+        self.backend = Scripted(self._answer, _tools(1))
+
+    def _answer(self, _backend: Scripted, message: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+        self.hung += 1
+        self._go.wait()
+        return text(message)
+
+    @contextlib.contextmanager
+    def under_way(self, url: str, token: str) -> Iterator[None]:
+        """Calls that wait for it, meanwhile."""
+        self.hung = 0
+        self._go.clear()
+        message = calling("b1_tool_0", text="x")
+        body = json.dumps(modern(message))
+        with ThreadPoolExecutor(HANGING) as pool, _client(token, message) as client:
+            asked = [pool.submit(client.post, url, content=body) for _ in range(HANGING)]
+            try:
+                while self.hung < HANGING:
+                    time.sleep(0.01)
+                yield
+            finally:
+                self._go.set()
+            for answer in asked:
+                answer.result().raise_for_status()
+
+
+def _times(url: str, token: str, calls: int) -> list[float]:
+    """Milliseconds of each call, one after the other."""
+    message = calling("b0_tool_0", text="x")
+    body = json.dumps(modern(message))
+    found = []
+    with _client(token, message) as client:
+        for _ in range(calls + 20):
+            began = time.perf_counter()
+            client.post(url, content=body).raise_for_status()
+            found.append((time.perf_counter() - began) * 1000)
+    return found[20:]
+
+
+def beside_a_hanging_one(issuer: Issuer, folder: Path, calls: int) -> dict[str, list[float]]:
+    """Milliseconds of each call to a good backend, with and without the other."""
+    good, hanging = Scripted(lambda _, message: text(message), _tools(1)), Hanging()
+    found: dict[str, list[float]] = {"alone": [], "beside": []}
+    with gated(issuer, folder, [good, hanging.backend], more="timeout = 100") as (url, _process):
+        token = issuer.token(url)
+        for turn in range(ROUNDS):
+            for which in ("alone", "beside") if turn % 2 else ("beside", "alone"):
+                with contextlib.nullcontext() if which == "alone" else hanging.under_way(url, token):
+                    found[which] += _times(url, token, calls)
+    for backend in (good, hanging.backend):
+        backend.close()
+    return found
 
 
 def _tools(number: int) -> list[dict[str, Any]]:
@@ -111,3 +185,10 @@ if __name__ == "__main__":
     os.nice(5)
     for what, milliseconds in _run(wanted).items():
         sys.stdout.write(f"{what:<24} {milliseconds:.2f} ms CPU\n")
+    with issuing() as its_issuer, tempfile.TemporaryDirectory() as kept:
+        times = beside_a_hanging_one(its_issuer, Path(kept), wanted)
+    for part in (50, 99):
+        alone, beside = (quantiles(times[which], n=100)[part - 1] for which in ("alone", "beside"))
+        sys.stdout.write(
+            f"p{part} of a call {alone:.2f} ms, beside {HANGING} that hang {beside:.2f} ms: {beside / alone:.2f}x\n"
+        )

@@ -10,9 +10,9 @@ from typing import Any, cast
 import pytest
 import trustme
 
-from gatepost_resource.backends import http1, wire
+from gatepost_resource.backends import wire
 from gatepost_resource.backends.arguments import Arguments
-from gatepost_resource.backends.wire import Answer, Busy, TimedOut, Unfit, Unreachable, Wire
+from gatepost_resource.backends.wire import Answer, Busy, TimedOut, Unreachable, Wire
 
 Say = Callable[["Talker", asyncio.StreamWriter], Awaitable[None]]
 
@@ -165,7 +165,7 @@ async def test_an_answer_that_is_no_http(said: bytes) -> None:
         assert len(talker.asked) == 1
 
 
-LONG = b"x" * 140_000
+LONG = b"x" * 500_000
 
 
 @pytest.mark.parametrize(
@@ -180,12 +180,13 @@ LONG = b"x" * 140_000
         pytest.param(START + b"transfer-encoding: chunked\r\n\r\n1;" + LONG, id="a chunk's extension"),
     ],
 )
-async def test_a_head_without_measure(said: bytes) -> None:
+@pytest.mark.parametrize("size", [10_000, 1_000_000])
+async def test_a_head_without_measure(said: bytes, size: int) -> None:
     """Attack: bytes that are no body, and so counted by nobody, fill the memory."""
 
     async def say(_talker: Talker, writer: asyncio.StreamWriter) -> None:
-        for start in range(0, len(said), 10_000):
-            writer.write(said[start : start + 10_000])
+        for start in range(0, len(said), size):
+            writer.write(said[start : start + size])
             await asyncio.sleep(0.001)
 
     async with talking(say) as (_, opened):
@@ -211,6 +212,16 @@ async def test_an_answer_after_the_answer(later: bool) -> None:
             if later:
                 await asyncio.sleep(0.05)
         assert talker.connections == 3
+
+
+async def test_an_empty_line_after_the_answer() -> None:
+    """Not even that: a connection on which something came unasked is not used again."""
+    async with talking(_answering) as (talker, opened):
+        await _asked(opened)
+        talker.writers[0].write(b"\r\n")
+        await asyncio.sleep(0.05)
+        await _asked(opened, 2)
+        assert talker.connections == 2
 
 
 async def test_bytes_that_nobody_has_read_yet() -> None:
@@ -366,23 +377,26 @@ async def test_as_many_calls_as_there_are_connections(monkeypatch: pytest.Monkey
         await asyncio.wait(tasks)
 
 
-async def test_a_body_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other side has to wait: what is held of an answer is bounded, even before it is known to be too long."""
-    monkeypatch.setattr(http1, "MAX_WAITING_BYTES", 50_000)
-    held: list[int] = []
+async def test_a_stream_that_nobody_reads() -> None:
+    """While a caller is slow to take what was said, the backend waits: what is held of it is bounded."""
+    sent = 0
 
     async def say(_talker: Talker, writer: asyncio.StreamWriter) -> None:
-        writer.write(START + b"content-length: 100000000\r\n\r\n")
-        with contextlib.suppress(OSError, TimeoutError):
-            for _ in range(1000):
-                writer.write(b"x" * 100_000)
-                await asyncio.wait_for(writer.drain(), 1)
-                held.append(1)
+        nonlocal sent
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {}\n\n")
+        for _ in range(1000):
+            writer.write(b":" * 100_000)
+            await writer.drain()
+            sent += 100_000
 
+    async def hear(_message: dict[str, Any]) -> None:
+        await asyncio.sleep(60)
+
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {}}
     async with talking(say) as (_, opened):
-        with pytest.raises(Unfit):
-            await _asked(opened)
-    assert len(held) < 500
+        with pytest.raises(TimedOut):
+            await opened.send(message, {}, 1, hear)
+        assert sent < 50_000_000
 
 
 def _tls(authority: trustme.CA, name: str) -> ssl.SSLContext:
