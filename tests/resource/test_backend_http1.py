@@ -172,6 +172,7 @@ LONG = b"x" * 500_000
     "said",
     [
         pytest.param(START + b"x: " + LONG + b"\r\n" + LENGTH + b"\r\n" + BODY, id="a field"),
+        pytest.param(START + b"x: " + b"x" * 80_000 + b"\r\n" + LENGTH + b"\r\n" + BODY, id="a field in one piece"),
         pytest.param(START + b"x: yy\r\n" * 30_000 + LENGTH + b"\r\n" + BODY, id="fields"),
         pytest.param(START + b"x: " + LONG, id="a field without end"),
         pytest.param(b"HTTP/1.1 200 " + LONG, id="a reason without end"),
