@@ -71,12 +71,12 @@ async def talking(say: Say, **options: Any) -> AsyncIterator[tuple[Talker, Wire]
         await asyncio.sleep(0.01)  # what was aborted is closed in the loop's next round
 
 
-async def _asked(wire_: Wire, id_: int = 1, seconds: float = 5, **headers: str) -> Answer:
+async def _asked(wire_: Wire, id_: int = 1, seconds: float = 5, headers: dict[str, str] | None = None) -> Answer:
     async def hear(_message: dict[str, Any]) -> None:
         """Nothing is said."""
 
     message = {"jsonrpc": "2.0", "id": id_, "method": "tools/call", "params": {}}
-    return await wire_.send(message, headers, seconds, hear)
+    return await wire_.send(message, headers or {}, seconds, hear)
 
 
 def _saying(data: bytes) -> Say:
@@ -337,16 +337,16 @@ async def test_a_field_that_would_begin_another(value: str) -> None:
     """Attack: a line end in a value is a field, or a request, of somebody else's. Nothing is sent at all."""
     async with talking(_answering) as (talker, opened):
         with pytest.raises(Unreachable):
-            await _asked(opened, **{"mcp-name": value})
+            await _asked(opened, headers={"mcp-name": value})
         with pytest.raises(Unreachable):
-            await _asked(opened, **{value: "x"})
+            await _asked(opened, headers={value: "x"})
         assert talker.asked == []
 
 
 async def test_what_is_sent() -> None:
     """One head with each field once, to the path of the URL, for the host of the URL."""
     async with talking(_answering) as (talker, opened):
-        await _asked(opened, authorization="Bearer x")
+        await _asked(opened, headers={"authorization": "Bearer x"})
         lines = talker.asked[0][1].decode().split("\r\n")
         assert lines[0] == "POST /mcp HTTP/1.1"
         assert lines[1] == f"host: {opened.url.split('/')[2]}"
