@@ -17,6 +17,12 @@ from gatepost_resource.backends.wire import Answer, Busy, TimedOut, Unreachable,
 Say = Callable[["Talker", asyncio.StreamWriter], Awaitable[None]]
 
 
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """Both loops that a server may run on: they differ where a connection ends."""
+    return "asyncio", {"use_uvloop": request.param}
+
+
 class Talker:
     """A backend that says bytes. ``asked``: each request, as the number of its connection, its head and its message."""
 
@@ -33,7 +39,7 @@ class Talker:
         self.writers.append(writer)
         self.tasks.append(cast(asyncio.Task[None], asyncio.current_task()))
         number = self.connections
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, RuntimeError):  # the last is uvloop's for closed
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])

@@ -51,6 +51,8 @@ class Connection(asyncio.Protocol):
 
     async def ask(self, request: bytes) -> None:
         """Sends a request and waits for the head of its answer; raises Broken."""
+        if self._transport.is_closing():
+            raise Broken("the connection was closed before anything was asked")
         self.status, self.fields = 0, {}
         self._pieces: list[bytes] = []
         self._waiting = self._unread = 0
@@ -112,7 +114,7 @@ class Connection(asyncio.Protocol):
                 self._fail(f"its answer is no HTTP/1.1: {problem.__context__ or problem}"[:200])
         if self._unread > MAX_HEAD_BYTES:
             self._fail(f"a head, or a trailer, of more than {MAX_HEAD_BYTES} bytes")
-        if self._waiting > MAX_WAITING_BYTES and not self._ended:
+        if self._waiting > MAX_WAITING_BYTES and not (self._ended or self._problem):
             self._paused = True
             self._transport.pause_reading()
         self._wake()
