@@ -114,9 +114,7 @@ class Connection(asyncio.Protocol):
                 self._fail(f"its answer is no HTTP/1.1: {problem.__context__ or problem}"[:200])
         if self._unread > MAX_HEAD_BYTES:
             self._fail(f"a head, or a trailer, of more than {MAX_HEAD_BYTES} bytes")
-        if self._waiting > MAX_WAITING_BYTES and not (self._ended or self._problem):
-            self._paused = True
-            self._transport.pause_reading()
+        self._hold_back()
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -169,6 +167,11 @@ class Connection(asyncio.Protocol):
 
     def _lasts_until_close(self) -> bool:
         return b"content-length" not in self.fields and b"transfer-encoding" not in self.fields
+
+    def _hold_back(self) -> None:
+        if self._waiting > MAX_WAITING_BYTES and not (self._ended or self._problem):
+            self._paused = True
+            self._transport.pause_reading()
 
     def _fail(self, problem: str) -> None:
         self._problem = problem
