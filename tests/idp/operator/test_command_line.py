@@ -37,8 +37,8 @@ COMMANDS = [
 ]  # fmt: skip  # a list of commands
 READ = [command for command in COMMANDS if not command.startswith(("db", "users delete", "mail allow", "doctor"))]
 SERVERS = ("demo", "idp", "resource")
-ELSEWHERE = ("db copy",)
-"""Needs a second database: tests/faults/test_backups.py."""
+ELSEWHERE = ("db copy", "tools")
+"""One needs a second database: tests/faults/test_backups.py; the other a backend: tests/resource/test_backend_changes.py."""
 AWAY = ["users list --json", "audit", "audit verify", "keys list", "clients add X --claude"]
 WRONG = {
     "users show nobody@example.com": "Nobody signed up",
