@@ -20,6 +20,18 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def stays_itself() -> Iterator[None]:
+    """A command that hands on to another program would end the run in silence, with that program's exit code."""
+
+    def refused(*_: object) -> None:
+        raise AssertionError("run this command in a process of its own")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "execv", refused)
+        yield
+
+
 @pytest.fixture
 def idp(tmp_path: Path) -> Iterator[Idp]:
     """An authorization server with a clock of the test's own."""

@@ -6,14 +6,15 @@ from typing import Annotated
 
 import typer
 
-from gatepost_idp.commands import audit, clients, console, db, doctor, keys, mail, tracing, users
+from gatepost_idp.commands import audit, clients, console, db, doctor, keys, mail, tools, tracing, users
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Sign-in by mail, consent and tokens for MCP.")
-_RUN, _PEOPLE, _LOOK, _KEEP = "Run it", "People, clients, mail", "See what happens", "Keep it"
+_RUN, _PEOPLE, _LOOK, _KEEP = "Run it", "People, clients, tools, mail", "See what happens", "Keep it"
 for name, group, panel in (
     ("users", users, _PEOPLE),
     ("clients", clients, _PEOPLE),
     ("mail", mail, _PEOPLE),
+    ("tools", tools, _PEOPLE),
     ("audit", audit, _LOOK),
     ("db", db, _KEEP),
     ("keys", keys, _KEEP),
@@ -56,16 +57,6 @@ def resource() -> None:
     """Run the resource server: MCP, with the tools that each token's scopes allow."""
     # Another package and another process: the two servers share nothing but the wire.
     os.execv(sys.executable, [sys.executable, "-m", "gatepost_resource"])  # noqa: S606 (no shell is wanted)
-
-
-@cli.command(
-    rich_help_panel=_RUN,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-)
-def tools(context: typer.Context) -> None:
-    """See what the backends' tools say of themselves, and approve what changed: `tools list`, `tools accept`."""
-    command = [sys.executable, "-m", "gatepost_resource", "tools", *context.args]
-    os.execv(sys.executable, command)  # noqa: S606 (as above)
 
 
 if __name__ == "__main__":

@@ -37,8 +37,9 @@ COMMANDS = [
 ]  # fmt: skip  # a list of commands
 READ = [command for command in COMMANDS if not command.startswith(("db", "users delete", "mail allow", "doctor"))]
 SERVERS = ("demo", "idp", "resource")
-ELSEWHERE = ("db copy", "tools")
-"""One needs a second database: tests/faults/test_backups.py; the other a backend: tests/resource/test_backend_changes.py."""
+ELSEWHERE = ("db copy", "tools list", "tools accept")
+"""Need a second database, or a backend: tests/faults/test_backups.py, tests/resource/test_backend_changes.py."""
+GROUPS = ("db", "keys", "clients", "users", "mail", "tools")
 AWAY = ["users list --json", "audit", "audit verify", "keys list", "clients add X --claude"]
 WRONG = {
     "users show nobody@example.com": "Nobody signed up",
@@ -93,7 +94,7 @@ def named(group: Any, path: str = "") -> Iterator[str]:
 
 def test_every_command_is_in_the_table() -> None:
     """A new one is tried like the others."""
-    every = {name for name in named(get_command(cli)) if name not in ("db", "keys", "clients", "users", "mail")}
+    every = {name for name in named(get_command(cli)) if name not in GROUPS}
     tried = {name for name in every for command in COMMANDS if command.startswith(name)}
     assert every - tried == {*SERVERS, *ELSEWHERE}
 
@@ -203,7 +204,7 @@ def test_what_show_and_export_tell_of_a_person(place: Place) -> None:
 def test_help_is_in_groups_and_whole() -> None:
     """Each command has a sentence, none is cut off."""
     said = CliRunner().invoke(cli, ["--help"]).stdout
-    for panel in ("Run it", "People, clients, mail", "See what happens", "Keep it"):
+    for panel in ("Run it", "People, clients, tools, mail", "See what happens", "Keep it"):
         assert panel in said
     assert "…" not in said
     for command in named(get_command(cli)):

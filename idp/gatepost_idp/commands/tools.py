@@ -1,0 +1,34 @@
+"""``gatepost tools …``: what the backends' tools say of themselves; the resource server's package carries it out."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from gatepost_idp.commands.console import Json
+
+app = typer.Typer(no_args_is_help=True, help="The tools of the backends in CATALOGUE.")
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """List each tool with its scope and state, and what changed since it was approved."""
+    _hand_on("list", *(["--json"] if as_json else []))
+
+
+@app.command()
+def accept(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="BACKEND[/TOOL]", help="All that changed, without any.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Approve what tools say of themselves now."""
+    _hand_on("accept", *(["--yes"] if yes else []), *(["--json"] if as_json else []), "--", *(names or []))
+
+
+def _hand_on(*words: str) -> None:
+    # Another package and another process: the two servers share nothing but the wire.
+    os.execv(sys.executable, [sys.executable, "-m", "gatepost_resource", "tools", *words])  # noqa: S606 (no shell is wanted)
