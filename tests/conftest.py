@@ -1,11 +1,13 @@
 """Fixtures of the whole suite; with GATEPOST_NO_SKIPS set, as in CI, a skipped test is a failed one."""
 
 import os
+import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import freezegun
 import pytest
+import structlog
 
 from tests.support.person import Person
 from tests.support.processes import Deployment, deployed
@@ -79,5 +81,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A server in a thread logs while a command's standard output is read; looked up anew, since pytest replaces it.
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     config.addinivalue_line("markers", "clause(*ids): the clauses of tests/requirements.py that the test holds")
     config.addinivalue_line("markers", "program(*keys): the programs of tests/interop/programs.py that the test runs")
