@@ -34,7 +34,7 @@ from gatepost_resource.counts import Counts, Outcome
 from gatepost_resource.demo import DemoTools, release
 from gatepost_resource.exchange import owner
 from gatepost_resource.latest import Kept, Latest
-from gatepost_resource.pages import paged
+from gatepost_resource.pages import Paged
 from gatepost_resource.streams import Streams
 from gatepost_resource.tools import OURS, Origin, Toolbox, ToolEntry
 from gatepost_resource.under_way import UnderWay
@@ -75,7 +75,7 @@ class ScopedServer(MCPServer[Any]):
         self._ways: list[StreamableHTTPSessionManager] = []
         self._counts = counts
         self._pass_on = pass_on
-        self._lists: Kept[Toolbox, dict[frozenset[str], list[Tool]]] = Kept(tools, lambda _: {})
+        self._lists: Kept[Toolbox, dict[frozenset[str], Paged]] = Kept(tools, lambda _: {})
 
     def add_way(self, max_body_bytes: int, *, json_response: bool) -> StreamableHTTPSessionManager:
         """One of the two ways in which the SDK answers over HTTP: a document, or what may become a stream."""
@@ -98,14 +98,18 @@ class ScopedServer(MCPServer[Any]):
             yield
 
     async def list_tools(self) -> list[Tool]:
-        """The tools of the caller's scopes, in the table's order; kept ready for each set of scopes."""
+        """The tools of the caller's scopes, in the table's order."""
+        return (await self._listed()).tools
+
+    async def _listed(self) -> Paged:
+        """The list of the caller's scopes; kept ready for each set of them."""
         toolbox, lists = self.tools.current(), self._lists.current()
         held = toolbox.scopes.intersection(current_caller().scopes)
         found = lists.get(held)
         if found is None:
             ours = {tool.name: tool for tool in await super().list_tools()}
             visible = toolbox.visible(held)
-            found = [entry.origin.shown if entry.origin else ours[entry.name] for entry in visible]
+            found = Paged([entry.origin.shown if entry.origin else ours[entry.name] for entry in visible])
             lists[held] = found
         return found
 
@@ -166,7 +170,7 @@ class ScopedServer(MCPServer[Any]):
         self, ctx: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None
     ) -> ListToolsResult:
         """The SDK's own handler gives the whole list; ours a page of it."""
-        return paged(await self.list_tools(), params.cursor if params else None)
+        return (await self._listed()).page(params.cursor if params else None)
 
     def _tool_input_schema(self, name: str) -> dict[str, Any] | None:
         """For the arguments that a schema wants as headers too; what is hidden from the caller has none."""

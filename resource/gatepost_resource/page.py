@@ -31,9 +31,8 @@ def _support(address: str | None) -> str:
     return f'Questions? <a href="mailto:{escape(address)}">{escape(address)}</a>'
 
 
-def _body(settings: Settings, catalogue: Catalogue, style: str) -> bytes:
+def _body(template: Template, settings: Settings, catalogue: Catalogue, style: str) -> bytes:
     """The template filled; every value is escaped."""
-    template = Template(_HERE.with_name("page.html").read_text(encoding="utf-8"))
     return template.substitute(
         service=escape(settings.service_name),
         style=style,
@@ -50,7 +49,8 @@ class ConnectPage:
     def __init__(self, settings: Settings, catalogue: Latest[Catalogue]) -> None:
         """``settings``: what the page tells beside the catalogue's scopes."""
         style = _HERE.with_name("page.css").read_text(encoding="utf-8")
-        self._body = Kept(catalogue, lambda latest: _body(settings, latest, style))
+        template = Template(_HERE.with_name("page.html").read_text(encoding="utf-8"))
+        self._body = Kept(catalogue, lambda latest: _body(template, settings, latest, style))
         digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
         self._headers = {
             "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none';"

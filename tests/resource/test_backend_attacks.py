@@ -66,7 +66,7 @@ def test_a_name_that_is_mapped_to_anothers_name(shared_issuer: Issuer, tmp_path:
 def test_a_backend_that_redirects_elsewhere(shared_issuer: Issuer, tmp_path: Path) -> None:
     """Attack: the token for one backend is carried to another address by a 307."""
     with scripted(lambda backend, message: text(message)) as other:
-        script = lambda backend, message: (307, {"location": other.url}, b"")  # noqa: E731
+        script = lambda backend, message: (307, {"location": other.url}, b"")  # noqa: E731 (one line of a script)
         with scripted(script) as backend, _opened(shared_issuer, tmp_path, backend) as door:
             assert "gave an answer that cannot be used" in door.words("crm_act", door.token())
         assert other.asked == []
@@ -139,7 +139,7 @@ def test_a_result_that_is_none(
     shared_issuer: Issuer, tmp_path: Path, result: dict[str, Any], era: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It reaches neither the caller nor the log."""
-    script = lambda backend, message: said(message, {**result, "_meta": {"x": "hunter2"}})  # noqa: E731
+    script = lambda backend, message: said(message, {**result, "_meta": {"x": "hunter2"}})  # noqa: E731 (one line of a script)
     with scripted(script) as backend, _opened(shared_issuer, tmp_path, backend) as door:
         assert "gave an answer that cannot be used" in door.words("crm_act", door.token(), era)
     assert "hunter2" not in caplog.text
@@ -147,7 +147,7 @@ def test_a_result_that_is_none(
 
 def test_a_cookie_from_a_backend(shared_issuer: Issuer, tmp_path: Path) -> None:
     """Attack: what one person's call set would come with another person's."""
-    script = lambda backend, message: text(message, **{"set-cookie": "session=ada; Path=/"})  # noqa: E731
+    script = lambda backend, message: text(message, **{"set-cookie": "session=ada; Path=/"})  # noqa: E731 (one line of a script)
     with scripted(script) as backend, _opened(shared_issuer, tmp_path, backend) as door:
         for sub in ("ada", "mallory"):
             response = door.running.call("crm_act", door.token(sub=sub))
