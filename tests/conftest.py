@@ -14,7 +14,7 @@ from tests.support.processes import Deployment, deployed
 from tests.support.serving import Idp, serving
 from tests.support.smtp import Postbox, receiving
 
-freezegun.configure(default_ignore_list=["_pytest.terminal.", "_pytest.runner."])
+freezegun.configure(extend_ignore_list=["_pytest.terminal.", "_pytest.runner."])
 
 
 @pytest.fixture(scope="session")

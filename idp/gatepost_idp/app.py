@@ -105,7 +105,7 @@ class Parts:
         self.sharing = (
             Sharing(self.brake_counts, settings.redis_url, settings.oauth_issuer) if settings.redis_url else None
         )
-        self.drain = Drain()
+        self.drain = Drain(settings.workers)
         self.visitors = Visitors(Cookies(settings), self.callers)
         self.letters = Letters(settings, self.catalogue)
         self.recorder = Recorder(self.database, clock)

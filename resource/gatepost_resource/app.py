@@ -78,7 +78,7 @@ def build_app(
     roster = Roster(settings, ours, catalogue, tools, tokens, counts, monotonic)
     server = build_server(settings.service_name, tools, _demo_tools(settings, tools, clock), counts, roster.call)
     page = ConnectPage(settings, catalogue)
-    drain = Drain()
+    drain = Drain(settings.workers)
     details = Details(settings.metrics_address, settings.workers, keys, counts, drain, roster)
     endpoint = _endpoint(settings, catalogue, tools, server, verifier, page, counts)
     app = Starlette(

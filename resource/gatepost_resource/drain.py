@@ -17,10 +17,14 @@ WATCHED_SECONDS = 60.0
 
 
 class Drain:
-    """Stands between SIGTERM and the server, in each worker process, since each gets a signal of its own."""
+    """Stands between SIGTERM and the server, in each worker process, since each gets a signal of its own.
 
-    def __init__(self) -> None:
+    Of several workers each waits, asked or not: whoever watches them reaches only one at a time.
+    """
+
+    def __init__(self, workers: int) -> None:
         self._began = False
+        self._is_one_of_many = workers > 1
         self._asked_at = -WATCHED_SECONDS
 
     def is_told(self) -> bool:
@@ -40,7 +44,8 @@ class Drain:
             loop.call_later(DRAIN_SECONDS, stops, number, frame)
 
         def told(number: int, frame: FrameType | None) -> None:
-            if self._began or time.monotonic() - self._asked_at > WATCHED_SECONDS:
+            is_watched = self._is_one_of_many or time.monotonic() - self._asked_at <= WATCHED_SECONDS
+            if self._began or not is_watched:
                 stops(number, frame)
                 return
             self._began = True

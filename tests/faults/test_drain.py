@@ -20,7 +20,7 @@ from tests.store.servers import running as postgresql
 from tests.support.oauth import registered
 from tests.support.person import Person
 from tests.support.ports import free_port
-from tests.support.processes import Server, deployed, running
+from tests.support.processes import START_SECONDS, Server, deployed, running
 from tests.support.serving import Clock, Idp
 from tests.support.smtp import receiving
 
@@ -56,6 +56,12 @@ def _drains(base: str, stop: Callable[[], None]) -> list[tuple[int, int]]:
     return seen
 
 
+def _once_all_said(server: Server, event: str, workers: int) -> Server:
+    """The server, once each of its workers has logged ``event``: until then one of them may be ready alone."""
+    eventually(lambda: server.logged().count(event) >= workers, f"not every worker says {event}", START_SECONDS)
+    return server
+
+
 @contextlib.contextmanager
 def idp_of(folder: Path, workers: int) -> Iterator[Server]:
     """The authorization server, on PostgreSQL where it has several workers."""
@@ -64,7 +70,7 @@ def idp_of(folder: Path, workers: int) -> Iterator[Server]:
         if workers > 1:
             settings["database_url"] = stack.enter_context(postgresql()).empty()
         idp = stack.enter_context(replicated(folder, stack.enter_context(receiving()), 1, **settings))
-        yield idp.servers[0]
+        yield _once_all_said(idp.servers[0], '"serving"', workers)
 
 
 @contextlib.contextmanager
@@ -75,7 +81,8 @@ def resource_of(folder: Path, workers: int) -> Iterator[Server]:
         if workers > 1:
             port = str(free_port())
             base, environment = f"http://127.0.0.1:{port}", {**own.environment, "RESOURCE_PORT": port, "WORKERS": "2"}
-            yield stack.enter_context(running(base, environment, folder / "workers.log", "gatepost_resource"))
+            server = stack.enter_context(running(base, environment, folder / "workers.log", "gatepost_resource"))
+            yield _once_all_said(server, '"keys_fetched"', workers)
         else:
             yield own.resource
 
@@ -103,6 +110,16 @@ def test_a_stop_that_nobody_watches_is_at_once(tmp_path: Path, started: Started)
         began = time.monotonic()
         while _asked(server.base, "/healthz") == 200:
             assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("started", [idp_of, resource_of])
+def test_several_workers_are_always_watched(tmp_path: Path, started: Started) -> None:
+    """A balancer that asks reaches one of them; the others go on as long."""
+    with started(tmp_path, 2) as server:
+        server.process.terminate()
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            assert _asked(server.base, "/healthz") == 200
 
 
 def test_a_call_in_flight_is_answered(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from sqlmodel import SQLModel
 
 from gatepost_idp import models
 from gatepost_idp.database import Database
+from gatepost_idp.operate.steady_clock import SteadyClock, TimeSeen
 from gatepost_idp.protocol import milliseconds
 from gatepost_idp.store import time_seen
 from gatepost_idp.store.accounts import IDLE_MS
@@ -77,6 +78,20 @@ async def test_nobody_waits_longer_when_the_clock_goes_back(database: Database, 
     await fill(database, table, len(due), **parent, **{column: due.__getitem__})
     await database.write(partial(time_seen.go_back, until=NOW, now=NOW - HOUR))
     assert sorted(getattr(row, column) for row in await rows(database, table)) == [BACK - 5, BACK, BACK, BACK + 60_000]
+
+
+async def test_who_wrote_the_old_time_afterwards_waits_no_longer(database: Database) -> None:
+    """A request had read the clock before the step and queues its mail after it: that goes out at the next look."""
+    present = NOW
+    clock = SteadyClock(lambda: present)
+    seen = TimeSeen(database, clock)
+    await seen.load()
+    read_before = clock()
+    present = NOW - HOUR
+    await seen.work()
+    await fill(database, models.Outbox, 2, next_at=(milliseconds(read_before), BACK + 60_000).__getitem__)
+    await seen.work()
+    assert sorted(row.next_at for row in await rows(database, models.Outbox)) == [BACK, BACK + 60_000]
 
 
 async def test_time_comes_on(database: Database) -> None:

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import io
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -118,9 +121,16 @@ def listening(settings: Settings, clock: Clock, port: int, fetcher: Fetcher | No
         access_log=False,
         proxy_headers=False,
         ws="none",
+        timeout_graceful_shutdown=10,
     )
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def serve() -> None:
+        loops.append(asyncio.get_running_loop())
+        await server.serve()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
     deadline = time.monotonic() + 20
     while not server.started and thread.is_alive() and time.monotonic() < deadline:
@@ -130,8 +140,18 @@ def listening(settings: Settings, clock: Clock, port: int, fetcher: Fetcher | No
         yield
     finally:
         server.should_exit = True
-        thread.join(20)
-        assert not thread.is_alive(), "the server did not stop"
+        thread.join(60)
+        assert not thread.is_alive(), f"the server did not stop:\n{_doing(thread, loops[0])}"
+
+
+def _doing(thread: threading.Thread, loop: asyncio.AbstractEventLoop) -> str:
+    """Where a thread is, and each task of its loop."""
+    told = io.StringIO()
+    frame = sys._current_frames().get(thread.ident or 0)
+    traceback.print_stack(frame, file=told)
+    for task in asyncio.all_tasks(loop):
+        task.print_stack(file=told)
+    return told.getvalue()
 
 
 def upgrade(settings: Settings) -> None:

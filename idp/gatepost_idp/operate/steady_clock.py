@@ -54,6 +54,7 @@ class TimeSeen:
         self._database = database
         self._clock = clock
         self._noted: datetime | None = None
+        self._stepped: tuple[datetime, datetime] | None = None
 
     async def load(self) -> None:
         """At the start, before any request: the clock may have gone back while nothing ran."""
@@ -62,8 +63,12 @@ class TimeSeen:
 
     async def work(self) -> None:
         """One look."""
+        if self._stepped:
+            until, now = self._stepped
+            await self._database.write(partial(time_seen.settle, until=until, now=now))
+            self._stepped = None
         if found := self._clock.set_back():
-            until, now = found
+            until, now = self._stepped = found
             await self._database.write(partial(time_seen.go_back, until=until, now=now))
             self._clock.agree(now)
             self._noted = now

@@ -31,7 +31,7 @@ def jar(header: str) -> dict[str, str]:
 def test_a_browser_is_known_for_thirty_minutes() -> None:
     """To the second, from the last time that the cookie was set."""
     cookies = Cookies(PUBLIC)
-    with freeze_time(NOON) as present:
+    with freeze_time(NOON, real_asyncio=True) as present:
         sent = jar(cookies.browser_header("browser id"))
         present.tick(timedelta(minutes=30))
         assert cookies.browser(sent) == "browser id"
@@ -43,7 +43,7 @@ def test_a_browser_is_known_for_thirty_minutes() -> None:
 def test_a_form_is_good_for_twelve_hours() -> None:
     """For whoever left it open over lunch; after that it says so."""
     cookies = Cookies(PUBLIC)
-    with freeze_time(NOON) as present:
+    with freeze_time(NOON, real_asyncio=True) as present:
         token = cookies.csrf("browser id")
         present.tick(timedelta(hours=12))
         assert cookies.is_own_form(token, "browser id", ORIGIN, "same-origin")
