@@ -1,5 +1,6 @@
 """Tools that change after approval: a description that says something else by then is seen, and can be held back."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from gatepost_resource.backends import line
 from gatepost_resource.tools_command import printable
 from tests.resource.backend import Scripted, scripted, text
-from tests.resource.gate import Gate, gate, listing
+from tests.resource.gate import Gate, gate, listing, write
 from tests.resource.issuer import Issuer
 from tests.resource.running import ERAS, wait_for
 
@@ -97,6 +98,38 @@ def test_a_description_smuggled_in_after_approval(
         assert not [one for one in crm.asked[asked:] if one["method"] == "tools/call"]
         crm.tools = [_tool(), _tool("fine")]  # it thought better of it
         door.shows("crm_act", token)
+
+
+@pytest.mark.parametrize("which", ["catalogue", "approvals"])
+def test_a_disk_that_hangs_holds_up_no_call(shared_issuer: Issuer, crm: Scripted, tmp_path: Path, which: str) -> None:
+    """The file became one whose reading never ends, a pipe; once it ends, the file as it then is counts."""
+    with _opened(shared_issuer, tmp_path, crm) as door:
+        token = door.token()
+        door.shows("crm_act", token)
+        path: Path = getattr(door, which)
+        good = path.read_bytes()
+        pipe = path.with_suffix(".pipe")
+        os.mkfifo(pipe)
+        pipe.replace(path)
+        line_to = _writer(path)
+        assert "crm_act" in door.names(token)
+        assert door.result("crm_act", token)["isError"] is False
+        write(path, good.decode().replace("crm", "shop"))
+        os.close(line_to)
+        door.shows("shop_act" if which == "catalogue" else "crm_act", token)
+
+
+def _writer(pipe: Path) -> int:
+    """The other end of a pipe, once somebody reads it."""
+    ends: list[int] = []
+
+    def is_read() -> bool:
+        with contextlib.suppress(OSError):  # ENXIO: nobody does yet
+            ends.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(ends)
+
+    wait_for(is_read)
+    return ends[0]
 
 
 def test_reported_only_it_stays_and_is_told(

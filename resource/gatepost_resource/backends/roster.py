@@ -101,20 +101,21 @@ class Roster:
         return await self._lines[call.origin.backend].call(call)
 
     async def _look(self) -> None:
-        """Whatever is new since the last look comes into the table."""
+        """Whatever is new since the last look comes into the table. Files are read in threads: a disk may hang."""
         anew = self._news.is_set()
         self._news.clear()
-        if self._file is not None and self._file.changed():
-            self._read_catalogue()
+        if self._file is not None and await asyncio.to_thread(self._file.changed):
+            await self._read_catalogue()
             await self._follow()
             anew = True
-        if self._vetting is not None and (self._vetting.look() or anew):
+        if self._vetting is not None and (await asyncio.to_thread(self._vetting.look) or anew):
             await self._build(self._vetting)
 
-    def _read_catalogue(self) -> None:
+    async def _read_catalogue(self) -> None:
+        settings = self._settings
         try:
-            catalogue = catalogues.load(self._settings.catalogue, self._settings.mcp_resource_url)
-            _check(catalogue, self._settings)
+            catalogue = await asyncio.to_thread(catalogues.load, settings.catalogue, settings.mcp_resource_url)
+            _check(catalogue, settings)
         except SettingsError as problem:
             self.problem = str(problem)
             log.error("catalogue_kept", reason=self.problem, setting="CATALOGUE")  # noqa: TRY400 (the reason says it)
@@ -134,7 +135,7 @@ class Roster:
                 self._tasks[name] = asyncio.create_task(line.keep_fresh())
         self._lines = lines
         if self._vetting is None and lines:
-            self._vetting = _vetting(self._settings)
+            self._vetting = await asyncio.to_thread(_vetting, self._settings)
         if not lines:
             self._put_together.set()
 

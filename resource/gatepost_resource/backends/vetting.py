@@ -121,7 +121,7 @@ class Vetting:
         first = {tool: seen[tool] for tool in judgement.first}
         try:
             await asyncio.to_thread(self._approvals.add, {backend: first}, only_new=True)
-            self.look()
+            await asyncio.to_thread(self.look)
         except ApprovalsUnusable as problem:
             self._wrong(problem)
             if self._blocks:
