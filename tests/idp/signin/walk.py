@@ -125,11 +125,14 @@ def sessions_made(answers: list[httpx2.Response]) -> list[str]:
     return [value for value in cookies if "gp-session" in value and "Max-Age=0" not in value]
 
 
+_NOTES = tuple(f'INSERT INTO "{table}"' for table in ("trace_step", "audit_event", "audit_batch", "lease"))
+
+
 def database_dump(idp: Idp) -> str:
-    """Every row of the database, as SQL, without the flight recorder's: that one notes refusals, too."""
+    """Every row of the database, as SQL, without what a server writes by itself: refusals, seals, how late it is."""
     connection = sqlite3.connect(f"file:{idp.settings.sqlite_path}?mode=ro", uri=True)
     try:
-        return "\n".join(line for line in connection.iterdump() if not line.startswith('INSERT INTO "trace_step"'))
+        return "\n".join(line for line in connection.iterdump() if not line.startswith(_NOTES))
     finally:
         connection.close()
 
