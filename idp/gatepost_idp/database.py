@@ -175,6 +175,13 @@ class Database:
         """For migrations and checks at the start; requests go through ``read`` and ``write``."""
         return self._backend.engine
 
+    def directly(self, work: Callable[[Engine], T]) -> T:
+        """What ``work`` makes of the engine, for commands; raises what it raises, or DatabaseUnavailable."""
+        try:
+            return work(self.engine)
+        except DBAPIError as problem:
+            raise _translated(self.engine, problem) from problem
+
     async def read(self, work: Work[T]) -> T:
         """Runs ``work`` in a transaction that changes nothing; raises DatabaseUnavailable."""
         return await self._readers.submit(work)

@@ -87,6 +87,23 @@ def test_processes_that_upgrade_at_once_do_it_once(empty_url: str) -> None:
         database.close()
 
 
+def test_an_upgrade_waits_for_its_turn(empty_url: str) -> None:
+    """Longer than a request would: of fifty containers the last one waits for the forty-nine before it."""
+    holding, waiting = Database(empty_url), Database(empty_url)
+    for database in (holding, waiting):
+        database.engine.connect().close()
+    with holding.engine.begin() as first, ThreadPoolExecutor(1) as threads:
+        if first.dialect.name == "postgresql":
+            first.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": schema._LOCK})
+        upgraded = threads.submit(schema.upgrade, waiting.engine)
+        with pytest.raises(TimeoutError):
+            upgraded.result(6)
+        first.rollback()
+        assert upgraded.result(20) == ""
+    for database in (holding, waiting):
+        database.close()
+
+
 def test_an_upgrade_that_fails_leaves_nothing_half_done(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Migrations are one transaction on both databases: what failed can be run again."""
     database = Database(empty_url)

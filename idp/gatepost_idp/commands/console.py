@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Row_co = TypeVar("Row_co", covariant=True)
+AWAY = "DATABASE_URL: the database does not answer"
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -56,7 +57,7 @@ def opened() -> Iterator[Opened]:
     except schema.WrongSchema as wrong:
         fail(str(wrong), as_json=False)
     except DatabaseUnavailable as problem:
-        fail(f"DATABASE_URL: the database does not answer: {problem}", as_json=False)
+        fail(f"{AWAY}: {problem}", as_json=False)
     finally:
         database.close()
 
@@ -84,14 +85,19 @@ def note(tx: "Transaction", event: str, **what: str) -> None:
     audit.record(tx, event, system_clock(), network=audit.COMMAND_LINE, **what)
 
 
-def with_engine(work: Callable[[Any], T]) -> T:
-    """Runs ``work`` on the database's engine, for the schema."""
-    from gatepost_idp.database import Database
+def with_engine(work: Callable[[Any], T], as_json: bool) -> T:
+    """Runs ``work`` on the database's engine, whatever its schema; ends the process with one line where it cannot."""
+    from gatepost_idp.database import Database, DatabaseUnavailable
     from gatepost_idp.settings import load_or_exit
+    from gatepost_idp.store.schema import WrongSchema
 
     database = Database(load_or_exit().database_url)
     try:
-        return work(database.engine)
+        return database.directly(work)
+    except WrongSchema as wrong:
+        fail(str(wrong), as_json)
+    except DatabaseUnavailable as problem:
+        fail(f"{AWAY}: {problem}", as_json)
     finally:
         database.close()
 

@@ -26,7 +26,7 @@ def upgrade(as_json: Json = False) -> None:
     from gatepost_idp.models import SCHEMA
     from gatepost_idp.store import schema
 
-    before = console.with_engine(schema.upgrade)
+    before = console.with_engine(schema.upgrade, as_json)
     console.show({"before": before, "now": SCHEMA}, as_json, f"The database is at {SCHEMA}.")
 
 
@@ -36,10 +36,7 @@ def check(as_json: Json = False) -> None:
     from gatepost_idp.models import SCHEMA
     from gatepost_idp.store import schema
 
-    try:
-        console.with_engine(schema.check)
-    except schema.WrongSchema as wrong:
-        console.fail(str(wrong), as_json)
+    console.with_engine(schema.check, as_json)
     console.show({"schema": SCHEMA}, as_json, f"The database is at {SCHEMA}, as this version wants it.")
 
 
@@ -49,7 +46,7 @@ def backup(file: File, as_json: Json = False) -> None:
     from gatepost_idp.store import backup as store
 
     with _clearly(as_json):
-        size = console.with_engine(lambda engine: store.save(engine, file, _progress(as_json)))
+        size = console.with_engine(lambda engine: store.save(engine, file, _progress(as_json)), as_json)
     said = f"{file}: {size} bytes. The keys in it are sealed: keep SECRET_KEY too, in another place."
     console.show({"file": str(file), "bytes": size}, as_json, said)
 
@@ -67,12 +64,13 @@ def restore(
 
     with _clearly(as_json):
         keys = _kept_keys(load_or_exit())
-        there = console.with_engine(store.filled)
+        there = console.with_engine(store.filled, as_json)
         overwrite = bool(there) and (force or _may_overwrite(there, as_json))
         found = console.with_engine(
             lambda engine: store.restore(
                 file, engine, keys, system_clock(), force=overwrite, progress=_progress(as_json)
-            )
+            ),
+            as_json,
         )
     said = (
         f"Restored {sum(found.rows.values())} rows from {file}. Ended {found.sessions_ended} sessions, "
@@ -106,7 +104,7 @@ def copy(
     old, new = Database(f"sqlite:///{path}"), Database(target)
     try:
         with _clearly(as_json):
-            rows = store.copy(old.engine, new.engine, _progress(as_json))
+            rows = new.directly(lambda engine: store.copy(old.engine, engine, _progress(as_json)))
     finally:
         old.close()
         new.close()
@@ -120,12 +118,15 @@ def copy(
 @contextmanager
 def _clearly(as_json: bool) -> Iterator[None]:
     """One line instead of a traceback."""
+    from gatepost_idp.database import DatabaseUnavailable
     from gatepost_idp.store.backup import CannotCopy
 
     try:
         yield
     except CannotCopy as problem:
         console.fail(str(problem), as_json)
+    except DatabaseUnavailable as problem:
+        console.fail(f"{console.AWAY}: {problem}", as_json)
 
 
 def _kept_keys(settings: "Settings") -> "SecretKeys":

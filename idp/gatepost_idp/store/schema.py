@@ -10,6 +10,7 @@ from gatepost_idp.models import SCHEMA
 
 _MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 _LOCK = 4_757_373_737  # an advisory lock of PostgreSQL: fifty processes that start at once migrate one after another
+_PATIENCE_SECONDS = 60  # of fifty on SQLite each has that long until it is its turn
 
 
 class WrongSchema(Exception):
@@ -45,12 +46,20 @@ def upgrade(engine: Engine) -> str:
 
     Raises WrongSchema where a newer version made it.
     """
-    with engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-        before = _version(connection)
-        if before != SCHEMA:
-            _run(connection)
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":  # before BEGIN, which is what waits
+            connection.connection.cursor().execute(f"PRAGMA busy_timeout={_PATIENCE_SECONDS * 1000}")
+        before = _upgraded(connection)
+        connection.commit()
+    return before
+
+
+def _upgraded(connection: Connection) -> str:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    before = _version(connection)
+    if before != SCHEMA:
+        _run(connection)
     return before
 
 

@@ -40,7 +40,7 @@ SERVERS = ("demo", "idp", "resource")
 ELSEWHERE = ("db copy", "tools list", "tools accept")
 """Need a second database, or a backend: tests/faults/test_backups.py, tests/resource/test_backend_changes.py."""
 GROUPS = ("db", "keys", "clients", "users", "mail", "tools")
-AWAY = ["users list --json", "audit", "audit verify", "keys list", "clients add X --claude"]
+AWAY = ["db upgrade", "db check", "users list --json", "audit", "audit verify", "keys list", "clients add X --claude"]
 WRONG = {
     "users show nobody@example.com": "Nobody signed up",
     "users grant nobody@example.com demo:ops": "Nobody signed up",
