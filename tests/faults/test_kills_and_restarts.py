@@ -1,5 +1,6 @@
 """The outbox over kill -9, restarts and a mail server that is away: no mail is lost, none differs from its copy."""
 
+import asyncio
 import contextlib
 import random
 import threading
@@ -9,6 +10,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from gatepost_idp.app import Parts
+from gatepost_idp.clients.fetcher import Fetcher
+from gatepost_idp.operate.background import steadily
 from tests.faults.asking import Waiting, as_process, as_thread, built, counted, crowd, eventually, identity
 from tests.faults.mailservers import Office, opened
 from tests.faults.outage import over_an_outage
@@ -20,6 +24,19 @@ from tests.support.serving import Idp
 STAGES = ("recipient", "content", "kept")
 MOMENTS = 2
 LEASE_SECONDS = 60
+
+
+async def test_a_mail_that_leaves_just_then_does_not_hold_up_the_stop(tmp_path: Path) -> None:
+    """The worker is woken and cancelled in the same moment: it ends, or the server would go on for ever."""
+    idp = built(tmp_path, Office())
+    parts = Parts(idp.settings, idp.clock, Fetcher())
+    worker = asyncio.create_task(steadily("outbox", parts.outbox.work, 0))
+    await asyncio.sleep(0.3)
+    parts.outbox.wake()
+    worker.cancel()
+    await asyncio.wait([worker], timeout=5)
+    assert worker.cancelled()
+    parts.database.close()
 
 
 def _killed_at(server: Server, office: Office, stage: str) -> threading.Event:

@@ -66,7 +66,9 @@ class Outbox:
         self._wake.clear()
         await self._send_due()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_SECONDS)
+            # wait_for of Python 3.11 forgets that it was cancelled, if what it waited for came in the same moment.
+            async with asyncio.timeout(LOOK_EVERY_SECONDS):
+                await self._wake.wait()
 
     async def _send_due(self) -> None:
         now = self._clock()
