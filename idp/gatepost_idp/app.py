@@ -59,7 +59,7 @@ from gatepost_idp.keys import RELOAD_SECONDS, Keys
 from gatepost_idp.mail.letters import Letters
 from gatepost_idp.mail.outbox import Outbox
 from gatepost_idp.operate import logs
-from gatepost_idp.operate.background import Purge, erase_salts, steadily
+from gatepost_idp.operate.background import Purge, before_serving, erase_salts, steadily
 from gatepost_idp.operate.details import Details
 from gatepost_idp.operate.doctor.readiness import Readiness
 from gatepost_idp.operate.drain import Drain
@@ -119,10 +119,10 @@ class Parts:
 
     async def start(self) -> list[asyncio.Task[None]]:
         """Checks the schema, loads the keys, starts what runs in the background."""
-        schema.check(self.database.engine)
-        await self.time_seen.load()
-        await self.keys.load()
-        await self.sealer.load()
+        await before_serving("schema", self._check_schema)
+        await before_serving("clock", self.time_seen.load)
+        await before_serving("keys", self.keys.load)
+        await before_serving("audit", self.sealer.load)
         return [
             asyncio.create_task(steadily("clock", self.time_seen.work, LOOK_SECONDS)),
             asyncio.create_task(steadily("backends", self.backends.work, CATALOGUE_SECONDS)),
@@ -138,6 +138,9 @@ class Parts:
             *self._sharing(),
             *self._details(),
         ]
+
+    async def _check_schema(self) -> None:
+        schema.compare(await self.database.read(schema.found))
 
     async def _erase_salts(self) -> None:
         grace = timedelta(seconds=self.settings.refresh_grace_seconds)

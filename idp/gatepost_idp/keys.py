@@ -132,11 +132,12 @@ class Keys:
     def _ensure_signing_keys(self, tx: Transaction, now: datetime) -> list[models.SigningKey]:
         store.lock(tx)
         rows = store.living(tx, milliseconds(now))
-        active = {row.algorithm for row in rows if row.active_at <= milliseconds(now)}
+        # One that begins only after our ``now`` was made while this waited for the lock, or by a clock before ours.
+        there = {row.algorithm for row in rows}
         rows += [
             make_signing_key(tx, self._secret_keys, algorithm, now, active_at=now)
             for algorithm in ID_TOKEN_ALGORITHMS
-            if algorithm not in active
+            if algorithm not in there
         ]
         for row in rows:
             if not self._secret_keys.seals_with_newest(row.sealed_jwk):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -37,6 +38,17 @@ async def test_a_mail_that_leaves_just_then_does_not_hold_up_the_stop(tmp_path: 
     await asyncio.wait([worker], timeout=5)
     assert worker.cancelled()
     parts.database.close()
+
+
+def test_a_start_waits_for_a_database_that_is_busy(tmp_path: Path) -> None:
+    """Longer than a request would, as when many processes start on one file at the same moment."""
+    idp = built(tmp_path, Office())
+    other = sqlite3.connect(idp.settings.sqlite_path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    threading.Timer(7, lambda: other.execute("ROLLBACK")).start()
+    with as_thread(idp):
+        assert idp.get("/readyz").status_code == 200
+    other.close()
 
 
 def _killed_at(server: Server, office: Office, stage: str) -> threading.Event:

@@ -65,6 +65,13 @@ async def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it did not come to that in five seconds")
 
 
+async def test_who_waited_for_its_turn_makes_no_second_key(database: Database, watch: Watch) -> None:
+    """It looked at the clock before another process made the keys, or its clock is a little behind."""
+    first = await loaded(database, watch)
+    watch.now -= timedelta(seconds=5)
+    assert published(await loaded(database, watch)) == published(first)
+
+
 async def test_the_first_start_makes_what_is_needed(database: Database, watch: Watch) -> None:
     """A key of each algorithm that signs at once, whose private half is nowhere in clear, and two secrets."""
     keys = await loaded(database, watch)

@@ -13,6 +13,7 @@ from gatepost_idp.store import grants, purge
 
 log = structlog.get_logger("gatepost.background")
 
+START_SECONDS = 60.0
 AFTER_FAILURE_SECONDS = 1.0
 BETWEEN_BATCHES_SECONDS = 0.05
 
@@ -29,6 +30,19 @@ async def steadily(name: str, work: Callable[[], Awaitable[None]], pause: float)
             log.exception("chore_failed", chore=name)
             await asyncio.sleep(AFTER_FAILURE_SECONDS)
         await asyncio.sleep(pause)
+
+
+async def before_serving(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Runs ``work``; where the database is busy, as when many start at once, for a minute again and again."""
+    ends = asyncio.get_running_loop().time() + START_SECONDS
+    while True:
+        try:
+            return await work()
+        except DatabaseUnavailable as problem:
+            if asyncio.get_running_loop().time() > ends:
+                raise
+            log.warning("start_waits", waits_for=name, reason=str(problem))
+            await asyncio.sleep(AFTER_FAILURE_SECONDS)
 
 
 async def erase_salts(database: Database, grace: timedelta, clock: Clock) -> None:
