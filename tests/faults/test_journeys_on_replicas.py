@@ -68,20 +68,24 @@ def listening(app: Starlette, port: int) -> Iterator[None]:
         thread.join(20)
 
 
+@pytest.fixture(scope="module", params=SIZES.replicas, ids="{} replicas".format)
+def count(request: pytest.FixtureRequest) -> int:
+    """How many there are."""
+    return int(request.param)
+
+
 @pytest.fixture(scope="module")
-def postbox() -> Iterator[Postbox]:
+def postbox(count: int) -> Iterator[Postbox]:  # noqa: ARG001 (for each count another one)
     """In place of the session's: the same people sign in there, and their mails are counted."""
     with receiving() as received:
         yield received
 
 
-@pytest.fixture(scope="module", params=SIZES.replicas, ids="{} replicas".format)
-def deployment(
-    tmp_path_factory: pytest.TempPathFactory, postbox: Postbox, request: pytest.FixtureRequest
-) -> Iterator[Deployment]:
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory, postbox: Postbox, count: int) -> Iterator[Deployment]:
     """In place of the suite's own: so many authorization servers on PostgreSQL behind one address."""
     folder = tmp_path_factory.mktemp("replicas")
-    public, tools, *ports = (free_port() for _ in range(2 + request.param))
+    public, tools, *ports = (free_port() for _ in range(2 + count))
     issuer, mcp = f"http://localhost:{public}", f"http://localhost:{tools}/mcp"
     wide = {f"LIMIT_{name}": "1000/minute" for name in ("ADDRESS", "NETWORK", "TOTAL")}
     mail = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(postbox.port), "SMTP_SECURITY": "none"}
