@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.tracebacks import ExceptionDictTransformer
 
 from gatepost_resource.addresses import Proxies
 from gatepost_resource.counts import Counts
@@ -20,6 +21,8 @@ log = structlog.get_logger("gatepost_resource.requests")
 MAX_LOGGED_CHARACTERS = 200
 # At INFO and below these write arguments, addresses with their queries, and a line for each message.
 NOISY = ("mcp", "httpx2", "httpcore2", "uvicorn", "asyncio")
+# As structlog comes, both forms write every frame's variables: a caller's token, and what a tool was called with.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
 QUIET_PATHS = ("/healthz", "/readyz")
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -37,9 +40,10 @@ def configure(style: Literal["text", "json"], level: str) -> None:
     ]
     last: structlog.typing.Processor = structlog.processors.JSONRenderer()
     if style == "text":
-        last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        plain = structlog.dev.plain_traceback
+        last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
     else:
-        shared.append(structlog.processors.dict_tracebacks)
+        shared.append(_TRACEBACKS)
     formatter = structlog.stdlib.ProcessorFormatter
     structlog.configure(
         processors=[*shared, last],
