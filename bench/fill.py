@@ -19,6 +19,7 @@ from sqlalchemy.schema import CreateIndex, DropIndex
 from sqlmodel import SQLModel
 
 from gatepost_idp import crypto
+from gatepost_idp.models import partial_indexes
 from gatepost_idp.tokens import REFRESH_PREFIX
 
 SCOPE = "demo:read demo:echo"
@@ -189,6 +190,7 @@ _Filled = Iterator[tuple[str, int, int, float]]
 
 
 def _indexes(name: str) -> Iterable[sqlalchemy.Index]:
+    partial_indexes()
     return SQLModel.metadata.tables[name].indexes
 
 

@@ -40,7 +40,7 @@ QUERIES = queries()
 def plan(tx: Transaction, query: Query) -> list[str]:
     """What the database says it would do, for any values; how much is in the tables decides on PostgreSQL."""
     statement, preset = query.sql(tx._connection.dialect)
-    statement_of: Any = query._statement
+    statement_of: Any = query.statement(tx.dialect)
     compiled = statement_of.compile(dialect=tx._connection.dialect)
     values = {name: _any_value(bind.type) for name, bind in compiled.binds.items()}
     explain = "EXPLAIN QUERY PLAN" if tx.dialect == "sqlite" else "EXPLAIN"
@@ -64,7 +64,7 @@ def test_the_hot_queries_are_among_those_explained() -> None:
         "accounts._HELD", "accounts._SESSION", "accounts._SEEN", "consents._LIVING", "consents._DELETE",
         "requests._FIND", "requests._FINISH", "attempts._FIND", "attempts._TURN", "clients._FIND",
         "outbox._DUE", "outbox._CLAIM", "outbox._PROGRESS", "outbox._SUPPRESSED", "limits._FIND",
-        "limits._UPSERT[sqlite]", "consents._UPSERT[postgresql]", "requests._LIVES", "attempts._LOCK",
+        "limits._UPSERT", "consents._UPSERT", "requests._LIVES", "attempts._LOCK",
         *(f"purge._EXPIRED[{what}]" for what in purge._EXPIRED),
         "purge._DELETE_TOKENS", "purge._END_IDLE", "purge._END_OLD", "purge._DELETE_THEIR_TOKENS",
         "purge._DELETE_FAMILIES", "purge._PAGE", "purge._DELETE_UNUSED",

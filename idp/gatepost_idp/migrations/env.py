@@ -2,8 +2,9 @@
 
 from alembic import context
 
-from gatepost_idp.models import Account
+from gatepost_idp.models import Account, partial_indexes
 
+partial_indexes()
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Account.metadata,

@@ -7,7 +7,7 @@ from sqlalchemy import bindparam
 from sqlmodel import col, delete, select
 
 from gatepost_idp.crypto import random_id
-from gatepost_idp.database import Query, Transaction, columns, upsert_queries
+from gatepost_idp.database import Query, Transaction, columns, upsert_query
 from gatepost_idp.models import Consent
 from gatepost_idp.protocol import instant, milliseconds, scope_set, scope_text
 
@@ -46,7 +46,7 @@ _COLUMNS = tuple(Consent.model_fields)
 _THING = ("account_id", "client_id", "redirect_host", "resource")
 
 
-_UPSERT = upsert_queries(  # two tabs that agree at once are both answered
+_UPSERT = upsert_query(  # two tabs that agree at once are both answered
     Consent,
     keys=_THING,
     values={name: bindparam(name) for name in _COLUMNS},
@@ -120,7 +120,7 @@ def remember(
         )
         return
     tx.run(
-        _UPSERT[tx.dialect],
+        _UPSERT,
         id=random_id(),
         account_id=account_id,
         client_id=agreed.client_id,

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import bindparam
 from sqlmodel import col, delete, select, update
 
-from gatepost_idp.database import Query, Transaction, columns, upsert_queries
+from gatepost_idp.database import Query, Transaction, columns, upsert_query
 from gatepost_idp.models import AuthorizationCode, AuthorizationGrant, AuthorizationRequest, ClientDocument, Consent
 from gatepost_idp.models import Client as ClientRow
 from gatepost_idp.protocol import instant, milliseconds
@@ -63,10 +63,10 @@ _TOUCH = Query(
 _COLUMNS = tuple(ClientDocument.model_fields)
 
 
-def _keeping(*changed: str) -> dict[str, Query]:
+def _keeping(*changed: str) -> Query:
     """Replicas that met a URL at once are both right; the other columns stay as they are."""
     values: dict[str, Any] = {name: bindparam(name) for name in _COLUMNS}
-    return upsert_queries(ClientDocument, ("url",), values, lambda new: {name: new[name] for name in changed})
+    return upsert_query(ClientDocument, ("url",), values, lambda new: {name: new[name] for name in changed})
 
 
 _KEEP = _keeping("client_row", "etag", "fetched_at", "fresh_until", "used_at")
@@ -113,7 +113,7 @@ def keep(tx: Transaction, copy: Copy, now: datetime) -> Document | None:
         "fresh_until": milliseconds(copy.fresh_until),
         "used_at": milliseconds(now),
     }
-    tx.run(_KEEP[tx.dialect], **{**_NEVER, **values})
+    tx.run(_KEEP, **{**_NEVER, **values})
     return find(tx, copy.url)
 
 
@@ -131,12 +131,12 @@ def touch(tx: Transaction, url: str, now: datetime) -> None:
 def set_disabled(tx: Transaction, url: str, disabled_at: datetime | None) -> None:
     """Switches a URL off or on, whatever its document says or will say; it may be one that nobody used yet."""
     value = milliseconds(disabled_at) if disabled_at else None
-    tx.run(_SWITCH[tx.dialect], **{**_NEVER, "url": url, "disabled_at": value})
+    tx.run(_SWITCH, **{**_NEVER, "url": url, "disabled_at": value})
 
 
 def mark(tx: Transaction, url: str, checks_iss: bool) -> None:
     """Notes whether the client behind ``url`` checks ``iss`` (RFC 9207); it may be one that nobody used yet."""
-    tx.run(_MARK[tx.dialect], **{**_NEVER, "url": url, "checks_iss": checks_iss})
+    tx.run(_MARK, **{**_NEVER, "url": url, "checks_iss": checks_iss})
 
 
 def listed(tx: Transaction, after: str = "", limit: int = 500) -> list[Document]:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import bindparam, func
 from sqlmodel import col, select, update
 
-from gatepost_idp.database import Query, Transaction, columns, upsert_queries
+from gatepost_idp.database import Query, Transaction, columns, upsert_query
 from gatepost_idp.models import AuditEvent, LimitWindow
 from gatepost_idp.protocol import instant, milliseconds
 
@@ -33,7 +33,7 @@ _MOVE = Query(
 )
 
 
-_ADD = upsert_queries(
+_ADD = upsert_query(
     LimitWindow,
     keys=("key",),
     values={"key": bindparam("key"), "count": bindparam("more"), "expires_at": bindparam("until")},
@@ -71,7 +71,7 @@ def add(tx: Transaction, since: datetime, until: datetime, counts: Mapping[str, 
     if tx.run(_MOVE, of=_COUNTED, expected=_hour(since), hour=_hour(until), until=kept_until) != 1:
         return False
     for kind, number in counts.items():
-        tx.run(_ADD[tx.dialect], key=_key(kind, since), more=number, until=kept_until)
+        tx.run(_ADD, key=_key(kind, since), more=number, until=kept_until)
     return True
 
 

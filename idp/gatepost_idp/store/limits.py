@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, bindparam, case
 from sqlmodel import col, update
 
-from gatepost_idp.database import Query, Transaction, columns, upsert_queries
+from gatepost_idp.database import Query, Transaction, columns, upsert_query
 from gatepost_idp.models import LimitWindow
 from gatepost_idp.protocol import milliseconds
 
@@ -25,7 +25,7 @@ _FIND = Query(columns(LimitWindow.count, LimitWindow.expires_at).where(col(Limit
 
 
 _IS_OVER = col(LimitWindow.expires_at) <= bindparam("now", type_=BigInteger)
-_UPSERT = upsert_queries(  # in the window that runs, or begins a new one
+_UPSERT = upsert_query(  # in the window that runs, or begins a new one
     LimitWindow,
     keys=("key",),
     values={"key": bindparam("key"), "count": 1, "expires_at": bindparam("until")},
@@ -50,7 +50,7 @@ def take(tx: Transaction, rules: Sequence[Rule], now: datetime) -> int:
         return wait
     now_ms = milliseconds(now)
     for number, rule in enumerate(rules, start=1):
-        row = tx.one(_UPSERT[tx.dialect], key=_key(rule), until=now_ms + rule.seconds * 1000, now=now_ms)
+        row = tx.one(_UPSERT, key=_key(rule), until=now_ms + rule.seconds * 1000, now=now_ms)
         if row is not None and row[0] > rule.amount:  # another process counted in between
             for counted in rules[:number]:
                 tx.run(_GIVE_BACK, of=_key(counted))
