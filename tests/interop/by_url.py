@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gatepost_idp.clients.fetcher import Fetched, Fetcher
-from gatepost_idp.clients.metadata_document import DocumentUrl
+from gatepost_idp.clients.fetcher import Fetcher
+from gatepost_idp.clients.metadata_document import DocumentUrl, Fetched
 from tests.support.documents import DocumentHost, response, showing
 from tests.support.ports import free_port
 from tests.support.processes import environment_of, running

@@ -5,6 +5,7 @@ After draft-ietf-oauth-client-id-metadata-document, as far as that can be judged
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -28,6 +29,18 @@ class NoDocument(Exception):
         self.words = words
         self.reason = reason or words
         self.received = received
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A document's bytes, how long they stay fresh, and the tag by which to ask whether they changed.
+
+    ``body`` is None where they did not change.
+    """
+
+    body: bytes | None
+    etag: str
+    fresh_for: timedelta
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,9 @@ import trustme
 
 from gatepost_idp.clients import fetcher as fetching
 from gatepost_idp.clients import metadata_document
-from gatepost_idp.clients.fetcher import MAX_BYTES, SECONDS, Fetched, Fetcher
-from gatepost_idp.clients.metadata_document import NoDocument
+from gatepost_idp.clients.document_request import MAX_BYTES
+from gatepost_idp.clients.fetcher import SECONDS, Fetcher
+from gatepost_idp.clients.metadata_document import Fetched, NoDocument
 from tests.support.documents import DocumentHost, Talk, document, response, showing
 from tests.support.ports import free_port
 
