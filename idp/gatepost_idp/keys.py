@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 
 from joserfc.jwk import ECKey, KeyParameters, RSAKey
 from joserfc.jws import JWSRegistry
@@ -33,21 +33,22 @@ def _made(algorithm: str) -> PrivateKey:
     return ECKey.generate_key("P-256", options, private=True, auto_kid=True)
 
 
-def _read(algorithm: str, jwk: bytes) -> PrivateKey:
-    kind: type[PrivateKey] = RSAKey if algorithm == "RS256" else ECKey
-    return kind.import_key(json.loads(jwk))
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SigningKey:
-    """An opened key: ``active_at`` is when it begins to sign, ``retired_at`` when it stops to verify."""
+    """A key without its seal: ``active_at`` is when it begins to sign, ``retired_at`` when it stops to verify."""
 
     kid: str
     algorithm: str
-    private: PrivateKey
+    private_jwk: bytes = field(repr=False)
     public_jwk: dict[str, str]
     active_at: datetime
     retired_at: datetime | None
+
+    @cached_property
+    def private(self) -> PrivateKey:
+        """Read when it is first used: an RSA key's primes are tested then, 70 ms, and only id tokens need one."""
+        kind: type[PrivateKey] = RSAKey if self.algorithm == "RS256" else ECKey
+        return kind.import_key(json.loads(self.private_jwk))
 
     def signed(self, kind: str, claims: Mapping[str, object]) -> str:
         """A JWT of ``kind`` in compact form (RFC 7515 section 7.1, RFC 7519). joserfc signs; its reading of the header
@@ -115,7 +116,7 @@ class Keys:
         return SigningKey(
             kid=row.kid,
             algorithm=row.algorithm,
-            private=_read(row.algorithm, self._secret_keys.opened("signing key", row.sealed_jwk)),
+            private_jwk=self._secret_keys.opened("signing key", row.sealed_jwk),
             public_jwk=json.loads(row.public_jwk),
             active_at=instant(row.active_at),
             retired_at=instant(row.retired_at) if row.retired_at is not None else None,

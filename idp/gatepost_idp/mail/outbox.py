@@ -50,7 +50,8 @@ class Outbox:
         self._clock = clock
         self._wake = asyncio.Event()
         self._proven = False
-        self._tls = ssl.create_default_context()  # made once: it reads every certificate authority there is
+        self._tls: ssl.SSLContext | None = None
+        self._preparing = asyncio.Lock()
         self._sending: set[asyncio.Task[None]] = set()
         self._put_off: Delivery | None = None
         self._closed_until = datetime.min.replace(tzinfo=UTC)
@@ -119,16 +120,26 @@ class Outbox:
 
     async def _delivery(self, letter: Letter, occasion: Occasion | News, now: datetime) -> Delivery:
         """Sends the mail. One to nobody fares like any other: the server is asked, and may put mail off just now."""
+        tls = await self._prepared()
         if letter.recipient == store.NOBODY:
-            found = await probe(self._settings, self._tls)
+            found = await probe(self._settings, tls)
             return self._put_off if self._put_off and found.outcome == "accepted" else found
         if isinstance(occasion, News):
             message = self._letters.connected(occasion, letter.id, now)
         else:
             message = self._letters.sign_in(occasion, letter.recipient, letter.message_id, now)
-        delivery = await deliver(self._settings, self._tls, message, letter.recipient)
+        delivery = await deliver(self._settings, tls, message, letter.recipient)
         self._put_off = delivery if delivery.outcome == "later" else None
         return delivery
+
+    async def _prepared(self) -> ssl.SSLContext:
+        """What mail alone needs, made once, before the first and beside the loop: every certificate authority there is
+        and the templates are 60 ms and 3 MiB."""
+        async with self._preparing:
+            if self._tls is None:
+                await asyncio.to_thread(self._letters.prepare)
+                self._tls = await asyncio.to_thread(ssl.create_default_context)
+        return self._tls
 
     async def _note(self, letter: Letter, occasion: Occasion | News, delivery: Delivery) -> None:
         now = self._clock()
