@@ -44,6 +44,9 @@ def demo(
 @cli.command(rich_help_panel=_RUN)
 def idp() -> None:
     """Run the authorization server."""
+    from gatepost_idp.operate import garbage
+
+    garbage.hold_back()
     from gatepost_idp.operate.serve import serve
     from gatepost_idp.settings import load_or_exit
 

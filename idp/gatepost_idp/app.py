@@ -58,14 +58,13 @@ from gatepost_idp.grants.userinfo import UserinfoEndpoint
 from gatepost_idp.keys import RELOAD_SECONDS, Keys
 from gatepost_idp.mail.letters import Letters
 from gatepost_idp.mail.outbox import Outbox
-from gatepost_idp.operate import logs
+from gatepost_idp.operate import garbage, logs
 from gatepost_idp.operate.background import Purge, before_serving, erase_salts, steadily
 from gatepost_idp.operate.details import Details
 from gatepost_idp.operate.doctor.readiness import Readiness
 from gatepost_idp.operate.drain import Drain
 from gatepost_idp.operate.guard import Guard
 from gatepost_idp.operate.programs import StraightWay
-from gatepost_idp.operate.serve import tune_garbage_collection
 from gatepost_idp.operate.steady_clock import LOOK_SECONDS, SteadyClock, TimeSeen
 from gatepost_idp.pages import Pages
 from gatepost_idp.protocol import TOKEN_EXCHANGE, Clock, system_clock
@@ -211,7 +210,7 @@ def from_environment() -> ASGIApp:
     settings = load()
     logs.configure(settings)
     app = create(settings)
-    tune_garbage_collection()
+    garbage.settle()
     return app
 
 
@@ -245,12 +244,15 @@ def _hang_doors(app: FastAPI, parts: Parts) -> list[Route]:
         *discovery.routes(settings.root),
     ]
     app.router.routes += programs
-    app.include_router(authorize_doors.router(authorize))
     sign_in_pages = SignInPages(sign_in, parts.pages, parts.visitors, settings, parts.catalogue)
-    app.include_router(sign_in_doors.router(sign_in_pages, limiter.limit(limits.BRAKES["sign-in"])))
-    app.include_router(account.router(_account_pages(parts), limiter.limit(limits.BRAKES["sign-in"])))
-    app.include_router(admin.router(_admin_pages(parts), limiter.limit(limits.BRAKES["sign-in"])))
-    app.include_router(connect_doors.router(parts.pages, settings))
+    for pages in (
+        authorize_doors.router(authorize),
+        sign_in_doors.router(sign_in_pages, limiter.limit(limits.BRAKES["sign-in"])),
+        account.router(_account_pages(parts), limiter.limit(limits.BRAKES["sign-in"])),
+        admin.router(_admin_pages(parts), limiter.limit(limits.BRAKES["sign-in"])),
+        connect_doors.router(parts.pages, settings),
+    ):
+        app.router.routes += pages.routes  # include_router would make each anew, at the first request
     _hang_plain_doors(app, parts)
     return programs
 

@@ -26,9 +26,8 @@ class Server(uvicorn.Server):
     """uvicorn, with the garbage collector told what stays for good once everything is loaded."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts, then freezes what start-up made."""
+        """Starts, then freezes what start-up made; to look for its waste first would keep the first request waiting."""
         await super().startup(sockets=sockets)
-        gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
 

@@ -14,8 +14,7 @@ import uvicorn
 
 from gatepost_idp import app as application
 from gatepost_idp import audit
-from gatepost_idp.operate import logs
-from gatepost_idp.operate.serve import tune_garbage_collection
+from gatepost_idp.operate import garbage, logs
 from gatepost_idp.settings import load
 from tests.support.processes import ROOT
 from tests.support.serving import Clock
@@ -57,7 +56,7 @@ def main(place: str, faster: float) -> None:
     for module, name in _CHORES:
         setattr(module, name, getattr(module, name) / faster)
     app = application.create(settings, SharedClock(Path(place)))
-    tune_garbage_collection()
+    garbage.settle()
     uvicorn.run(
         app, port=settings.idp_port, log_config=None, access_log=False, proxy_headers=False, ws="none", http="httptools"
     )

@@ -1,6 +1,5 @@
 """Listens: own sockets, so that several addresses can be bound; uvicorn with its own logs and proxy trust off."""
 
-import gc
 import socket
 import sys
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from collections.abc import Sequence
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from gatepost_idp.operate import garbage
 from gatepost_idp.operate.one_write import OneWrite
 
 APPLICATION = "gatepost_idp.app:from_environment"
@@ -31,16 +31,10 @@ def serve(hosts: Sequence[str], port: int, workers: int) -> None:
     )
     server = uvicorn.Server(config)
     if workers > 1:
+        garbage.settle()
         Multiprocess(config, sockets).run()
         return
     server.run(sockets=sockets)
-
-
-def tune_garbage_collection() -> None:
-    """What is there after the start stays; collecting it again and again costs tail latency (docs/performance)."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 def _bound(host: str, port: int) -> socket.socket:
