@@ -5,21 +5,20 @@ import os
 import re
 import secrets
 import sys
+from collections.abc import Iterable
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 import limits
 from email_validator import EmailNotValidError, validate_email
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gatepost_idp.crypto import SecretKeys
 
-CommaList = Annotated[tuple[str, ...], NoDecode]
+CommaList = tuple[str, ...]
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 # What both servers, every client and every proxy write alike: nothing that one of them would escape or fold.
@@ -54,33 +53,30 @@ class SettingsError(Exception):
     """One line for the operator: the setting, what is wrong with it, what a right value looks like."""
 
 
-class FileSource(PydanticBaseSettingsSource):
-    """Reads ``NAME_FILE``: the path of a file whose content, without its last line break, is the value."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """The content of the file that ``NAME_FILE`` names, or None; raises SettingsError."""
-        name = f"{field_name.upper()}_FILE"
-        path = os.environ.get(name)
-        if not path:
-            return None, field_name, False
-        if os.environ.get(field_name.upper()):
-            raise SettingsError(f"{name}: {field_name.upper()} is set as well; keep one of the two.")
-        try:
-            return Path(path).read_text(encoding="utf-8").rstrip("\r\n"), field_name, False
-        except (OSError, UnicodeDecodeError) as problem:
-            reason = getattr(problem, "strerror", None) or "it is not UTF-8 text"
-            raise SettingsError(f"{name}: the file {path} cannot be read ({reason}).") from None
-
-    def __call__(self) -> dict[str, Any]:
-        """All the values that come from files."""
-        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
-        return {name: value for name, value in found.items() if value is not None}
+def _from_environment(names: Iterable[str]) -> dict[str, str]:
+    """What ``NAME`` or the file of ``NAME_FILE`` says of each of them; raises SettingsError."""
+    found = {name: _from_file(name.upper()) or os.environ.get(name.upper()) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
 
 
-class Settings(BaseSettings):
+def _from_file(name: str) -> str | None:
+    """The content of the file that ``NAME_FILE`` names, without its last line break."""
+    path = os.environ.get(f"{name}_FILE")
+    if not path:
+        return None
+    if os.environ.get(name):
+        raise SettingsError(f"{name}_FILE: {name} is set as well; keep one of the two.")
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as problem:
+        reason = getattr(problem, "strerror", None) or "it is not UTF-8 text"
+        raise SettingsError(f"{name}_FILE: the file {path} cannot be read ({reason}).") from None
+
+
+class Settings(BaseModel):
     """The environment, checked. URLs stay strings: they go out byte for byte as the operator wrote them."""
 
-    model_config = SettingsConfigDict(hide_input_in_errors=True, extra="ignore", frozen=True)
+    model_config = ConfigDict(hide_input_in_errors=True, extra="ignore", frozen=True)
 
     oauth_issuer: str = "http://localhost:9000"
     mcp_resource_url: str = "http://localhost:9001/mcp"
@@ -122,17 +118,9 @@ class Settings(BaseSettings):
     log_format: Literal["", "text", "json"] = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment and ``NAME_FILE``; what code passes in wins, for tests and ``demo``."""
-        return init_settings, FileSource(settings_cls), env_settings  # the file first: NAME may be set and empty
+    def __init__(self, **given: Any) -> None:
+        """From the environment; what code passes in wins, for tests and ``demo``. Raises ValidationError."""
+        super().__init__(**{**_from_environment(type(self).model_fields), **given})
 
     @model_validator(mode="before")
     @classmethod

@@ -4,18 +4,17 @@ import ipaddress
 import os
 import re
 import sys
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from gatepost_resource.urls import below, hostname, is_loopback
 
-CommaList = Annotated[tuple[str, ...], NoDecode]
+CommaList = tuple[str, ...]
 LISTS = ("allowed_origins", "allowed_hosts", "trusted_proxies", "resource_host")
 
 EXAMPLES = {
@@ -65,25 +64,21 @@ def _read_file(name: str, path: str) -> str:
         raise SettingsError(f"{name}_FILE: the file is not UTF-8 text: {path}") from None
 
 
-class Environment(PydanticBaseSettingsSource):
-    """Takes each setting from ``NAME``, or from the file that ``NAME_FILE`` names."""
+def _from_environment(names: Iterable[str]) -> dict[str, str]:
+    """What ``NAME`` or the file of ``NAME_FILE`` says of each of them; raises SettingsError."""
+    found = {name: _text(name) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """The text of one setting or None; an empty text counts only where it can mean an empty list, or off."""
-        name = field_name.upper()
-        value, path = os.environ.get(name), os.environ.get(f"{name}_FILE")
-        if value and path:
-            raise SettingsError(f"{name}: is set together with {name}_FILE; keep one of the two")
-        if path:
-            value = _read_file(name, path)
-        keeps_empty = field_name in LISTS or field_name == "metrics_address"
-        return (value if value or keeps_empty else None), field_name, False
 
-    def __call__(self) -> dict[str, Any]:
-        """Every setting that the environment holds."""
-        fields = self.settings_cls.model_fields.items()
-        found = {name: self.get_field_value(field, name)[0] for name, field in fields}
-        return {name: value for name, value in found.items() if value is not None}
+def _text(setting: str) -> str | None:
+    """The text of one setting or None; an empty text counts only where it can mean an empty list, or off."""
+    name = setting.upper()
+    value, path = os.environ.get(name), os.environ.get(f"{name}_FILE")
+    if value and path:
+        raise SettingsError(f"{name}: is set together with {name}_FILE; keep one of the two")
+    if path:
+        value = _read_file(name, path)
+    return value if value or setting in LISTS or setting == "metrics_address" else None
 
 
 def check_url(url: str) -> str:
@@ -111,10 +106,10 @@ def _each(values: tuple[str, ...], pattern: re.Pattern[str], problem: str) -> tu
     return lowered
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """What the operator decided. URLs stay the text that was written: they are compared byte for byte."""
 
-    model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True, frozen=True)
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, frozen=True)
 
     oauth_issuer: str = "http://localhost:9000"
     mcp_resource_url: str = "http://localhost:9001/mcp"
@@ -137,17 +132,9 @@ class Settings(BaseSettings):
     service_name: str = "Gatepost demo"
     support_email: str | None = None
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What code passes in, then the environment; no ``.env`` file that happens to lie about."""
-        return init_settings, Environment(settings_cls)
+    def __init__(self, **given: Any) -> None:
+        """What code passes in, then the environment. Raises ValidationError."""
+        super().__init__(**{**_from_environment(type(self).model_fields), **given})
 
     @field_validator(*LISTS, mode="before")
     @classmethod

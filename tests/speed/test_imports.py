@@ -30,7 +30,7 @@ def _named(text: str) -> set[str]:
 
 # rich and pygments come with structlog.dev, whoever asked for them.
 BOTH = _named("""
-    annotated_types anyio attr click cryptography dotenv greenlet httptools httpx2 idna joserfc opentelemetry pydantic
+    annotated_types anyio attr click cryptography dotenv greenlet httptools idna joserfc opentelemetry pydantic
     pydantic_core pydantic_settings pygments python_multipart rich starlette structlog typing_extensions
     typing_inspection uvicorn uvloop
 """)
@@ -41,15 +41,16 @@ IDP = BOTH | _named("""
 """)
 
 # It has fetched the issuer's keys by now.
-RESOURCE = BOTH | _named("h11 httpcore2 mcp mcp_types sse_starlette truststore")
+RESOURCE = BOTH | _named("h11 httpcore2 httpx2 mcp mcp_types sse_starlette truststore")
 
 # On some Pythons or beside some tools alone: uvicorn looks for watchfiles, which no lock file of ours names.
 _HERE_AND_THERE = {"backports", "cython_runtime", "watchfiles", "sitecustomize", "distutils", "coverage"}
 
-# Commands, the demo and doctor's probes are no part of a server; nor are migrations, resolvers, other HTTP stacks.
+# Commands, the demo and doctor's probes are no part of a server; nor are migrations, resolvers, other HTTP stacks, nor
+# the dialect of the other database.
 NEVER = _named("""
     aiosmtpd alembic dns gatepost_idp.demo gatepost_idp.demo_mailbox gatepost_idp.oneport httpcore httpx jsonschema
-    mako prometheus_client psycopg redis
+    mako prometheus_client psycopg redis sqlalchemy.dialects.postgresql
 """)
 
 
