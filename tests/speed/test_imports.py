@@ -43,7 +43,7 @@ IDP = BOTH | _named("""
 # It has fetched the issuer's keys by now.
 RESOURCE = BOTH | _named("h11 httpcore2 httpx2 mcp mcp_types sse_starlette truststore")
 
-# On some Pythons or beside some tools alone: uvicorn looks for watchfiles, which no lock file of ours names.
+# On some Pythons or beside some tools alone: uvicorn looks for watchfiles, which an example brings and no installation.
 _HERE_AND_THERE = {"backports", "cython_runtime", "watchfiles", "sitecustomize", "distutils", "coverage"}
 
 # Commands, the demo and doctor's probes are no part of a server; nor are migrations, resolvers, other HTTP stacks, nor
