@@ -84,8 +84,9 @@ class Outbox:
 
     def _at_once(self) -> int:
         """How many mails may be on their way: few until the server has taken one, and one while something is wrong,
-        so that a wrong password is not tried twenty times at once."""
-        if self.problem:
+        so that a wrong password is not tried twenty times at once. One also while the first is prepared: what waits
+        behind it must learn from it that the server puts mail off, or it would tell who gets none."""
+        if self.problem or self._tls is None:
             return 1
         return AT_ONCE if self._proven else AT_FIRST
 
