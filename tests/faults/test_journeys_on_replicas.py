@@ -75,7 +75,7 @@ def count(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(scope="module")
-def postbox(count: int) -> Iterator[Postbox]:  # noqa: ARG001 (for each count another one)
+def postbox(count: int) -> Iterator[Postbox]:
     """In place of the session's: the same people sign in there, and their mails are counted."""
     with receiving() as received:
         yield received
