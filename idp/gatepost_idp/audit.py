@@ -11,11 +11,10 @@ import structlog
 
 from gatepost_idp.crypto import SealBroken, SecretKeys
 from gatepost_idp.database import Database, DatabaseUnavailable, Transaction
-from gatepost_idp.models import AuditEvent
 from gatepost_idp.protocol import Clock
 from gatepost_idp.store import audit, leases
 from gatepost_idp.store import audit_seals as seals
-from gatepost_idp.store.audit_seals import Batch, Head
+from gatepost_idp.store.audit_seals import Batch, Event, Head
 
 log = structlog.get_logger("gatepost.audit")
 
@@ -124,7 +123,7 @@ class _Check:
         """The batch that was checked last."""
         return self._last.number if self._last else 0
 
-    def add(self, batch: Batch, events: list[AuditEvent]) -> Break | None:
+    def add(self, batch: Batch, events: list[Event]) -> Break | None:
         """Checks the next batch."""
         broken = self._misplaced(batch) or _differing(batch, events)
         if broken is None:
@@ -159,7 +158,7 @@ class _Check:
         return None if is_whole else Break(batch.number, "", "its seal was changed")
 
 
-def _differing(batch: Batch, events: list[AuditEvent]) -> Break | None:
+def _differing(batch: Batch, events: list[Event]) -> Break | None:
     """The first event that is not as it was when the batch was sealed."""
     found = [seals.leaf(event, event.who or b"") for event in events]
     for at, event in enumerate(events):
@@ -175,7 +174,7 @@ def _differing(batch: Batch, events: list[AuditEvent]) -> Break | None:
     return None
 
 
-def _is_who_it_was(event: AuditEvent) -> bool:
+def _is_who_it_was(event: Event) -> bool:
     if event.salt is None:  # its person is gone
         return not (event.account_id or event.address or event.network)
     return seals.who_digest(event.salt, event) == event.who
@@ -202,8 +201,11 @@ async def verify(database: Database, secret_keys: SecretKeys, told: Callable[[in
 
 
 async def _stray(database: Database) -> Break | None:
-    event = await database.read(seals.stray)
-    return Break(event.batch or 0, event.id, "names a batch that is not there") if event else None
+    found = await database.read(seals.stray)
+    if found is None:
+        return None
+    event_id, batch = found
+    return Break(batch or 0, event_id, "names a batch that is not there")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import queue
 import secrets
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import copy
@@ -133,6 +133,11 @@ class Transaction:
         """Every row of ``query``."""
         self._execute(query, values)
         return cast("list[Row]", self._cursor.fetchall())
+
+    def each(self, query: Query, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Runs ``query`` once for each of ``rows``, its parameters by name."""
+        text, preset = query.sql(self._connection.dialect)
+        self._cursor.executemany(text, [{**preset, **row} for row in rows])
 
     def lock(self, table: type[SQLModel]) -> None:
         """Lets one transaction at a time pass from here on. SQLite writes one at a time anyway."""

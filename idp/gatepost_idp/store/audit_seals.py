@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
+from typing import NamedTuple
 
 from sqlalchemy import bindparam, func
 from sqlmodel import col, delete, select, update
 
 from gatepost_idp.crypto import SecretKeys
-from gatepost_idp.database import Query, Transaction, insert_query
+from gatepost_idp.database import Query, Transaction, columns, insert_query
 from gatepost_idp.models import AuditBatch, AuditEvent, ServerSecret
 from gatepost_idp.protocol import milliseconds
 from gatepost_idp.store import audit, keys
@@ -46,6 +47,33 @@ class Batch:
     digest: bytes
 
 
+class Event(NamedTuple):
+    """A stored event, column for column: no object of the mapper's, for every event that is written passes here."""
+
+    id: str
+    at: int
+    event: str
+    account_id: str
+    client_id: str
+    grant_id: str
+    trace_id: str
+    network: str
+    detail: str
+    actor: str
+    address: str
+    batch: int | None
+    salt: bytes | None
+    who: bytes | None
+
+
+_COLUMNS = columns(*(getattr(AuditEvent, name) for name in Event._fields))
+_UNSEALED = Query(
+    _COLUMNS.where(col(AuditEvent.batch).is_(None))
+    .order_by(col(AuditEvent.id))
+    .limit(bindparam("most"))
+    .with_for_update()  # so that a person who goes at this moment is not sealed in between
+)
+_OF_BATCH = Query(_COLUMNS.where(col(AuditEvent.batch) == bindparam("number")).order_by(col(AuditEvent.id)))
 _INSERT = insert_query(AuditBatch)
 _SEAL = Query(
     update(AuditEvent)
@@ -54,12 +82,12 @@ _SEAL = Query(
 )
 
 
-def who_digest(salt: bytes, event: AuditEvent) -> bytes:
+def who_digest(salt: bytes, event: Event) -> bytes:
     """The digest of what is blanked when a person goes; without its salt it says nothing about them."""
     return sha256(salt + _json(event.account_id, event.address, event.network)).digest()
 
 
-def leaf(event: AuditEvent, who: bytes) -> bytes:
+def leaf(event: Event, who: bytes) -> bytes:
     """The digest of an event."""
     return sha256(
         _json(
@@ -74,8 +102,11 @@ def batch_digest(number: int, sealed_at: int, previous: bytes, leaves: Sequence[
     return sha256(_json(number, sealed_at, previous.hex()) + b"".join(leaves)).digest()
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
 def _json(*members: str | int) -> bytes:
-    return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return _ENCODER.encode(members).encode("utf-8", "surrogatepass")
 
 
 def head(tx: Transaction, secret_keys: SecretKeys) -> Head | None:
@@ -98,19 +129,21 @@ def seal_next(tx: Transaction, secret_keys: SecretKeys, now: datetime) -> tuple[
 
     It goes on from the head and not from the last row: what somebody cut off leaves a gap for ever.
     """
-    unsealed = select(AuditEvent).where(col(AuditEvent.batch).is_(None)).order_by(col(AuditEvent.id)).limit(BATCH)
-    # Locked, so that a person who goes at this moment is not sealed in between.
-    events = tx.session.exec(unsealed.with_for_update()).all()
+    events = [Event._make(row) for row in tx.all(_UNSEALED, most=BATCH)]
     if not events:
         return None
     last = head(tx, secret_keys) or Head(0, NOTHING)
     number, sealed_at = last.number + 1, milliseconds(now)
-    leaves = []
-    for event in events:
-        salt = secrets.token_bytes(16)
-        who = who_digest(salt, event)
-        tx.run(_SEAL, of=event.id, into=number, new_salt=salt, new_who=who)
-        leaves.append(leaf(event, who))
+    salts = [secrets.token_bytes(16) for _ in events]
+    whos = [who_digest(salt, event) for salt, event in zip(salts, events, strict=True)]
+    leaves = [leaf(event, who) for event, who in zip(events, whos, strict=True)]
+    tx.each(
+        _SEAL,
+        (
+            {"of": event.id, "into": number, "new_salt": salt, "new_who": who}
+            for event, salt, who in zip(events, salts, whos, strict=True)
+        ),
+    )
     digest = batch_digest(number, sealed_at, last.digest, leaves)
     tx.run(_INSERT, number=number, sealed_at=sealed_at, previous=last.digest, leaves=b"".join(leaves), digest=digest)
     new = Head(number, digest, last.dropped)
@@ -128,16 +161,17 @@ def batch_after(tx: Transaction, number: int) -> Batch | None:
     return Batch(row.number, row.sealed_at, row.previous, leaves, row.digest)
 
 
-def events_of(tx: Transaction, number: int) -> list[AuditEvent]:
+def events_of(tx: Transaction, number: int) -> list[Event]:
     """The events that say they are in a batch, in the order of their ids."""
-    statement = select(AuditEvent).where(col(AuditEvent.batch) == number).order_by(col(AuditEvent.id))
-    return list(tx.session.exec(statement))
+    return [Event._make(row) for row in tx.all(_OF_BATCH, number=number)]
 
 
-def stray(tx: Transaction) -> AuditEvent | None:
-    """An event that names a batch which is not there."""
+def stray(tx: Transaction) -> tuple[str, int | None] | None:
+    """The id of an event that names a batch which is not there, and that number."""
     numbers = select(AuditBatch.number)
-    statement = select(AuditEvent).where(col(AuditEvent.batch).is_not(None), col(AuditEvent.batch).not_in(numbers))
+    statement = select(AuditEvent.id, AuditEvent.batch).where(
+        col(AuditEvent.batch).is_not(None), col(AuditEvent.batch).not_in(numbers)
+    )
     return tx.session.exec(statement.order_by(col(AuditEvent.id)).limit(1)).first()
 
 

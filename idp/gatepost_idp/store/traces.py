@@ -49,8 +49,7 @@ _LAST_KEPT = Query(
 
 def add(tx: Transaction, steps: Sequence[Step]) -> None:
     """Stores a batch."""
-    for step in steps:
-        tx.run(_INSERT, **{name: getattr(step, name) for name in _NAMES})
+    tx.each(_INSERT, ({name: getattr(step, name) for name in _NAMES} for step in steps))
 
 
 def trim(tx: Transaction, most: int, now: datetime) -> None:
