@@ -1,6 +1,7 @@
 """Who stands at a door: the browser behind a request, its session, where it comes from, and whether a form is ours."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from functools import cached_property
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,14 +17,22 @@ _SYSTEMS = (("iPhone", "iPhone"), ("iPad", "iPad"), ("Android", "Android"), ("Wi
             ("CrOS", "ChromeOS"), ("Mac OS X", "macOS"), ("Linux", "Linux"))  # fmt: skip  # as above
 
 
-@dataclass(frozen=True, slots=True)
 class Visitor:
-    """A browser: ``browser`` is its cookie's value, None where cookies are missing."""
+    """A browser, and where it is. Its cookie is read by whoever asks for it first: to check that signature costs as
+    much as three queries, and an answer in silence needs none of it."""
 
-    browser: str | None
-    session_hash: bytes | None
-    label: str
-    network: str
+    def __init__(
+        self, read_browser: Callable[[], str | None], session_hash: bytes | None, label: str, network: str
+    ) -> None:
+        self._read_browser = read_browser
+        self.session_hash = session_hash
+        self.label = label
+        self.network = network
+
+    @cached_property
+    def browser(self) -> str | None:
+        """Its cookie's value, None where cookies are missing."""
+        return self._read_browser()
 
     @property
     def browser_hash(self) -> bytes:
@@ -40,17 +49,19 @@ class Visitors:
 
     def of(self, request: Request) -> Visitor:
         """The visitor of a request."""
+        return self._of(request, lambda: self.cookies.browser(request.cookies))
+
+    def welcome(self, request: Request) -> Visitor:
+        """The visitor of a request, with a fresh cookie to be kept where there was none."""
+        return self._of(request, lambda: self.cookies.browser(request.cookies) or crypto.random_id(24))
+
+    def _of(self, request: Request, read_browser: Callable[[], str | None]) -> Visitor:
         return Visitor(
-            browser=self.cookies.browser(request.cookies),
+            read_browser,
             session_hash=self.cookies.session_hash(request.cookies),
             label=browser_label(request.headers.get("user-agent", "")),
             network=self._callers.network(request),
         )
-
-    def welcome(self, request: Request) -> Visitor:
-        """The visitor of a request, with a fresh cookie to be kept where there was none."""
-        visitor = self.of(request)
-        return visitor if visitor.browser else replace(visitor, browser=crypto.random_id(24))
 
     def of_own_form(self, request: Request, csrf: str) -> Visitor:
         """The visitor of a POST; raises PageProblem, and nothing is done, where the form is not ours."""

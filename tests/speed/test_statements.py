@@ -54,8 +54,8 @@ COSTS: dict[str, Transactions] = {
     "metadata": [],
     "jwks": [],
     "register": [],
-    # The session, that it was seen; what was agreed; what the person holds; the code.
-    "authorize": [["SELECT", "UPDATE", "SELECT", "SELECT", "INSERT"]],
+    # The session; what was agreed; the code. That the session was seen is written once a minute.
+    "authorize": [["SELECT", "SELECT", "INSERT"]],
     # The code, spent; the grant, its refresh token, the audit; what the person holds.
     "code": [["SELECT", "UPDATE", "INSERT", "INSERT", "INSERT", "SELECT"]],
     # The token, spent; its successor; when the grant was last used; the audit; what the person holds.

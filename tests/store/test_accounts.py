@@ -120,7 +120,7 @@ async def test_a_role_is_given_and_taken(database: Database) -> None:
 async def test_a_session_is_found_by_its_hash(database: Database) -> None:
     """And by nothing else."""
     account_id = await signed_in(database)
-    assert await database.read(seen(NOW)) == Session(account_id, "alice@example.com", NOW)
+    assert await database.read(seen(NOW)) == Session(account_id, "alice@example.com", NOW, seen_lately=True)
     assert await database.read(seen(NOW, b"d" * 32)) is None
     assert await database.read(seen(NOW, b"")) is None
 
@@ -152,6 +152,17 @@ async def test_being_seen_is_written_once_a_minute(database: Database) -> None:
         await database.write(lambda tx, at=seconds: accounts.mark_seen(tx, COOKIE, NOW + timedelta(seconds=at)))  # type: ignore[misc]  # a default binds the loop's value, which mypy does not infer
         row = await the_row(database, models.BrowserSession)
         assert row.seen_at == int((NOW + timedelta(seconds=written)).timestamp() * 1000)
+
+
+@pytest.mark.parametrize(("seconds", "lately"), [(0, True), (60, True), (61, False)])
+async def test_a_session_tells_whether_to_write_that_it_was_seen(
+    database: Database, seconds: int, lately: bool
+) -> None:
+    """Else a request that only reads would write."""
+    await signed_in(database)
+    found = await database.read(seen(NOW + timedelta(seconds=seconds)))
+    assert found is not None
+    assert found.seen_lately is lately
 
 
 async def test_signing_out_ends_one_browser(database: Database) -> None:

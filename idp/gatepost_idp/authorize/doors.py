@@ -8,10 +8,10 @@ from fastapi.responses import RedirectResponse
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gatepost_idp import crypto, parameters, traces
+from gatepost_idp import parameters, traces
 from gatepost_idp.authorize import checks
 from gatepost_idp.authorize.checks import NoReturn
-from gatepost_idp.authorize.journey import Journey, Place, Stage, Visit
+from gatepost_idp.authorize.journey import Journey, Stage, Visit
 from gatepost_idp.catalogue import Catalogue
 from gatepost_idp.clients.metadata_document import NoDocument
 from gatepost_idp.clients.registry import Registry
@@ -61,7 +61,7 @@ class AuthorizePages:
         if isinstance(redirect_uri, NoReturn) or client is None:
             raise _problem(redirect_uri)
         checked = checks.request_of(asked, client, redirect_uri, self.catalogue, self._clock())
-        visitor = self.visitors.of(request)
+        visitor = self.visitors.welcome(request)
         if isinstance(checked, Refused):
             back = self._refuse(redirect_uri, asked.get("state"), checked)
             unseen = checks.returns_unseen(asked, client, redirect_uri)
@@ -69,18 +69,16 @@ class AuthorizePages:
                 return _back(back)
             return self._refused_page(asker(client.id, client.name, redirect_uri, ""), back, checked)
         trace.belongs_to(checked.trace_id)
-        browser = visitor.browser or crypto.random_id(24)
-        visit = Visit(checked.id, crypto.token_hash(browser), visitor.session_hash, _place(visitor))
-        stage = await self.journey.begin(checked, client, visit)
+        stage = await self.journey.begin(checked, client, Visit(checked.id, visitor))
         if isinstance(stage.step, Refused):
             return _back(self._refuse(redirect_uri, checked.state, stage.step))
         trace.tell(next="a code at once" if stage.answer else stage.step, known_scope=scope_text(checked.scope))
         if stage.answer is not None:
             return _back(stage.answer)
         place = "sign-in" if stage.step == "sign_in" else "consent"
-        response = RedirectResponse(f"{self.settings.root}/{place}/{checked.id}", 303, _NO_STORE)
-        response.headers.append("set-cookie", self.visitors.cookies.browser_header(browser))
-        return response
+        return self.visitors.keep(
+            RedirectResponse(f"{self.settings.root}/{place}/{checked.id}", 303, _NO_STORE), visitor
+        )
 
     async def _client(self, asked: Parameters) -> Client | None:
         if asked.repeats_who_asks:
@@ -191,7 +189,7 @@ def router(own: AuthorizePages) -> APIRouter:
     @doors.get("/consent/{request_id}")
     async def show_consent(request: Request, request_id: str, review: str = "") -> Response:
         visitor = own.visitors.of(request)
-        stage = await own.journey.resume(_visit(request_id, visitor))
+        stage = await own.journey.resume(Visit(request_id, visitor))
         return await own.page(visitor, stage, request_id, review=bool(review))
 
     @doors.post("/consent/{request_id}")
@@ -204,7 +202,7 @@ def router(own: AuthorizePages) -> APIRouter:
         scope: Annotated[list[str] | None, Form()] = None,
     ) -> Response:
         visitor = own.visitors.of_own_form(request, csrf)
-        visit = _visit(request_id, visitor)
+        visit = Visit(request_id, visitor)
         allowed = decision == "allow"
         traces.current().tell(decision="allow" if allowed else "deny", ticked=scope_text(scope or []))
         stage = await (
@@ -217,7 +215,7 @@ def router(own: AuthorizePages) -> APIRouter:
     @doors.post("/consent/{request_id}/again")
     async def go_on(request: Request, request_id: str, csrf: Field = "", decision: Field = "") -> Response:
         visitor = own.visitors.of_own_form(request, csrf)
-        visit = _visit(request_id, visitor)
+        visit = Visit(request_id, visitor)
         traces.current().tell(decision="allow" if decision == "allow" else "deny")
         stage = await (own.journey.agree_again(visit) if decision == "allow" else own.journey.deny(visit))
         return await own.page(visitor, stage, request_id)
@@ -232,7 +230,7 @@ def _other_doors(doors: APIRouter, own: AuthorizePages) -> None:
     @doors.post("/consent/{request_id}/switch")
     async def switch_account(request: Request, request_id: str, csrf: Field = "") -> Response:
         visitor = own.visitors.of_own_form(request, csrf)
-        await own.journey.sign_out(_visit(request_id, visitor))
+        await own.journey.sign_out(Visit(request_id, visitor))
         response = RedirectResponse(f"{own.settings.root}/sign-in/{request_id}", 303)
         response.headers.append("set-cookie", own.visitors.cookies.ended_session_header())
         return response
@@ -240,16 +238,8 @@ def _other_doors(doors: APIRouter, own: AuthorizePages) -> None:
     @doors.post("/sign-in/{request_id}/deny")
     async def cancel(request: Request, request_id: str, csrf: Field = "") -> Response:
         visitor = own.visitors.of_own_form(request, csrf)
-        stage = await own.journey.deny(_visit(request_id, visitor))
+        stage = await own.journey.deny(Visit(request_id, visitor))
         return await own.page(visitor, stage, request_id)
-
-
-def _visit(request_id: str, visitor: Visitor) -> Visit:
-    return Visit(request_id, visitor.browser_hash, visitor.session_hash, _place(visitor))
-
-
-def _place(visitor: Visitor) -> Place:
-    return Place(visitor.label, visitor.network)
 
 
 def _tell(stage: Stage | None) -> None:

@@ -17,6 +17,7 @@ from gatepost_idp.store.accounts import Session
 from gatepost_idp.store.clients import Client
 from gatepost_idp.store.consents import Agreement
 from gatepost_idp.store.requests import Request
+from gatepost_idp.visitors import Visitor
 
 Step = Literal["sign_in", "ask", "one_tap", "silent", "own_page"]
 
@@ -56,12 +57,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A browser that comes back to a request: digests of its two cookies, and where it is."""
+    """A browser that comes to a request, and back to it."""
 
     request_id: str
-    browser_hash: bytes
-    session_hash: bytes | None
-    place: Place
+    visitor: Visitor
+
+    @property
+    def place(self) -> Place:
+        """Where it is."""
+        return Place(self.visitor.label, self.visitor.network)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +77,9 @@ class Stage:
     session: Session | None
     step: Step | Refused | Literal["finished"]
     agreement: Agreement | None
-    held: frozenset[str]
     place: Place
+    held: frozenset[str] = frozenset()
+    """Read for pages alone: no answer in silence needs it."""
     answer: str | None = None
     """The redirect with the code, where the step was ``silent``."""
 
@@ -135,12 +140,12 @@ class Journey:
         return self._answer(redirect_uri, {"error": refused.error, "error_description": refused.description}, state)
 
     def _sign_out(self, tx: Transaction, visit: Visit, now: datetime) -> None:
-        if visit.session_hash is None:
+        if visit.visitor.session_hash is None:
             return
-        person = accounts.session(tx, visit.session_hash, now)
-        accounts.end_session(tx, visit.session_hash, now)
+        person = accounts.session(tx, visit.visitor.session_hash, now)
+        accounts.end_session(tx, visit.visitor.session_hash, now)
         if person is not None:
-            request = requests.find(tx, visit.request_id, visit.browser_hash, now)
+            request = requests.find(tx, visit.request_id, visit.visitor.browser_hash, now)
             trace_id, own = request.trace_id if request else "", person.account_id
             audit.record(tx, "signed_out", now, account_id=own, network=visit.place.network, trace_id=trace_id)
 
@@ -149,7 +154,7 @@ class Journey:
         if stage.step == "silent":
             return self._issue(tx, stage, now)
         if not isinstance(stage.step, Refused):
-            requests.add(tx, request, visit.browser_hash, request.created_at + requests.LIFE)
+            requests.add(tx, request, visit.visitor.browser_hash, request.created_at + requests.LIFE)
         return stage
 
     def _resume(self, tx: Transaction, visit: Visit, now: datetime) -> Stage | None:
@@ -206,12 +211,15 @@ class Journey:
         return self._with_code(tx, stage, person, rules.approved(request, agreed.approved), now, announced=announced)
 
     def _open(self, tx: Transaction, visit: Visit, now: datetime) -> Stage | None:
-        """The request of this browser, with all that decides what comes next."""
-        request = requests.find(tx, visit.request_id, visit.browser_hash, now)
+        """The request of this browser, with all that decides what comes next and that its page shows."""
+        request = requests.find(tx, visit.request_id, visit.visitor.browser_hash, now)
         client = clients.find(tx, request.client_id, request.client_row) if request else None
         if request is None or client is None or client.disabled:
             return None
-        return self._stage(tx, request, client, visit, now)
+        stage = self._stage(tx, request, client, visit, now)
+        if stage.session is None:
+            return stage
+        return replace(stage, held=accounts.held_scopes(tx, stage.session.account_id, request.resource))
 
     def _deny(self, tx: Transaction, visit: Visit, now: datetime) -> Stage | None:
         stage = self._open(tx, visit, now)
@@ -234,19 +242,19 @@ class Journey:
 
     def _stage(self, tx: Transaction, request: Request, client: Client, visit: Visit, now: datetime) -> Stage:
         """Reads what ``next_step`` decides by."""
-        session_hash = visit.session_hash
+        session_hash = visit.visitor.session_hash
         if request.finished:
-            return Stage(request, client, None, "finished", None, frozenset(), visit.place)
+            return Stage(request, client, None, "finished", None, visit.place)
         session = accounts.session(tx, session_hash, now) if session_hash else None
-        memory, held = Memory("ask"), frozenset[str]()
+        memory = Memory("ask")
         if session is not None and session_hash is not None:
-            accounts.mark_seen(tx, session_hash, now)
+            if not session.seen_lately:
+                accounts.mark_seen(tx, session_hash, now)
             host = redirects.host_shown(request.redirect_uri)
             agreements = consents.living(tx, session.account_id, request.client_row, host, request.resource, now)
             memory = rules.recall(request, client, agreements)
-            held = accounts.held_scopes(tx, session.account_id, request.resource)
         step = next_step(request, session, memory, now)
-        return Stage(request, client, session, step, memory.agreement, held, visit.place)
+        return Stage(request, client, session, step, memory.agreement, visit.place)
 
     def _issue(self, tx: Transaction, stage: Stage, now: datetime) -> Stage:
         """Answers in silence with what was agreed before."""

@@ -85,7 +85,7 @@ class OwnPages:
         if session_hash is None:
             return None
         found = await self._database.read(partial(accounts.session, token_hash=session_hash, now=now))
-        if found is not None:
+        if found is not None and not found.seen_lately:
             await self._database.write(partial(accounts.mark_seen, token_hash=session_hash, now=now))
         return found
 

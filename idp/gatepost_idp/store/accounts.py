@@ -17,11 +17,12 @@ _SEEN_EVERY_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A signed-in person in a browser."""
+    """A signed-in person in a browser; ``seen_lately``: there is no need to mark it seen again."""
 
     account_id: str
     email: str
     auth_time: datetime
+    seen_lately: bool
 
 
 _HELD = Query(
@@ -59,8 +60,8 @@ def session(tx: Transaction, token_hash: bytes, now: datetime) -> Session | None
     found = tx.one(_SESSION, token_hash=token_hash, now=now_ms, idle_since=now_ms - IDLE_MS)
     if found is None:
         return None
-    account_id, email, auth_time, _seen = found
-    return Session(account_id, email, instant(auth_time))
+    account_id, email, auth_time, seen_at = found
+    return Session(account_id, email, instant(auth_time), seen_at >= now_ms - _SEEN_EVERY_MS)
 
 
 def mark_seen(tx: Transaction, token_hash: bytes, now: datetime) -> None:

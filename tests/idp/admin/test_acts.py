@@ -36,7 +36,7 @@ async def test_a_role_that_went_between_the_page_and_the_act_lets_nothing_throug
         account = accounts.sign_up(tx, "admin@example.com", "admin@example.com", [], NOW)
         account.role = role
         tx.session.add(account)
-        return Session(account.id, account.email, NOW)
+        return Session(account.id, account.email, NOW, seen_lately=True)
 
     act = Act(await database.write(person), NOWHERE)
     acts = Acts(database, lambda: NOW)

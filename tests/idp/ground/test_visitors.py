@@ -42,5 +42,5 @@ def test_a_browsers_name_holds_nothing_that_it_sent(user_agent: str) -> None:
 
 def test_a_browser_without_a_cookie_matches_nothing() -> None:
     """Requests and attempts are bound to 32 bytes; where there is no cookie there are none."""
-    assert Visitor(None, None, "", "").browser_hash == b""
-    assert Visitor("id", None, "", "").browser_hash == crypto.token_hash("id")
+    assert Visitor(lambda: None, None, "", "").browser_hash == b""
+    assert Visitor(lambda: "id", None, "", "").browser_hash == crypto.token_hash("id")
