@@ -153,7 +153,7 @@ class Transaction:
 
     def _execute(self, query: Query, values: Mapping[str, Any]) -> None:
         text, preset = query.sql(self._connection.dialect)
-        self._cursor.execute(text, {**preset, **values})
+        self._cursor.execute(text, {**preset, **values} if preset else values)
 
 
 Work = Callable[[Transaction], T]

@@ -105,7 +105,7 @@ def names_the_same_resource(one: str, other: str) -> bool:
     They are compared byte for byte, save the letter case of scheme and host (MCP 2026-07-28, Canonical Server URI)
     and a slash at the end, which some clients add.
     """
-    return _plain_resource(one) == _plain_resource(other)
+    return one == other or _plain_resource(one) == _plain_resource(other)
 
 
 def _plain_resource(indicator: str) -> str:
