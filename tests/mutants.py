@@ -3,8 +3,10 @@
 Arguments are modules; without any, all of ``TARGETS``. A number N among them tries every Nth change only, for a first
 look. A change that no test notices has survived, and is printed.
 mutmut wants to copy the sources beside the tests, and then finds neither the two packages nor their templates. Here
-nothing is written: the process that runs the tests is told which change to make (``GATEPOST_MUTANT=module:number``),
-and this same file, as a plugin of pytest, makes it while the module is imported.
+nothing is written: this same file, as a plugin of pytest, loads the one module with every change in it, each asleep,
+and pytest runs once without any, to see which test comes by which change. Then, for each change, a fork of that process
+wakes it and runs those tests, until one fails. What is run while the module is imported, such as a constant, takes a
+process of its own and every test.
 
 A change is: a comparison or a condition turned round, ``and`` for ``or``, a ``not`` left out, a number one more, a word
 another word, a sum a difference. Docstrings, annotations and decorators stay as they are.
@@ -15,19 +17,28 @@ import copy
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 CHOSEN = "GATEPOST_MUTANT"
+"""What the plugin is to do: ``module every 4``, or ``module only 17`` for one change, awake from the start."""
 GOAL = 85  # percent killed
-SECONDS = 300  # a change that makes the tests hang was noticed
+SECONDS = 60  # and five times what the tests take without a change: one that makes them hang was noticed
 
 OAUTH, GROUND, RESOURCE = "tests/idp/oauth", "tests/idp/ground", "tests/resource"
 _TRACES = ("tests/idp/operator/test_trace_secrets.py", "tests/idp/operator/test_trace_refusals.py")
@@ -80,14 +91,13 @@ class Mutant:
 
 def main(modules: list[str], every: int) -> int:
     """Prints each survivor, and the share of each module that was noticed; 1 where a module misses the goal."""
-    missed = 0
-    for module in modules or TARGETS:
-        tried = list(mutants_of(module))[::every]
-        survivors = [mutant for mutant in tried if survives(mutant)]
-        percent = 100 * (len(tried) - len(survivors)) / len(tried)
-        print(f"{module}: {len(tried) - len(survivors)} of {len(tried)} killed, {percent:.1f} %", flush=True)
-        missed += percent < GOAL
-    return 1 if missed else 0
+    return max([_pytest(module, f"every {every}") for module in modules or TARGETS])
+
+
+def _pytest(module: str, mode: str, **options: Any) -> int:
+    command = [sys.executable, "-m", "pytest", "-qq", "-x", "-s", "-p", "no:cacheprovider", "-p", "tests.mutants"]
+    environment = {**os.environ, CHOSEN: f"{module} {mode}"}
+    return subprocess.run([*command, *TARGETS[module]], cwd=ROOT, env=environment, check=False, **options).returncode
 
 
 def mutants_of(module: str) -> Iterator[Mutant]:
@@ -97,39 +107,29 @@ def mutants_of(module: str) -> Iterator[Mutant]:
         yield Mutant(module, number, place.lineno, ast.unparse(place), ast.unparse(new))
 
 
-def survives(mutant: Mutant) -> bool:
-    """Whether the tests pass with it; then it is printed."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "tests.mutants"]
-    environment = {**os.environ, CHOSEN: f"{mutant.module}:{mutant.number}"}
-    try:
-        run = subprocess.run(
-            [*command, *TARGETS[mutant.module]],
-            cwd=ROOT,
-            env=environment,
-            timeout=SECONDS,
-            capture_output=True,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    if run.returncode == 0:
-        print(f"  {mutant.module}, line {mutant.line}: {mutant.old}  ->  {mutant.new}", flush=True)
-    return run.returncode == 0
-
-
-def mutated(source: str, number: int) -> ast.Module:
-    """The module with the change of that number made."""
+def with_all(source: str) -> ast.Module:
+    """The module with every change in it: ``new if __mutant__(number) else old`` for each."""
     tree = ast.parse(source)
-    place, new = list(_changes(tree))[number]
-    return ast.fix_missing_locations(_Replaces(place, new).visit(tree))  # type: ignore[no-any-return]  # ast types visit as Any
+    places: dict[ast.expr, list[ast.expr]] = defaultdict(list)
+    numbers: dict[ast.expr, list[int]] = defaultdict(list)
+    for number, (place, new) in enumerate(_changes(tree)):
+        places[place].append(copy.deepcopy(new))
+        numbers[place].append(number)
+    changed = _Carries(places, numbers).visit(tree)
+    return ast.fix_missing_locations(changed)  # type: ignore[no-any-return]  # ast types visit as Any
 
 
-class _Replaces(ast.NodeTransformer):
-    def __init__(self, place: ast.expr, new: ast.expr) -> None:
-        self._place, self._new = place, new
+class _Carries(ast.NodeTransformer):
+    def __init__(self, places: dict[ast.expr, list[ast.expr]], numbers: dict[ast.expr, list[int]]) -> None:
+        self._places, self._numbers = places, numbers
 
     def visit(self, node: ast.AST) -> Any:
-        return ast.copy_location(self._new, self._place) if node is self._place else self.generic_visit(node)
+        told: Any = self.generic_visit(node)
+        if isinstance(node, ast.expr) and node in self._places:
+            for number, new in zip(self._numbers[node], self._places[node], strict=True):
+                asked = ast.Call(ast.Name("__mutant__", ast.Load()), [ast.Constant(number)], [])
+                told = ast.copy_location(ast.IfExp(asked, new, told), node)
+        return told
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
@@ -187,37 +187,162 @@ def path_of(module: str) -> Path:
 
 
 class _Loader(importlib.abc.InspectLoader):
-    """Loads the one module with its change."""
+    """Loads the one module with its changes."""
 
-    def __init__(self, module: str, number: int) -> None:
-        self._module, self._number = module, number
+    def __init__(self, module: str, awake: "_Awake") -> None:
+        self._module, self._awake = module, awake
 
     def get_source(self, fullname: str) -> str:
         return path_of(self._module).read_text(encoding="utf-8")
 
     def exec_module(self, module: ModuleType) -> None:
-        tree = mutated(self.get_source(self._module), self._number)
+        module.__dict__["__mutant__"] = self._awake
+        tree = with_all(self.get_source(self._module))
         exec(compile(tree, str(path_of(self._module)), "exec"), module.__dict__)  # noqa: S102 (this is what it is for)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    def __init__(self, module: str, number: int) -> None:
-        self._module, self._number = module, number
+    def __init__(self, module: str, awake: "_Awake") -> None:
+        self._module, self._awake = module, awake
 
     def find_spec(self, fullname: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
         if fullname != self._module:
             return None
         place = str(path_of(fullname))
-        return importlib.util.spec_from_file_location(fullname, place, loader=_Loader(fullname, self._number))
+        return importlib.util.spec_from_file_location(fullname, place, loader=_Loader(fullname, self._awake))
 
 
-def _numbers() -> Iterator[str]:
-    return (argument for argument in sys.argv[1:] if argument.isdigit())
+class _Awake:
+    """Whether a change is made, asked at its place each time that the tests come by."""
+
+    def __init__(self, number: int | None) -> None:
+        self.number = number
+        self.passed: set[int] = set()
+
+    def __call__(self, number: int) -> bool:
+        self.passed.add(number)
+        return number == self.number
 
 
-if chosen := os.environ.get(CHOSEN):
-    name, _, index = chosen.partition(":")
-    sys.meta_path.insert(0, _Finder(name, int(index)))
+class _Watch:
+    """Writes down how long each test takes and what it comes by. What a file's tests share counts for each of them."""
+
+    def __init__(self, awake: _Awake, told: Path) -> None:
+        self._awake, self._told = awake, told
+        self._seen: dict[str, tuple[float, list[int]]] = {}
+        self._shared: dict[str, set[int]] = defaultdict(set)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        self._awake.passed.clear()
+        began = time.monotonic()
+        result = yield
+        self._seen[item.nodeid] = (time.monotonic() - began, sorted(self._awake.passed))
+        return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
+    ) -> Generator[None, object, object]:
+        before = set(self._awake.passed)
+        result = yield
+        if fixturedef.scope != "function":
+            self._shared[_file(request.node.nodeid)] |= self._awake.passed - before
+        return result
+
+    def pytest_sessionfinish(self) -> None:
+        told = {
+            test: (seconds, [*passed, *self._shared[_file(test)]]) for test, (seconds, passed) in self._seen.items()
+        }
+        self._told.write_text(json.dumps(told), encoding="utf-8")
+
+
+class _Trial:
+    """Tries each change in a fork, which goes on as an ordinary run of the tests that come by it."""
+
+    def __init__(self, module: str, every: int, awake: _Awake) -> None:
+        self._module, self._awake = module, awake
+        self._tried = list(mutants_of(module))[::every]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        at_import, every_test = frozenset(self._awake.passed), list(session.items)
+        told = Path(tempfile.mkdtemp(prefix="gatepost-mutants-"), "seen.json")
+        if (child := _fork()) is None:
+            session.config.pluginmanager.register(_Watch(self._awake, told))
+            return None
+        if _failed(child):
+            raise pytest.UsageError(f"the tests of {self._module} fail without any change: see pytest alone")
+        seen = json.loads(told.read_text(encoding="utf-8"))
+        shutil.rmtree(told.parent)
+        killed = 0
+        for mutant in self._tried:
+            if mutant.number in at_import:
+                killed += self._noticed_at_import(mutant)
+                continue
+            session.items[:] = _in_order([test for test in every_test if mutant.number in seen[test.nodeid][1]], seen)
+            if session.items and (child := _fork(sum(seen[test.nodeid][0] for test in session.items))) is None:
+                self._awake.number = mutant.number
+                return None
+            killed += _told(mutant, bool(session.items) and _failed(child), "" if session.items else " (untested)")
+        percent = 100 * killed / len(self._tried)
+        print(f"{self._module}: {killed} of {len(self._tried)} killed, {percent:.1f} %", flush=True)
+        session.testsfailed = int(percent < GOAL)
+        return True
+
+    def _noticed_at_import(self, mutant: Mutant) -> bool:
+        try:
+            code = _pytest(self._module, f"only {mutant.number}", capture_output=True, timeout=5 * SECONDS)
+        except subprocess.TimeoutExpired:
+            code = 1
+        return _told(mutant, code != 0, "")
+
+
+def _fork(seconds: float | None = None) -> int | None:
+    """None in the child, which says nothing, and ends itself where it takes much longer than the tests usually do."""
+    if child := os.fork():
+        return child
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(1, 2)
+    if seconds is not None:
+        signal.alarm(SECONDS + round(5 * seconds))
+    return None
+
+
+def _failed(child: int) -> bool:
+    return os.waitpid(child, 0)[1] != 0
+
+
+def _told(mutant: Mutant, noticed: bool, more: str) -> bool:
+    if not noticed:
+        print(f"  {mutant.module}, line {mutant.line}: {mutant.old}  ->  {mutant.new}{more}", flush=True)
+    return noticed
+
+
+def _in_order(tests: list[pytest.Item], seen: dict[str, Sequence[Any]]) -> list[pytest.Item]:
+    """The quick ones first, a file's together: they may share a server."""
+    quickest: dict[str, float] = {}
+    for test in tests:
+        quickest[_file(test.nodeid)] = min(seen[test.nodeid][0], quickest.get(_file(test.nodeid), SECONDS))
+    return sorted(tests, key=lambda test: (quickest[_file(test.nodeid)], _file(test.nodeid), seen[test.nodeid][0]))
+
+
+def _file(test: str) -> str:
+    return test.partition("::")[0]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if _trial is not None:
+        config.pluginmanager.register(_trial)
+
+
+_trial: _Trial | None = None
+if chosen := os.environ.get(CHOSEN):  # a plugin of pytest, which is loaded before any conftest can import the module
+    _module, _mode, _number = chosen.split()
+    _awake = _Awake(int(_number) if _mode == "only" else None)
+    sys.meta_path.insert(0, _Finder(_module, _awake))
+    _trial = _Trial(_module, int(_number), _awake) if _mode == "every" else None
 
 if __name__ == "__main__":
-    sys.exit(main([name for name in sys.argv[1:] if not name.isdigit()], every=next(map(int, _numbers()), 1)))
+    numbers = [int(argument) for argument in sys.argv[1:] if argument.isdigit()]
+    sys.exit(main([name for name in sys.argv[1:] if not name.isdigit()], every=next(iter(numbers), 1)))
