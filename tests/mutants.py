@@ -50,7 +50,7 @@ _VERIFIER = (
     f"{RESOURCE}/test_keys.py",
 )
 TARGETS: dict[str, tuple[str, ...]] = {
-    "gatepost_idp.pkce": (f"{GROUND}/test_pkce.py", f"{OAUTH}/test_grants.py"),
+    "gatepost_idp.pkce": (f"{GROUND}/test_pkce.py",),
     "gatepost_idp.redirects": (
         f"{GROUND}/test_redirects.py",
         f"{_TRACES[0]}::test_an_address_is_shown_without_what_may_be_secret_in_it",
@@ -60,10 +60,12 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "gatepost_idp.authorize.journey": (f"{OAUTH}/test_consent.py", f"{OAUTH}/test_authorize.py", "tests/idp/account"),
     "gatepost_idp.grants.authorization_code": _TOKEN,
     "gatepost_idp.grants.refresh_token": _TOKEN,
+    "gatepost_idp.grants.client_credentials": (f"{OAUTH}/test_token_exchange.py",),
     "gatepost_idp.grants.token_exchange": (f"{OAUTH}/test_token_exchange.py",),
     "gatepost_idp.store.exchanges": (f"{OAUTH}/test_token_exchange.py", "tests/idp/admin/test_backends.py"),
     "gatepost_idp.store.grants": ("tests/store/test_codes.py", "tests/store/test_refresh.py", *_TOKEN),
     "gatepost_idp.signin.steps": ("tests/idp/signin",),
+    "gatepost_resource.exchange": (f"{RESOURCE}/test_exchange.py",),
     "gatepost_resource.access_token": _VERIFIER,
     "gatepost_resource.verifier": (*_VERIFIER, f"{RESOURCE}/test_introspection.py"),
 }
@@ -277,25 +279,64 @@ class _Trial:
         shutil.rmtree(told.parent)
         killed = 0
         for mutant in self._tried:
-            if mutant.number in at_import:
-                killed += self._noticed_at_import(mutant)
+            is_early = mutant.number in at_import
+            if is_early and not (again := _statements(mutant)):
+                killed += self._noticed_from_the_start(mutant)
                 continue
-            session.items[:] = _in_order([test for test in every_test if mutant.number in seen[test.nodeid][1]], seen)
-            if session.items and (child := _fork(sum(seen[test.nodeid][0] for test in session.items))) is None:
+            chosen = [test for test in every_test if is_early or mutant.number in seen[test.nodeid][1]]
+            session.items[:] = _in_order(chosen, seen)
+            if chosen and (child := _fork(sum(seen[test.nodeid][0] for test in chosen))) is None:
                 self._awake.number = mutant.number
+                if is_early:
+                    _run_again(self._module, again)
                 return None
-            killed += _told(mutant, bool(session.items) and _failed(child), "" if session.items else " (untested)")
+            killed += _told(mutant, bool(chosen) and _failed(child), "" if chosen else " (untested)")
         percent = 100 * killed / len(self._tried)
         print(f"{self._module}: {killed} of {len(self._tried)} killed, {percent:.1f} %", flush=True)
         session.testsfailed = int(percent < GOAL)
         return True
 
-    def _noticed_at_import(self, mutant: Mutant) -> bool:
+    def _noticed_from_the_start(self, mutant: Mutant) -> bool:
         try:
             code = _pytest(self._module, f"only {mutant.number}", capture_output=True, timeout=5 * SECONDS)
         except subprocess.TimeoutExpired:
             code = 1
         return _told(mutant, code != 0, "")
+
+
+def _statements(mutant: Mutant) -> list[ast.stmt]:
+    """Those that have to be run again to wake what ran while the module was imported: the constant and what is made
+    of it. None where it would make a class anew."""
+    found: list[ast.stmt] = []
+    names: set[str] = set()
+    for statement in with_all(path_of(mutant.module).read_text(encoding="utf-8")).body:
+        read = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and _is_read_at_once(statement)}
+        if statement.lineno <= mutant.line <= (statement.end_lineno or 0) or read & names:
+            if isinstance(statement, ast.ClassDef | ast.FunctionDef):
+                return []
+            names |= {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and _is_bound(node)}
+            found.append(statement)
+    return found
+
+
+def _is_read_at_once(statement: ast.stmt) -> bool:
+    """What a function reads it reads when it is called."""
+    return not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef)
+
+
+def _is_bound(node: ast.Name) -> bool:
+    return isinstance(node.ctx, ast.Store)
+
+
+def _run_again(module: str, statements: list[ast.stmt]) -> None:
+    """In the module itself, and in each that imported a name from it."""
+    space = vars(sys.modules[module])
+    before = dict(space)
+    exec(compile(ast.Module(statements, []), str(path_of(module)), "exec"), space)  # noqa: S102 (as the loader)
+    for other in [one for name, one in sys.modules.items() if name.startswith(("gatepost_", "tests"))]:
+        for name, value in before.items():
+            if space[name] is not value and vars(other).get(name) is value:
+                setattr(other, name, space[name])
 
 
 def _fork(seconds: float | None = None) -> int | None:

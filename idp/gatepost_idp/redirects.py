@@ -93,7 +93,8 @@ def _is_loopback_http(parts: SplitResult) -> bool:
 
 
 def _host(parts: SplitResult) -> str:
-    return f"[{parts.hostname}]" if ":" in (parts.hostname or "") else str(parts.hostname)
+    name = str(parts.hostname)
+    return f"[{name}]" if ":" in name else name
 
 
 def plain_name(name: str, length: int = 40) -> str:

@@ -224,7 +224,7 @@ REFUSED = [
     "my_app:/cb",
     "app:",
     "app://",
-    "https://client.example/" + "a" * 2048,
+    "https://client.example/" + "a" * (2049 - len("https://client.example/")),
 ]
 
 
@@ -311,6 +311,7 @@ def test_a_person_reads_where_an_address_leads(uri: str, shown: str, is_private:
         ("https://localhost:8443/cb", "https://localhost:8443/cb"),
         ("http://localhost:3000/cb", "http://localhost/cb"),
         ("http://localhost:3000/cb?port=:3000", "http://localhost/cb?port=:3000"),
+        ("http://localhost:3000/localhost:3000", "http://localhost/localhost:3000"),
         ("http://[::1]:3000/cb", "http://[::1]/cb"),
         ("http://127.0.0.1/cb", "http://127.0.0.1/cb"),
         ("http://127.0.0.1:3000", "http://127.0.0.1"),

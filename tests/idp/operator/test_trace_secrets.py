@@ -126,10 +126,13 @@ def test_a_trace_takes_no_more_room_than_it_may() -> None:
     [
         ("https://client.test/cb", "https://client.test/cb"),
         ("https://user:pw@client.test:8443/cb", "https://client.test:8443/cb"),
+        ("https://user:pw@client.test/by@hand", "https://client.test/by@hand"),
         ("https://client.test/cb?a=secret&b=secret&c", "https://client.test/cb?a=...&b=...&c"),
         ("cursor://anysphere.cursor-mcp/oauth", "cursor://anysphere.cursor-mcp/oauth"),
         ("com.example:/cb?x=secret", "com.example:/cb?x=..."),
         ("https://client.test/cb#token=secret", "https://client.test/cb#..."),
+        (f"app:{'a' * 300}", f"app:{'a' * 296}"),
+        (f"app:/cb?{'n' * 33}=secret", f"app:/cb?{'n' * 32}=..."),
         ("", ""),
         (None, "none"),
     ],
