@@ -99,6 +99,6 @@ def _host(parts: SplitResult) -> str:
 
 def plain_name(name: str, length: int = 40) -> str:
     """A client's own name as inert text: one line, without control or direction characters, cut to ``length``."""
-    kept = "".join(c if not unicodedata.category(c).startswith(("C", "Z")) else " " for c in name)
+    kept = "".join(c if not unicodedata.category(c).startswith("C") else " " for c in name)
     words = " ".join(kept.split())
     return words if len(words) <= length else words[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"
