@@ -1,5 +1,6 @@
 """A15: whose call it is. A resource server turns its caller's token into one for a backend, and nobody else does."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -524,3 +525,100 @@ def test_what_looks_like_somebody_trying_is_in_the_audit_log(
     query = "SELECT count(*) FROM audit_event WHERE event = :event AND client_id = :client AND network = '127.0.0.1'"
     for event, client_id in expected:
         until(server, query, event=event, client=client_id)
+
+
+A_TOKEN = "the access token, or personal token, that the resource server was just called with"
+NO_TOKEN = "The subject_token is not an access token that is good here."
+NO_SCOPE = "The scope exceeds what the subject token and the backend have in common."
+NO_BACKEND = "Name a backend of the catalogue with resource, and no audience."
+FOREIGN = "no backend of this resource server"
+OURS = f"a [[backend]] of {MCP}: {CRM}, {FILES}"
+LONG = f"https://evil.test/{'a' * 200}"
+
+
+@pytest.mark.clause("A15.types", "A15.target", "A15.narrows")
+@pytest.mark.parametrize(
+    ("asked", "error", "description", "reason", "received", "expected"),
+    [
+        ({"actor_token": "x"}, "invalid_request", "The actor is the authenticated client. Send no actor_token.",
+         "an actor_token", "actor_token", "none"),
+        ({"requested_token_type": "x"}, "invalid_request", "Only access tokens are issued.",
+         "requested_token_type", "another type", ACCESS_TOKEN_TYPE),
+        ({"subject_token_type": None}, "invalid_request",
+         "The subject_token_type must be that of an access token.",
+         "subject_token_type", "another, or none", ACCESS_TOKEN_TYPE),
+        ({"subject_token": None}, "invalid_request", "The subject_token is missing.",
+         "no subject_token", "none", A_TOKEN),
+        ({"subject_token": "x"}, "invalid_request", NO_TOKEN,
+         "subject token expired, or no access token of this server", "a token", A_TOKEN),
+        ({"scope": "crm:delete"}, "invalid_scope", NO_SCOPE, "scope", "crm:delete", "crm:read crm:write"),
+        ({"scope": "x" * 201}, "invalid_scope", NO_SCOPE, "scope", "x" * 200, "crm:read crm:write"),
+        ({"resource": None}, "invalid_target", NO_BACKEND, FOREIGN, "no resource", OURS),
+        ({"resource": LONG}, "invalid_target", NO_BACKEND, FOREIGN, LONG[:200], OURS),
+        ({"audience": CRM}, "invalid_target", NO_BACKEND, FOREIGN, "an audience", OURS),
+    ],
+)  # fmt: skip  # a table
+def test_a_refused_exchange_says_what_was_received_and_expected(
+    server: Server,
+    alice: Person,
+    own: ResourceServer,
+    asked: dict[str, str | None],
+    error: str,
+    description: str,
+    reason: str,
+    received: str,
+    expected: str,
+) -> None:
+    """To the letter: whoever builds a resource server reads the description, the operator the trace."""
+    answer = own.exchange(**{"subject_token": connected(server, alice)["access_token"], **asked})
+    assert refused(answer, error)["error_description"] == description
+    assert _traced(server, answer) == (f"{error}: {reason}", received, expected)
+
+
+def _traced(server: Server, answer: httpx2.Response) -> tuple[str, str, str]:
+    """What the flight recorder says of the one refusal under the answer's id, which is that of the subject token."""
+    found, trace_id = "FROM trace_step WHERE outcome = 'refused' AND trace_id = :id", answer.headers["x-trace-id"]
+    until(server, f"SELECT count(*) {found}", id=trace_id)
+    step = json.loads(rows(server, f"SELECT detail {found}", id=trace_id)[0][0])
+    return step["reason"], step["received"], step["expected"]
+
+
+@pytest.mark.clause("A15.subject", "A15.narrows")
+def test_the_trace_tells_what_is_wrong_with_a_subject_token(
+    server: Server, alice: Person, own: ResourceServer, other: ResourceServer, bearer: str
+) -> None:
+    """Its description on the wire is one for all, so that nobody learns by it whether a token was ever good."""
+    client = registered(server)
+    ended = client.connect(alice, scope=ALL, resource=MCP)
+    server.post("/revoke", {"client_id": client.id, "token": ended["refresh_token"]})
+    personal = made(server, alice, "A script", "crm:read")
+    for what, answer in (
+        ("itself from an exchange", own.exchange(own.exchange(bearer).json()["access_token"])),
+        ("for another resource", other.exchange(bearer, resource=ABROAD)),
+        ("for another resource", other.exchange(personal, resource=ABROAD)),
+        ("of a connection, token or person that has ended", own.exchange(ended["access_token"])),
+    ):
+        assert refused(answer, "invalid_request")["error_description"] == NO_TOKEN
+        assert _traced(server, answer) == (f"invalid_request: subject token {what}", "a token", A_TOKEN)
+
+
+@pytest.mark.clause("A15.narrows")
+def test_the_trace_tells_that_a_token_opens_nothing_at_a_backend(
+    server: Server, alice: Person, own: ResourceServer
+) -> None:
+    """With what would have."""
+    answer = own.exchange(connected(server, alice, scope="files:read")["access_token"])
+    expected = "invalid_scope: scope", "no scope in common", "one of crm:delete crm:read crm:write"
+    assert _traced(server, answer) == expected
+
+
+@pytest.mark.clause("A15.lists", "A15.target")
+def test_the_trace_tells_what_is_wrong_with_a_question_for_lists(server: Server, own: ResourceServer) -> None:
+    """A scope, which is nobody's; and a resource without any backend."""
+    answer = own.lists(scope="crm:read " * 30)
+    description = refused(answer, "invalid_scope")["error_description"]
+    assert description == "Scopes belong to people. Ask for none, or exchange a token of a person."
+    assert _traced(server, answer) == ("invalid_scope: scope without a person", ("crm:read " * 30)[:200], "none")
+    answer = resource_server(server, "http://localhost:9004/mcp").lists()
+    expected = "a [[backend]] of http://localhost:9004/mcp: there is none"
+    assert _traced(server, answer) == (f"invalid_target: {FOREIGN}", CRM, expected)
