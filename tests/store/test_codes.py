@@ -30,6 +30,8 @@ from tests.store.parts import (
     the_row,
 )
 
+REFUSED = "The authorization code is not valid. Start the authorization again."
+
 
 async def disable(database: Database, account_id: str) -> None:
     statement = update(models.Account).where(col(models.Account.id) == account_id).values(disabled_at=1)
@@ -170,13 +172,16 @@ async def test_a_slash_behind_the_resource_makes_no_other_resource(database: Dat
 
 
 async def test_a_code_lives_one_minute(database: Database) -> None:
-    """At the last millisecond it works, at the end of the minute no more."""
+    """At the last millisecond it works, at the end of the minute no more; who asked is told how late that was."""
     account_id = await person(database)
     minute = timedelta(minutes=1)
     in_time = await a_code(database, account_id)
     assert isinstance(await database.write(redeeming(in_time, NOW + minute - timedelta(milliseconds=1))), Granted)
     late = await a_code(database, account_id)
-    assert isinstance(await database.write(redeeming(late, NOW + minute)), Refused)
+    for after in (0, 999, 1000):
+        refused = await database.write(redeeming(late, NOW + minute + timedelta(milliseconds=after)))
+        received = f"the code {after // 1000} s after its end"
+        assert refused == Refused("invalid_grant", REFUSED, "expired", received, "the code within a minute", "trace")
 
 
 async def test_an_unknown_code_is_refused(database: Database) -> None:
@@ -190,7 +195,10 @@ async def test_a_disabled_person_gets_no_tokens(database: Database) -> None:
     account_id = await person(database)
     code = await a_code(database, account_id)
     await disable(database, account_id)
-    assert await error_of(database, code) == "invalid_grant"
+    assert await database.write(redeeming(code)) == Refused(
+        "invalid_grant", REFUSED, "disabled account", "", "an account that is not disabled", "trace",
+        "refused.account_disabled",
+    )  # fmt: skip  # one row
     assert await rows(database, models.AuthorizationGrant) == []
 
 
