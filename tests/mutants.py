@@ -37,8 +37,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 CHOSEN = "GATEPOST_MUTANT"
 """What the plugin is to do: ``module every 4``, or ``module only 17`` for one change, awake from the start."""
+NOTES = ROOT / "var" / "mutants"
+"""A file for each module says which test noticed each change, and how: to be looked through for what failed by chance,
+such as a server that did not start in time."""
 GOAL = 85  # percent killed
-SECONDS = 60  # and five times what the tests take without a change: one that makes them hang was noticed
+SECONDS = 300  # and five times what the tests take without a change: one that makes them hang was noticed
 
 OAUTH, GROUND, RESOURCE = "tests/idp/oauth", "tests/idp/ground", "tests/resource"
 _TRACES = ("tests/idp/operator/test_trace_secrets.py", "tests/idp/operator/test_trace_refusals.py")
@@ -49,6 +52,7 @@ _VERIFIER = (
     f"{RESOURCE}/test_challenge.py",
     f"{RESOURCE}/test_keys.py",
 )
+_SIGN_IN = ("code", "link", "expiry", "resend_and_limits", "addresses", "requests_side_by_side", "forms_and_cookies")
 TARGETS: dict[str, tuple[str, ...]] = {
     "gatepost_idp.pkce": (f"{GROUND}/test_pkce.py",),
     "gatepost_idp.redirects": (
@@ -57,14 +61,18 @@ TARGETS: dict[str, tuple[str, ...]] = {
     ),
     "gatepost_idp.consent.rules": (f"{GROUND}/test_consent_rules.py", f"{OAUTH}/test_consent.py"),
     "gatepost_idp.authorize.checks": (f"{OAUTH}/test_authorize.py", f"{OAUTH}/test_redirects.py", *_TRACES),
-    "gatepost_idp.authorize.journey": (f"{OAUTH}/test_consent.py", f"{OAUTH}/test_authorize.py", "tests/idp/account"),
+    "gatepost_idp.authorize.journey": (
+        f"{OAUTH}/test_consent.py",
+        f"{OAUTH}/test_authorize.py",
+        "tests/idp/account/test_access.py",
+    ),
     "gatepost_idp.grants.authorization_code": _TOKEN,
     "gatepost_idp.grants.refresh_token": _TOKEN,
     "gatepost_idp.grants.client_credentials": (f"{OAUTH}/test_token_exchange.py",),
     "gatepost_idp.grants.token_exchange": (f"{OAUTH}/test_token_exchange.py",),
     "gatepost_idp.store.exchanges": (f"{OAUTH}/test_token_exchange.py", "tests/idp/admin/test_backends.py"),
-    "gatepost_idp.store.grants": ("tests/store/test_codes.py", "tests/store/test_refresh.py", *_TOKEN),
-    "gatepost_idp.signin.steps": ("tests/idp/signin",),
+    "gatepost_idp.store.grants": ("tests/store/test_codes.py", "tests/store/test_refresh.py", *_TOKEN[:2]),
+    "gatepost_idp.signin.steps": tuple(f"tests/idp/signin/test_{part}.py" for part in _SIGN_IN),
     "gatepost_resource.exchange": (f"{RESOURCE}/test_exchange.py",),
     "gatepost_resource.access_token": _VERIFIER,
     "gatepost_resource.verifier": (*_VERIFIER, f"{RESOURCE}/test_introspection.py"),
@@ -98,6 +106,7 @@ def main(modules: list[str], every: int) -> int:
 
 def _pytest(module: str, mode: str, **options: Any) -> int:
     command = [sys.executable, "-m", "pytest", "-qq", "-x", "-s", "-p", "no:cacheprovider", "-p", "tests.mutants"]
+    command += ["-k", "not postgresql"]  # which would be started for each change
     environment = {**os.environ, CHOSEN: f"{module} {mode}"}
     return subprocess.run([*command, *TARGETS[module]], cwd=ROOT, env=environment, check=False, **options).returncode
 
@@ -259,6 +268,20 @@ class _Watch:
         self._told.write_text(json.dumps(told), encoding="utf-8")
 
 
+class _Notes:
+    """Writes down which test noticed a change."""
+
+    def __init__(self, mutant: Mutant, notes: Path) -> None:
+        self._mutant, self._notes = mutant, notes
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            reason = str(getattr(report.longrepr, "reprcrash", "")).partition("\n")[0]
+            with self._notes.open("a", encoding="utf-8") as file:
+                file.write(f"{self._mutant.line}: {self._mutant.old}  ->  {self._mutant.new}\n")
+                file.write(f"    {report.nodeid} {report.when}\n    {reason}\n")
+
+
 class _Trial:
     """Tries each change in a fork, which goes on as an ordinary run of the tests that come by it."""
 
@@ -277,6 +300,9 @@ class _Trial:
             raise pytest.UsageError(f"the tests of {self._module} fail without any change: see pytest alone")
         seen = json.loads(told.read_text(encoding="utf-8"))
         shutil.rmtree(told.parent)
+        NOTES.mkdir(parents=True, exist_ok=True)
+        notes = NOTES / f"{self._module}.txt"
+        notes.write_text("", encoding="utf-8")
         killed = 0
         for mutant in self._tried:
             is_early = mutant.number in at_import
@@ -287,6 +313,7 @@ class _Trial:
             session.items[:] = _in_order(chosen, seen)
             if chosen and (child := _fork(sum(seen[test.nodeid][0] for test in chosen))) is None:
                 self._awake.number = mutant.number
+                session.config.pluginmanager.register(_Notes(mutant, notes))
                 if is_early:
                     _run_again(self._module, again)
                 return None
@@ -298,7 +325,7 @@ class _Trial:
 
     def _noticed_from_the_start(self, mutant: Mutant) -> bool:
         try:
-            code = _pytest(self._module, f"only {mutant.number}", capture_output=True, timeout=5 * SECONDS)
+            code = _pytest(self._module, f"only {mutant.number}", capture_output=True, timeout=SECONDS)
         except subprocess.TimeoutExpired:
             code = 1
         return _told(mutant, code != 0, "")
