@@ -276,7 +276,7 @@ class _Notes:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
-            reason = str(getattr(report.longrepr, "reprcrash", "")).partition("\n")[0]
+            reason = str(getattr(report.longrepr, "reprcrash", "")).partition("\n")[0][:200]
             with self._notes.open("a", encoding="utf-8") as file:
                 file.write(f"{self._mutant.line}: {self._mutant.old}  ->  {self._mutant.new}\n")
                 file.write(f"    {report.nodeid} {report.when}\n    {reason}\n")
@@ -389,10 +389,11 @@ def _told(mutant: Mutant, noticed: bool, more: str) -> bool:
 
 def _in_order(tests: list[pytest.Item], seen: dict[str, Sequence[Any]]) -> list[pytest.Item]:
     """The quick ones first, a file's together: they may share a server."""
-    quickest: dict[str, float] = {}
+    seconds: dict[str, list[float]] = defaultdict(list)
     for test in tests:
-        quickest[_file(test.nodeid)] = min(seen[test.nodeid][0], quickest.get(_file(test.nodeid), SECONDS))
-    return sorted(tests, key=lambda test: (quickest[_file(test.nodeid)], _file(test.nodeid), seen[test.nodeid][0]))
+        seconds[_file(test.nodeid)].append(seen[test.nodeid][0])
+    mean = {file: sum(each) / len(each) for file, each in seconds.items()}
+    return sorted(tests, key=lambda test: (mean[_file(test.nodeid)], _file(test.nodeid), seen[test.nodeid][0]))
 
 
 def _file(test: str) -> str:

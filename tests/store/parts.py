@@ -25,6 +25,7 @@ CLIENT = "gp_dc_kind.one.mac"
 KIND = "gp_dc_kind"
 CALLBACK = "https://client.test/callback"
 CHALLENGE = "challenge"
+NETWORK = "192.0.2.1"
 GRACE = timedelta(seconds=30)
 REFRESH_KEY = b"r" * 32
 SCOPES = ("demo:read", "demo:echo")
@@ -130,7 +131,7 @@ async def a_code(database: Database, account_id: str, **changes: Any) -> str:
         auth_time=NOW,
         trace_id="trace",
         browser="Firefox on Linux",
-        network="192.0.2.1",
+        network=NETWORK,
         announced=False,
         expires_at=NOW + tokens.CODE_LIFE,
     )
@@ -150,6 +151,7 @@ def redemption(code: str, **changes: Any) -> Redemption:
         refresh_token=token,
         refresh_token_hash=crypto.token_hash(token),
         refresh_expires_at=NOW + timedelta(days=30),
+        network=NETWORK,
     )
     return dataclasses.replace(right, **changes)
 
@@ -169,6 +171,7 @@ def rotation(token: str, **changes: Any) -> Rotation:
         successor=lambda salt: tokens.successor(REFRESH_KEY, token, salt),
         expires_at=NOW + timedelta(days=30),
         grace=GRACE,
+        network=NETWORK,
     )
     return dataclasses.replace(right, **changes)
 

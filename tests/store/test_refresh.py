@@ -13,6 +13,7 @@ from gatepost_idp.store.grants import Granted
 from tests.store.parts import (
     CLIENT,
     GRACE,
+    NETWORK,
     NOW,
     RESOURCE,
     at_once,
@@ -230,7 +231,7 @@ async def test_a_client_revokes_its_own_connection_alone(database: Database) -> 
     second = refresh_token_of(await database.write(rotating(first)))
 
     async def revoke(token: str, client_id: str = CLIENT) -> None:
-        await database.write(lambda tx: grants.revoke(tx, crypto.token_hash(token), client_id, NOW))
+        await database.write(lambda tx: grants.revoke(tx, crypto.token_hash(token), client_id, NOW, NETWORK))
 
     await revoke(second, "another client")
     await revoke("gp_rt_nobody's")
@@ -266,7 +267,7 @@ async def test_a_revocation_in_a_race_with_refreshes_leaves_nothing_alive(databa
     token = refresh_token_of(await connection(database))
 
     def revoking(tx: Transaction) -> Granted | Refused:
-        grants.revoke(tx, crypto.token_hash(token), CLIENT, NOW)
+        grants.revoke(tx, crypto.token_hash(token), CLIENT, NOW, NETWORK)
         return Refused("invalid_grant", "-", "-")
 
     works = [rotating(token) for _ in range(8)]

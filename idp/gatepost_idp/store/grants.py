@@ -53,7 +53,7 @@ class Granted:
     auth_time_ms: int
     nonce: str | None
     refresh_token: str | None
-    trace_id: str = ""
+    trace_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Redemption:
     refresh_token: str | None
     refresh_token_hash: bytes | None
     refresh_expires_at: datetime
-    network: str = ""
+    network: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Rotation:
     successor: Callable[[bytes], tuple[str, bytes]]
     expires_at: datetime
     grace: timedelta
-    network: str = ""
+    network: str
 
 
 _INSERT_CODE = insert_query(AuthorizationCode)
@@ -417,10 +417,10 @@ def _add_refresh_token(tx: Transaction, token_hash: bytes, grant_id: str, expire
     )
 
 
-def end(tx: Transaction, grant_id: str, reason: str, now: datetime, *, network: str = "", actor: str = "") -> bool:
+def end(tx: Transaction, grant_id: str, reason: str, now: datetime, *, network: str = "") -> bool:
     """Ends a grant and with it every refresh token of its family; False where it had ended before.
 
-    ``network`` is from where that was asked for, ``actor`` the account id of an administrator who did.
+    ``network`` is from where its person or client asked for that; of an administrator the audit log tells elsewhere.
     """
     row = tx.one(_END_GRANT, of=grant_id, now=milliseconds(now), reason=reason)
     if row is None:
@@ -428,12 +428,12 @@ def end(tx: Transaction, grant_id: str, reason: str, now: datetime, *, network: 
     account_id, client_id, trace_id = row
     audit.record(
         tx, "grant.ended", now, account_id=account_id, client_id=client_id, grant_id=grant_id, trace_id=trace_id,
-        network=network, detail=reason, actor=actor,
+        network=network, detail=reason,
     )  # fmt: skip  # one row
     return True
 
 
-def revoke(tx: Transaction, token_hash: bytes, client_id: str, now: datetime, network: str = "") -> None:
+def revoke(tx: Transaction, token_hash: bytes, client_id: str, now: datetime, network: str) -> None:
     """Ends the family of a refresh token, if it is this client's (RFC 7009 section 2.1)."""
     row = tx.one(_OWNER, token_hash=token_hash)
     if row is not None and row[1] == client_id:
