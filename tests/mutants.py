@@ -72,7 +72,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "gatepost_idp.grants.client_credentials": (f"{OAUTH}/test_token_exchange.py",),
     "gatepost_idp.grants.token_exchange": (f"{OAUTH}/test_token_exchange.py",),
     "gatepost_idp.store.exchanges": (f"{OAUTH}/test_token_exchange.py", "tests/idp/admin/test_backends.py"),
-    "gatepost_idp.store.grants": ("tests/store/test_codes.py", "tests/store/test_refresh.py", *_TOKEN[:2]),
+    "gatepost_idp.store.grants": ("tests/store/test_codes.py", "tests/store/test_refresh.py", *_TOKEN[:2], _TOKEN[3]),
     "gatepost_idp.signin.steps": tuple(f"tests/idp/signin/test_{part}.py" for part in _SIGN_IN),
     "gatepost_resource.exchange": (f"{RESOURCE}/test_exchange.py",),
     "gatepost_resource.access_token": _VERIFIER,
@@ -314,11 +314,12 @@ class _Trial:
         notes.write_text("", encoding="utf-8")
         killed = 0
         for mutant in self._tried:
-            is_early = mutant.number in at_import
+            is_early, again = mutant.number in at_import, list[ast.stmt]()
             if is_early and not (again := _statements(mutant)):
                 killed += self._noticed_from_the_start(mutant)
                 continue
-            chosen = [test for test in every_test if is_early or mutant.number in seen[test.nodeid][1]]
+            near = _readers(mutant, again) if is_early else {mutant.number}
+            chosen = [test for test in every_test if not near or near.intersection(seen[test.nodeid][1])]
             session.items[:] = _in_order(chosen, seen)
             if chosen and (child := _fork(session, sum(seen[test.nodeid][0] for test in chosen))) is None:
                 self._awake.number = mutant.number
@@ -353,6 +354,20 @@ def _statements(mutant: Mutant) -> list[ast.stmt]:
             names |= {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and _is_bound(node)}
             found.append(statement)
     return found
+
+
+def _readers(mutant: Mutant, statements: list[ast.stmt]) -> set[int]:
+    """The changes in functions that read what the statements bind; none where other modules may read it."""
+    bound = {node.id for one in statements for node in ast.walk(one) if isinstance(node, ast.Name) and _is_bound(node)}
+    if not all(name.startswith("_") for name in bound):
+        return set()
+    lines: set[int] = set()
+    for function in ast.walk(ast.parse(path_of(mutant.module).read_text(encoding="utf-8"))):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if bound & {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}:
+            lines.update(range(function.lineno, (function.end_lineno or 0) + 1))
+    return {other.number for other in mutants_of(mutant.module) if other.line in lines}
 
 
 def _is_read_at_once(statement: ast.stmt) -> bool:

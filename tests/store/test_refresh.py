@@ -1,6 +1,6 @@
 """Refresh tokens: rotated, the same successor for each repeat, and an end of the family for a thief."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlmodel import col, update
@@ -8,7 +8,7 @@ from sqlmodel import col, update
 from gatepost_idp import crypto, models
 from gatepost_idp.database import Database, Transaction
 from gatepost_idp.protocol import Refused, milliseconds
-from gatepost_idp.store import accounts, grants
+from gatepost_idp.store import accounts, exchanges, grants
 from gatepost_idp.store.grants import Granted
 from tests.store.parts import (
     CLIENT,
@@ -216,6 +216,20 @@ async def test_a_connection_lives_a_year_at_the_most(database: Database) -> None
     newest = await the_row(database, models.RefreshToken, token_hash=crypto.token_hash(token))
     assert newest.expires_at == milliseconds(NOW + year)
     assert isinstance(await database.write(rotating(token, NOW + year)), Refused)
+
+
+@pytest.mark.clause("A15.end")
+async def test_a_connection_stands_to_its_last_millisecond(database: Database) -> None:
+    """Its access tokens ask for no refresh token, so what they open (userinfo, an exchange) looks at its end itself."""
+    granted = await connection(database)
+    end = NOW + timedelta(days=365)
+
+    def stands(tx: Transaction, now: datetime) -> tuple[bool, bool]:
+        subject = exchanges.of_access_token(tx, granted.grant_id, ("demo:read",), end, 0, now)
+        return grants.email_of_standing(tx, granted.grant_id, now) is not None, subject is not None
+
+    assert await database.read(lambda tx: stands(tx, end - SOON)) == (True, True)
+    assert await database.read(lambda tx: stands(tx, end)) == (False, False)
 
 
 async def test_a_first_refresh_token_never_outlives_its_connection(database: Database) -> None:
