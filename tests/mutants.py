@@ -46,6 +46,7 @@ SECONDS = 300  # and five times what the tests take without a change: one that m
 
 OAUTH, GROUND, RESOURCE = "tests/idp/oauth", "tests/idp/ground", "tests/resource"
 _TRACES = ("tests/idp/operator/test_trace_secrets.py", "tests/idp/operator/test_trace_refusals.py")
+_RECORDED = "tests/idp/operator/test_audit.py::test_a_refusal_is_recorded"
 _TOKEN = (f"{OAUTH}/test_grants.py", _TRACES[1], f"{OAUTH}/test_token_endpoint.py", f"{OAUTH}/test_openid.py")
 _VERIFIER = (
     f"{RESOURCE}/test_token_shape.py",
@@ -61,7 +62,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
         f"{_TRACES[0]}::test_an_address_is_shown_without_what_may_be_secret_in_it",
     ),
     "gatepost_idp.consent.rules": (f"{GROUND}/test_consent_rules.py", f"{OAUTH}/test_consent.py"),
-    "gatepost_idp.authorize.checks": (f"{OAUTH}/test_authorize.py", f"{OAUTH}/test_redirects.py", *_TRACES),
+    "gatepost_idp.authorize.checks": (f"{OAUTH}/test_authorize.py", f"{OAUTH}/test_redirects.py", *_TRACES, _RECORDED),
     "gatepost_idp.authorize.journey": (
         f"{OAUTH}/test_consent.py",
         f"{OAUTH}/test_authorize.py",
@@ -72,8 +73,17 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "gatepost_idp.grants.client_credentials": (f"{OAUTH}/test_token_exchange.py",),
     "gatepost_idp.grants.token_exchange": (f"{OAUTH}/test_token_exchange.py",),
     "gatepost_idp.store.exchanges": (f"{OAUTH}/test_token_exchange.py", "tests/idp/admin/test_backends.py"),
-    "gatepost_idp.store.grants": ("tests/store/test_codes.py", "tests/store/test_refresh.py", *_TOKEN[:2], _TOKEN[3]),
-    "gatepost_idp.signin.steps": tuple(f"tests/idp/signin/test_{part}.py" for part in _SIGN_IN),
+    "gatepost_idp.store.grants": (
+        "tests/store/test_codes.py",
+        "tests/store/test_refresh.py",
+        *_TOKEN[:2],
+        _TOKEN[3],
+        _RECORDED,
+    ),
+    "gatepost_idp.signin.steps": (
+        *(f"tests/idp/signin/test_{part}.py" for part in _SIGN_IN),
+        "tests/idp/operator/test_audit.py::test_refused_sign_ins_are_recorded",
+    ),
     "gatepost_resource.exchange": (f"{RESOURCE}/test_exchange.py",),
     "gatepost_resource.access_token": _VERIFIER,
     "gatepost_resource.verifier": (*_VERIFIER, f"{RESOURCE}/test_introspection.py"),

@@ -15,6 +15,7 @@ from tests.store.parts import (
     CALLBACK,
     CLIENT,
     KIND,
+    NETWORK,
     NOW,
     RESOURCE,
     a_code,
@@ -57,6 +58,8 @@ async def test_a_code_becomes_a_connection(database: Database) -> None:
     assert (granted.nonce, granted.auth_time_ms) == ("n", milliseconds(NOW - timedelta(minutes=3)))
     grant = await the_row(database, models.AuthorizationGrant, id=granted.grant_id)
     assert (grant.client_id, grant.client_row, grant.scope) == (CLIENT, KIND, "demo:read demo:echo")
+    assert (grant.redirect_uri, grant.browser, grant.network) == (CALLBACK, "Firefox on Linux", NETWORK)
+    assert (grant.auth_time, grant.trace_id, granted.trace_id) == (granted.auth_time_ms, "trace", "trace")
     assert (grant.ended_at, grant.end_reason) == (None, "")
     assert grant.ends_at == milliseconds(NOW + timedelta(days=365))
     stored = await the_row(database, models.RefreshToken)
