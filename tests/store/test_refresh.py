@@ -6,7 +6,7 @@ import pytest
 from sqlmodel import col, update
 
 from gatepost_idp import crypto, models
-from gatepost_idp.database import Database, Transaction
+from gatepost_idp.database import Database, Transaction, Work
 from gatepost_idp.protocol import Refused, milliseconds
 from gatepost_idp.store import accounts, exchanges, grants
 from gatepost_idp.store.grants import Granted
@@ -230,6 +230,19 @@ async def test_a_connection_stands_to_its_last_millisecond(database: Database) -
 
     assert await database.read(lambda tx: stands(tx, end - SOON)) == (True, True)
     assert await database.read(lambda tx: stands(tx, end)) == (False, False)
+
+
+async def test_a_connection_ends_once(database: Database) -> None:
+    """Who ends it again is told that it had ended, and the log keeps the first reason."""
+    granted = await connection(database)
+
+    def end(reason: str) -> Work[bool]:
+        return lambda tx: grants.end(tx, granted.grant_id, reason, NOW)
+
+    assert [await database.write(end(reason)) for reason in ("the first", "the second")] == [True, False]
+    assert await ended(database) == "the first"
+    event = await the_row(database, models.AuditEvent, event="grant.ended")
+    assert (event.detail, event.network) == ("the first", "")
 
 
 async def test_a_first_refresh_token_never_outlives_its_connection(database: Database) -> None:

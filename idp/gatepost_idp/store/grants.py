@@ -405,7 +405,7 @@ def _cannot_refresh(asked: Rotation, grant: Row, now_ms: int) -> Refused | None:
 def _kept_salt(tx: Transaction, asked: Rotation, now_ms: int) -> bytes | None:
     """The salt of a spent token while its grace runs. Read after the UPDATE, which waited for whoever was first."""
     row = tx.one(_SPENT, token_hash=asked.token_hash)
-    if row is None or row[0] is None or row[1] is None:
+    if row is None or row[1] is None:
         return None
     # abs: after a clock was set back every token spent before would be in its grace again.
     return bytes(row[1]) if abs(now_ms - row[0]) <= asked.grace.total_seconds() * 1000 else None
@@ -420,7 +420,7 @@ def _add_refresh_token(tx: Transaction, token_hash: bytes, grant_id: str, expire
 def end(tx: Transaction, grant_id: str, reason: str, now: datetime, *, network: str = "") -> bool:
     """Ends a grant and with it every refresh token of its family; False where it had ended before.
 
-    ``network`` is from where its person or client asked for that; of an administrator the audit log tells elsewhere.
+    ``network`` is from where its person or client asked for that, empty where an administrator did.
     """
     row = tx.one(_END_GRANT, of=grant_id, now=milliseconds(now), reason=reason)
     if row is None:
