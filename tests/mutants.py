@@ -27,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -302,46 +302,65 @@ class _Notes:
 
 
 class _Trial:
-    """Tries each change in a fork, which goes on as an ordinary run of the tests that come by it."""
+    """Tries each change in a fork, which goes on as an ordinary run of the tests that come by it.
+
+    In a fork, and there alone, a method answers None: then the hook does too, and pytest runs what is left in
+    ``session.items``.
+    """
 
     def __init__(self, module: str, every: int, awake: _Awake) -> None:
         self._module, self._awake = module, awake
         self._tried = list(mutants_of(module))[::every]
+        self._notes = NOTES / f"{module}.txt"
+        self._at_import: frozenset[int] = frozenset()
+        self._tests: list[pytest.Item] = []
+        self._seen: dict[str, tuple[float, list[int]]] = {}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
-        at_import, every_test = frozenset(self._awake.passed), list(session.items)
+        self._at_import, self._tests = frozenset(self._awake.passed), list(session.items)
+        if not self._watched(session):
+            return None
+        NOTES.mkdir(parents=True, exist_ok=True)
+        self._notes.write_text("", encoding="utf-8")
+        killed = 0
+        for mutant in self._tried:
+            noticed = self._noticed(session, mutant)
+            if noticed is None:
+                return None
+            killed += noticed
+        percent = 100 * killed / len(self._tried)
+        print(f"{self._module}: {killed} of {len(self._tried)} killed, {percent:.1f} %", flush=True)
+        session.testsfailed = int(percent < GOAL)
+        return True
+
+    def _watched(self, session: pytest.Session) -> bool | None:
+        """Runs every test without a change, to learn how long each takes and what it comes by."""
         told = Path(tempfile.mkdtemp(prefix="gatepost-mutants-"), "seen.json")
         if (child := _fork(session)) is None:
             session.config.pluginmanager.register(_Watch(self._awake, told))
             return None
         if _failed(child):
             raise pytest.UsageError(f"the tests of {self._module} fail without any change: see pytest alone")
-        seen = json.loads(told.read_text(encoding="utf-8"))
+        self._seen = json.loads(told.read_text(encoding="utf-8"))
         shutil.rmtree(told.parent)
-        NOTES.mkdir(parents=True, exist_ok=True)
-        notes = NOTES / f"{self._module}.txt"
-        notes.write_text("", encoding="utf-8")
-        killed = 0
-        for mutant in self._tried:
-            is_early, again = mutant.number in at_import, list[ast.stmt]()
-            if is_early and not (again := _statements(mutant)):
-                killed += self._noticed_from_the_start(mutant)
-                continue
-            near = _readers(mutant, again) if is_early else {mutant.number}
-            chosen = [test for test in every_test if not near or near.intersection(seen[test.nodeid][1])]
-            session.items[:] = _in_order(chosen, seen)
-            if chosen and (child := _fork(session, sum(seen[test.nodeid][0] for test in chosen))) is None:
-                self._awake.number = mutant.number
-                session.config.pluginmanager.register(_Notes(mutant, notes))
-                if is_early:
-                    _run_again(self._module, again)
-                return None
-            killed += _told(mutant, bool(chosen) and _failed(child), "" if chosen else " (untested)")
-        percent = 100 * killed / len(self._tried)
-        print(f"{self._module}: {killed} of {len(self._tried)} killed, {percent:.1f} %", flush=True)
-        session.testsfailed = int(percent < GOAL)
         return True
+
+    def _noticed(self, session: pytest.Session, mutant: Mutant) -> bool | None:
+        again = _statements(mutant) if mutant.number in self._at_import else []
+        if mutant.number in self._at_import and not again:
+            return self._noticed_from_the_start(mutant)
+        near = _readers(mutant, again) if again else {mutant.number}
+        chosen = [test for test in self._tests if not near or near.intersection(self._seen[test.nodeid][1])]
+        if not chosen:
+            return _told(mutant, False, " (untested)")
+        session.items[:] = _in_order(chosen, self._seen)
+        if (child := _fork(session, sum(self._seen[test.nodeid][0] for test in chosen))) is not None:
+            return _told(mutant, _failed(child), "")
+        self._awake.number = mutant.number
+        session.config.pluginmanager.register(_Notes(mutant, self._notes))
+        _run_again(self._module, again)
+        return None
 
     def _noticed_from_the_start(self, mutant: Mutant) -> bool:
         try:
@@ -423,7 +442,7 @@ def _told(mutant: Mutant, noticed: bool, more: str) -> bool:
     return noticed
 
 
-def _in_order(tests: list[pytest.Item], seen: dict[str, Sequence[Any]]) -> list[pytest.Item]:
+def _in_order(tests: list[pytest.Item], seen: dict[str, tuple[float, list[int]]]) -> list[pytest.Item]:
     """The quick ones first, a file's together: they may share a server."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for test in tests:
