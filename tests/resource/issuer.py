@@ -95,7 +95,7 @@ class Issuer:
         with self._counting:
             self.exchanged.append({name: values[0] for name, values in parse_qs(form).items()})
             token = f"backend-token-{len(self.exchanged)}"
-        time.sleep(self.delay)
+        self._wait()
         if self.refuses is not None:
             return self.refuses[0], json.dumps(self.refuses[1]).encode()
         issued = {"access_token": token, "token_type": "Bearer", "expires_in": self.backend_life, "scope": ""}
@@ -106,13 +106,17 @@ class Issuer:
         token = parse_qs(form)["token"][0]
         with self._counting:
             self.introspected.append(token)
+        self._wait()
+        told = self.told.get(token)
+        return self.status, json.dumps({"active": False} if told is None else {"active": True, **told}).encode()
+
+    def _wait(self) -> None:
+        with self._counting:
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
         time.sleep(self.delay)
         with self._counting:
             self._at_once -= 1
-        told = self.told.get(token)
-        return self.status, json.dumps({"active": False} if told is None else {"active": True, **told}).encode()
 
     def claims(self, resource: str, now: float | None = None, **changes: Any) -> dict[str, Any]:
         """The claims of a good token; a change to None leaves the member out."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -106,11 +107,22 @@ async def test_a_token_is_kept_until_shortly_before_its_end(asking: Asking) -> N
     assert await asking.person() == "backend-token-2"
 
 
+async def test_a_token_is_kept_to_the_moment(asking: Asking) -> None:
+    """And not in it any more."""
+    now = time.time()
+    asking.tokens._clock = lambda: now
+    await asking.person()
+    now += 300 - exchange.MARGIN_SECONDS
+    assert await asking.person() == "backend-token-2"
+
+
 async def test_a_token_that_is_nearly_over_still_serves(asking: Asking) -> None:
     """That of a caller whose own token is about to end."""
     asking.issuer.backend_life = 20
-    assert [await asking.person() for _ in range(2)] == ["backend-token-1"] * 2
-    asking.clock.offset += 11
+    assert await asking.person() == "backend-token-1"
+    asking.clock.offset += 9
+    assert await asking.person() == "backend-token-1"
+    asking.clock.offset += 2
     assert await asking.person() == "backend-token-2"
 
 
@@ -135,6 +147,14 @@ async def test_many_at_once_are_one_question(asking: Asking) -> None:
     first.cancel()
     assert set(await asyncio.gather(*others)) == {"backend-token-1"}
     assert len(asking.asked) == 1
+
+
+async def test_the_issuer_answers_twenty_at_once_at_the_most(asking: Asking) -> None:
+    """Of a crowd that comes with a token each, the others wait their turn."""
+    asking.issuer.delay = 0.5
+    await asyncio.gather(*(asking.person(bearer=f"bearer-{number}") for number in range(25)))
+    assert len(asking.asked) == 25
+    assert asking.issuer.most_at_once <= 20
 
 
 async def test_memory_is_bounded(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +191,9 @@ async def test_wrong_credentials_are_named(issuer: Issuer) -> None:
     async with asking_of(issuer, ("tools", "wrong")) as asking:
         assert (await asking.refused()).error == "invalid_client"
     async with asking_of(issuer, None) as asking:
-        assert "INTROSPECTION_CLIENT_ID" in str(await asking.refused())
+        none = await asking.refused()
+    missing = "INTROSPECTION_CLIENT_ID and INTROSPECTION_CLIENT_SECRET are not set"
+    assert (none.error, str(none)) == ("invalid_client", missing)
     assert issuer.exchanged == []
 
 
@@ -190,7 +212,18 @@ async def test_wrong_credentials_are_named(issuer: Issuer) -> None:
 async def test_an_answer_without_a_token_is_none(asking: Asking, answer: dict[str, Any]) -> None:
     """Whatever the issuer's 200 holds."""
     asking.issuer.refuses = 200, answer
-    assert (await asking.refused()).error == "temporarily_unavailable"
+    none = await asking.refused()
+    assert (none.error, str(none)) == ("temporarily_unavailable", "the issuer's answer holds no token")
+
+
+async def test_a_token_may_be_long_and_a_reason_may_not(asking: Asking) -> None:
+    """What the issuer says comes into a log, where a page of it has no place."""
+    asking.issuer.refuses = 200, {"access_token": "t" * 4000, "token_type": "Bearer", "expires_in": 300}
+    assert await asking.person() == "t" * 4000
+    for length, said in ((200, "d" * 200), (201, "")):
+        asking.issuer.refuses = 400, {"error": "invalid_target", "error_description": "d" * length}
+        none = await asking.refused(bearer=f"of {length}")
+        assert str(none) == f"the issuer gives no token: invalid_target: {said}"
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])
@@ -210,7 +243,10 @@ async def test_an_issuer_that_is_away_gives_no_token(asking: Asking) -> None:
     await asking.person()
     asking.issuer.stop()
     assert await asking.person() == "backend-token-1"
-    assert (await asking.refused(bearer="another")).error == "temporarily_unavailable"
+    none = await asking.refused(bearer="another")
+    assert none.error == "temporarily_unavailable"
+    assert str(none).startswith("the issuer cannot be asked: ")
+    assert "ConnectError" not in str(none)  # but what it says
 
 
 async def test_a_slow_issuer_holds_nobody_for_ever(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,16 +254,30 @@ async def test_a_slow_issuer_holds_nobody_for_ever(asking: Asking, monkeypatch: 
     monkeypatch.setattr(exchange, "ANSWER_SECONDS", 0.1)
     asking.issuer.delay = 1.0
     began = time.monotonic()
-    assert (await asking.refused()).error == "temporarily_unavailable"
+    none = await asking.refused()
+    assert (none.error, str(none)) == ("temporarily_unavailable", "the issuer cannot be asked: TimeoutError")
     assert time.monotonic() - began < 0.9
 
 
 async def test_who_may_do_nothing_there_is_not_asked_about(asking: Asking) -> None:
     """No scope of the backend's, or a token that is over: the issuer would say no."""
-    assert (await asking.refused(scopes=frozenset({"files:read"}))).error == "insufficient_scope"
+    none = await asking.refused(scopes=frozenset({"files:read"}))
+    assert (none.error, str(none)) == ("insufficient_scope", "the caller's token has no scope that the backend needs")
     asking.clock.offset += 901
-    assert (await asking.refused()).error == "invalid_token"
+    none = await asking.refused()
+    assert (none.error, str(none)) == ("invalid_token", "the caller's token has expired")
     assert asking.asked == []
+
+
+@pytest.mark.parametrize(("now", "error"), [(999.0, "invalid_client"), (1000.0, "invalid_token")])
+async def test_a_token_is_over_at_its_last_second(now: float, error: str) -> None:
+    """As RFC 7519 has it; a second before, what is missing is something else."""
+    wire = Wire("http://localhost:1")
+    tokens = BackendTokens(wire, None, lambda: now)
+    with pytest.raises(NoToken) as none:
+        await tokens.for_person("bearer", BearerToken("alice", "client-1", ("crm:read",), frozenset(), 1000), CRM, READ)
+    assert none.value.error == error
+    await wire.aclose()
 
 
 # --- Where the bearer is --------------------------------------------------------------------------------------------
@@ -287,5 +337,10 @@ async def test_outside_of_a_request_nobody_is_calling(asking: Asking) -> None:
     """What runs in the background has no bearer, not even that of whoever came last."""
     with exchange.called_with("bearer"):
         assert await asking.tokens.for_caller(held(), CRM, READ) == "backend-token-1"
-    with pytest.raises(NoToken):
+    with pytest.raises(NoToken, match=r"^nobody's request is being answered$") as none:
         await asking.tokens.for_caller(held(), CRM, READ)
+    assert none.value.error == "invalid_token"
+    with pytest.raises(LookupError, match=r"^nobody's request is being answered$"):
+        exchange.owner()
+    with exchange.called_with("bearer"):
+        assert exchange.owner() == hashlib.sha256(b"bearer").digest()
