@@ -149,12 +149,13 @@ async def test_many_at_once_are_one_question(asking: Asking) -> None:
     assert len(asking.asked) == 1
 
 
-async def test_the_issuer_answers_twenty_at_once_at_the_most(asking: Asking) -> None:
-    """Of a crowd that comes with a token each, the others wait their turn."""
-    asking.issuer.delay = 0.5
-    await asyncio.gather(*(asking.person(bearer=f"bearer-{number}") for number in range(25)))
-    assert len(asking.asked) == 25
-    assert asking.issuer.most_at_once <= 20
+async def test_the_issuer_is_not_asked_by_a_crowd_at_once(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those who come with a token each, twenty are asked about at a time, here two; the others wait their turn."""
+    monkeypatch.setattr(exchange, "MAX_ASKED_AT_ONCE", 2)
+    issuer.delay = 0.2
+    async with asking_of(issuer, issuer.credentials) as asking:
+        await asyncio.gather(*(asking.person(bearer=f"bearer-{number}") for number in range(5)))
+    assert (len(issuer.exchanged), issuer.most_at_once) == (5, 2)
 
 
 async def test_memory_is_bounded(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:

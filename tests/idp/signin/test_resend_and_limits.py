@@ -73,6 +73,18 @@ def test_resend_of_what_ended_sends_nothing(idp: Idp, people: People) -> None:
     assert len(idp.postbox.to(pending.person.email)) == 1
 
 
+def test_another_browser_neither_resends_nor_cancels(idp: Idp, people: People) -> None:
+    """Who knows an attempt's address, and has a form of their own: no mailbox is flooded, no sign-in ended."""
+    pending, other = asks(idp, people()), asks(idp, people("eve@example.com"))
+    idp.clock.forward(seconds=31)
+    form = {"csrf": field_value(other.look(), "csrf")}
+    for button in ("resend", "change"):
+        assert press(other.person, f"{pending.url}/{button}", form).status_code == 303
+    _settled(pending)
+    assert len(idp.postbox.to(pending.person.email)) == 1
+    assert pending.state()["state"] == "pending"
+
+
 def _settled(pending: Pending) -> None:
     """Returns once a mail that was asked for after all the others has arrived."""
     with Person("last@example.com", pending.idp.postbox) as last:
