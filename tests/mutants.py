@@ -82,6 +82,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     ),
     "gatepost_idp.signin.steps": (
         *(f"tests/idp/signin/test_{part}.py" for part in _SIGN_IN),
+        "tests/idp/operator/test_who_may_sign_in.py",
         "tests/idp/operator/test_audit.py::test_refused_sign_ins_are_recorded",
     ),
     "gatepost_resource.exchange": (f"{RESOURCE}/test_exchange.py",),

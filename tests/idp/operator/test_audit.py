@@ -267,6 +267,7 @@ def test_refused_sign_ins_are_recorded(idp: Idp, people: People) -> None:
     for event in ("refused.wrong_code", "refused.link_elsewhere", "sign_in.not_me"):
         found = the(idp, event)
         assert (found.detail, found.network, bool(found.trace_id)) == (f"attempt {attempt}", FROM, True), event
+        assert found.account_id == "", "there is no account yet"
     entered(alice, idp)
     own = account_of(idp, alice)
     beside(idp, lambda tx: accounts.set_disabled(tx, own, idp.clock()))

@@ -10,6 +10,7 @@ import pytest
 
 from tests.faults.asking import Waiting, as_thread, built, changed, crowd, environment_for
 from tests.faults.mailservers import Office, opened
+from tests.idp.oauth.wire import rows
 from tests.support.oauth import registered
 from tests.support.person import Person
 from tests.support.processes import run_gatepost
@@ -120,6 +121,7 @@ def test_a_denial_holds_for_a_mail_that_was_sent_before(tmp_path: Path) -> None:
             mail = office.wait("alice@example.com")
         with as_thread(changed(idp, email_deny=("alice@example.com",))):
             assert not alice.signs_in(mail)
+    assert rows(idp, "SELECT count(*) FROM audit_event WHERE event = 'refused.sign_in'") == [(1,)]
 
 
 def test_unicode_twin_of_a_domain(tmp_path: Path) -> None:
