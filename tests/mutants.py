@@ -72,7 +72,11 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "gatepost_idp.grants.refresh_token": _TOKEN,
     "gatepost_idp.grants.client_credentials": (f"{OAUTH}/test_token_exchange.py",),
     "gatepost_idp.grants.token_exchange": (f"{OAUTH}/test_token_exchange.py",),
-    "gatepost_idp.store.exchanges": (f"{OAUTH}/test_token_exchange.py", "tests/idp/admin/test_backends.py"),
+    "gatepost_idp.store.exchanges": (
+        f"{OAUTH}/test_token_exchange.py",
+        "tests/idp/admin/test_backends.py",
+        "tests/store/test_refresh.py",
+    ),
     "gatepost_idp.store.grants": (
         "tests/store/test_codes.py",
         "tests/store/test_refresh.py",
