@@ -13,7 +13,7 @@ from joserfc.util import json_b64encode, urlsafe_b64encode
 from gatepost_idp import crypto, models
 from gatepost_idp.crypto import SecretKeys
 from gatepost_idp.database import Database, Transaction
-from gatepost_idp.protocol import Clock, instant, milliseconds
+from gatepost_idp.protocol import Clock, compact_json, instant, milliseconds
 from gatepost_idp.store import audit
 from gatepost_idp.store import keys as store
 
@@ -22,7 +22,6 @@ RELOAD_SECONDS = 5.0
 ACCESS_TOKEN_ALGORITHM = "ES256"
 ID_TOKEN_ALGORITHMS = ("RS256", "ES256")
 """RS256 is what OpenID Connect's clients expect unless they ask otherwise (OIDC Core section 15.1)."""
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _SIGNING = JWSRegistry(algorithms=ID_TOKEN_ALGORITHMS)
 PrivateKey = ECKey | RSAKey
 
@@ -55,7 +54,7 @@ class SigningKey:
         """A JWT of ``kind`` in compact form (RFC 7515 section 7.1, RFC 7519). joserfc signs; its reading of the header
         and its choice of key, as much work as the signature, are not needed for a header of ours."""
         head = _header(kind, self.algorithm, self.kid)
-        told = head + b"." + urlsafe_b64encode(_ENCODER.encode(claims).encode())
+        told = head + b"." + urlsafe_b64encode(compact_json(claims).encode())
         signature = _SIGNING.get_alg(self.algorithm).sign(told, self.private)
         return (told + b"." + urlsafe_b64encode(signature)).decode("ascii")
 

@@ -1,10 +1,11 @@
 """The vocabulary: the RFCs' words as types that every floor above shares."""
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 Clock = Callable[[], datetime]
 """Answers the present as an aware datetime in UTC; passed in, so that a test can own the time."""
@@ -97,6 +98,14 @@ def scope_set(scope: str) -> tuple[str, ...]:
 def scope_text(names: Iterable[str]) -> str:
     """``names`` as a ``scope`` value."""
     return " ".join(names)
+
+
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+def compact_json(value: Any) -> str:
+    """JSON without a blank, as it is signed and sealed; the encoder is made once, since every token passes here."""
+    return _COMPACT.encode(value)
 
 
 def names_the_same_resource(one: str, other: str) -> bool:

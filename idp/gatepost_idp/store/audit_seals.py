@@ -18,7 +18,7 @@ from sqlmodel import col, delete, select, update
 from gatepost_idp.crypto import SecretKeys
 from gatepost_idp.database import Query, Transaction, columns, insert_query
 from gatepost_idp.models import AuditBatch, AuditEvent, ServerSecret
-from gatepost_idp.protocol import milliseconds
+from gatepost_idp.protocol import compact_json, milliseconds
 from gatepost_idp.store import audit, keys
 
 BATCH = 250
@@ -102,11 +102,8 @@ def batch_digest(number: int, sealed_at: int, previous: bytes, leaves: Sequence[
     return sha256(_json(number, sealed_at, previous.hex()) + b"".join(leaves)).digest()
 
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-
-
 def _json(*members: str | int) -> bytes:
-    return _ENCODER.encode(members).encode("utf-8", "surrogatepass")
+    return compact_json(members).encode("utf-8", "surrogatepass")
 
 
 def head(tx: Transaction, secret_keys: SecretKeys) -> Head | None:
