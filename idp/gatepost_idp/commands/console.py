@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Row_co = TypeVar("Row_co", covariant=True)
-AWAY = "DATABASE_URL: the database does not answer"
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -40,24 +39,34 @@ class Opened:
 
 
 @contextlib.contextmanager
+def plainly(as_json: bool) -> Iterator[None]:
+    """Ends the process with one line where the database cannot be used, for whichever reason."""
+    from gatepost_idp.database import DatabaseUnavailable
+    from gatepost_idp.store.schema import WrongSchema
+
+    try:
+        yield
+    except WrongSchema as wrong:
+        fail(str(wrong), as_json)
+    except DatabaseUnavailable as problem:
+        fail(f"DATABASE_URL: the database does not answer: {problem}", as_json)
+
+
+@contextlib.contextmanager
 def opened() -> Iterator[Opened]:
     """The database; ends the process with one line where it cannot be used."""
     import asyncio
 
-    from gatepost_idp.database import Database, DatabaseUnavailable
+    from gatepost_idp.database import Database
     from gatepost_idp.settings import load_or_exit
     from gatepost_idp.store import schema
 
     database = Database(load_or_exit().database_url)
     try:
-        with asyncio.Runner() as runner:
+        with plainly(as_json=False), asyncio.Runner() as runner:
             beside = Opened(database, runner)
             schema.compare(beside.run(database.read(schema.found)))
             yield beside
-    except schema.WrongSchema as wrong:
-        fail(str(wrong), as_json=False)
-    except DatabaseUnavailable as problem:
-        fail(f"{AWAY}: {problem}", as_json=False)
     finally:
         database.close()
 
@@ -87,17 +96,13 @@ def note(tx: "Transaction", event: str, **what: str) -> None:
 
 def with_engine(work: Callable[[Any], T], as_json: bool) -> T:
     """Runs ``work`` on the database's engine, whatever its schema; ends the process with one line where it cannot."""
-    from gatepost_idp.database import Database, DatabaseUnavailable
+    from gatepost_idp.database import Database
     from gatepost_idp.settings import load_or_exit
-    from gatepost_idp.store.schema import WrongSchema
 
     database = Database(load_or_exit().database_url)
     try:
-        return database.directly(work)
-    except WrongSchema as wrong:
-        fail(str(wrong), as_json)
-    except DatabaseUnavailable as problem:
-        fail(f"{AWAY}: {problem}", as_json)
+        with plainly(as_json):
+            return database.directly(work)
     finally:
         database.close()
 

@@ -103,7 +103,7 @@ def copy(
         console.fail("The target begins with postgresql+psycopg://USER:PASSWORD@HOST/DATABASE.", as_json)
     old, new = Database(f"sqlite:///{path}"), Database(target)
     try:
-        with _clearly(as_json):
+        with _clearly(as_json), console.plainly(as_json):
             rows = new.directly(lambda engine: store.copy(old.engine, engine, _progress(as_json)))
     finally:
         old.close()
@@ -118,15 +118,12 @@ def copy(
 @contextmanager
 def _clearly(as_json: bool) -> Iterator[None]:
     """One line instead of a traceback."""
-    from gatepost_idp.database import DatabaseUnavailable
     from gatepost_idp.store.backup import CannotCopy
 
     try:
         yield
     except CannotCopy as problem:
         console.fail(str(problem), as_json)
-    except DatabaseUnavailable as problem:
-        console.fail(f"{console.AWAY}: {problem}", as_json)
 
 
 def _kept_keys(settings: "Settings") -> "SecretKeys":
