@@ -229,7 +229,6 @@ def _hang_doors(app: FastAPI, parts: Parts) -> list[Route]:
     userinfo = UserinfoEndpoint(parts.database, settings, parts.keys, clock)
     journey = Journey(parts.database, settings, parts.catalogue, clock)
     authorize = AuthorizePages(journey, parts.registry, parts.pages, parts.visitors, settings, parts.catalogue, clock)
-    sign_in = SignIn(parts.database, settings, parts.catalogue, parts.letters, parts.outbox, clock)
     discovery = DiscoveryDoors(documents.encoded(documents.metadata(settings, parts.catalogue)), parts.keys)
 
     app.state.limiter = limiter = Brakes(parts.callers, parts.brake_counts)
@@ -244,6 +243,14 @@ def _hang_doors(app: FastAPI, parts: Parts) -> list[Route]:
         *discovery.routes(settings.root),
     ]
     app.router.routes += programs
+    _hang_pages(app, parts, authorize, limiter)
+    _hang_plain_doors(app, parts)
+    return programs
+
+
+def _hang_pages(app: FastAPI, parts: Parts, authorize: AuthorizePages, limiter: Brakes) -> None:
+    settings = parts.settings
+    sign_in = SignIn(parts.database, settings, parts.catalogue, parts.letters, parts.outbox, parts.clock)
     sign_in_pages = SignInPages(sign_in, parts.pages, parts.visitors, settings, parts.catalogue)
     for pages in (
         authorize_doors.router(authorize),
@@ -253,8 +260,6 @@ def _hang_doors(app: FastAPI, parts: Parts) -> list[Route]:
         connect_doors.router(parts.pages, settings),
     ):
         app.router.routes += pages.routes  # include_router would make each anew, at the first request
-    _hang_plain_doors(app, parts)
-    return programs
 
 
 def _account_pages(parts: Parts) -> AccountPages:
