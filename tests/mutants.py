@@ -76,6 +76,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
         f"{OAUTH}/test_token_exchange.py",
         "tests/idp/admin/test_backends.py",
         "tests/store/test_refresh.py",
+        "tests/store/test_exchanges.py",
     ),
     "gatepost_idp.store.grants": (
         "tests/store/test_codes.py",

@@ -28,7 +28,8 @@ HOURS = 24 * 24
 """Ended connections stay longest, a week: within so many hours every table comes to its purge again and again."""
 LIFE = 9
 """How often a connection refreshes, once an hour; then it is revoked, or never heard of again."""
-LINES = 2
+LINES = 2 if SIZES.day < 100_000 else 8
+"""So that many share a commit; each makes at least one connection an hour."""
 FASTER = 300
 """The purge looks five times a second instead of once a minute, which is once in some hours of this clock."""
 MEMORY = 1.10
@@ -67,7 +68,7 @@ class Line:
 
 @dataclass
 class Share:
-    """Half of the load on a line of its own: in each hour some connect, and all that live refresh."""
+    """A part of the load on a line of its own: in each hour some connect, and all that live refresh."""
 
     line: Line
     client: TestClient
