@@ -14,6 +14,7 @@ from gatepost_idp.store.requests import Request
 
 _PROMPTS = ("none", "login", "consent", "select_account")
 MAX_STATE = 4096
+MAX_NONCE = 512  # stored with the request and the code, before anybody signed in
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +146,12 @@ def _refused(parameters: Parameters) -> Refused | None:
     if parameters.get("response_mode") not in (None, "query"):
         received = _named(parameters, "response_mode")
         return _invalid("Use response_mode=query.", "response_mode is not query", received, "query, or none")
-    if len(parameters.get("state") or "") > MAX_STATE:
-        received = traces.shown_length("state", parameters.get("state"))
-        return _invalid("The state is longer than 4096 characters.", "state too long", received, f"at most {MAX_STATE}")
+    for name, most in (("state", MAX_STATE), ("nonce", MAX_NONCE)):
+        if len(parameters.get(name) or "") > most:
+            received = traces.shown_length(name, parameters.get(name))
+            return _invalid(
+                f"The {name} is longer than {most} characters.", f"{name} too long", received, f"at most {most}"
+            )
     return _refused_pkce(parameters) or _refused_prompt(parameters)
 
 

@@ -67,6 +67,13 @@ def test_an_endless_state_is_refused(client: TestClient) -> None:
     assert error_of(authorize(client, state="s" * 4097), client)["error"] == "invalid_request"
 
 
+@pytest.mark.clause("A13.state")
+def test_an_endless_nonce_is_refused(client: TestClient) -> None:
+    """It is stored with each request, which anybody may begin: 60,000 characters at a time would fill the disk."""
+    assert error_of(authorize(client, nonce="n" * 513), client)["error"] == "invalid_request"
+    assert authorize(client, nonce="n" * 512).status_code == 303
+
+
 REFUSED: dict[str, tuple[dict[str, str | None], str]] = {
     "no-challenge": ({"code_challenge": None, "code_challenge_method": None}, "invalid_request"),
     "no-challenge-but-a-method": ({"code_challenge": None}, "invalid_request"),
