@@ -68,7 +68,10 @@ class BrowserSession(SQLModel, table=True):
 
 
 class Client(SQLModel, table=True):
-    """A client: one row for each kind of public registration, each confidential one, each made by hand."""
+    """A client: one row for each kind of public registration, each confidential one, each made by hand.
+
+    ``created_at`` of a kind is the day on which it was last registered.
+    """
 
     id: str = Field(primary_key=True)
     origin: str = Field(index=True)

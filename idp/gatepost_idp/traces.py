@@ -59,12 +59,11 @@ class Trace:
     expected: str = ""
     event: str = ""
 
-    def belongs_to(self, trace_id: str, client_id: str = "") -> None:
+    def belongs_to(self, trace_id: str) -> None:
         """Joins the authorization that ``trace_id`` names."""
         self.id = trace_id or self.id
-        self.client_id = client_id or self.client_id
 
-    def tell(self, **facts: str) -> None:
+    def tell(self, /, **facts: str) -> None:
         """Adds what is worth reading later; never a secret."""
         self.facts.update(facts)
 

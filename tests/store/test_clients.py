@@ -6,6 +6,7 @@ from datetime import timedelta
 from gatepost_idp import models
 from gatepost_idp.database import Database, Work
 from gatepost_idp.store import clients
+from gatepost_idp.store.clients import Kind
 from tests.store.parts import CALLBACK, CLIENT, KIND, NOW, at_once, between, rows, the_row
 
 REGISTRATION = json.dumps(
@@ -74,6 +75,17 @@ async def test_a_kind_that_registers_at_two_replicas_is_stored_once(replicas: tu
     """The same between processes."""
     await between(replicas, adding)
     assert len(await rows(replicas[0], models.Client)) == 1
+
+
+async def test_a_kind_is_as_old_as_its_last_registration(database: Database) -> None:
+    """The purge goes by it: who registers today has as long to sign in as the first of the kind had."""
+    await database.write(adding())
+    later = NOW + timedelta(days=31)
+    await database.write(lambda tx: clients.register_again(tx, KIND, later))
+    assert await database.read(lambda tx: clients.kind(tx, KIND)) == Kind(later, disabled=False)
+    await database.write(lambda tx: clients.set_disabled(tx, KIND, later))
+    assert await database.read(lambda tx: clients.kind(tx, KIND)) == Kind(later, disabled=True)
+    assert await database.read(lambda tx: clients.kind(tx, "gp_dc_other")) is None
 
 
 async def test_a_client_is_switched_off_and_on(database: Database) -> None:

@@ -1,7 +1,7 @@
 """Finds the client behind a ``client_id``, from a small cache that is never older than ten seconds."""
 
 import hmac
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import monotonic
 
 from gatepost_idp import crypto
@@ -20,8 +20,12 @@ PUBLIC_PREFIX = "gp_dc_"
 CONFIDENTIAL_PREFIX = "gp_cc_"
 MANUAL_PREFIX = "gp_mc_"
 RESOURCE_SERVER_PREFIX = "gp_rs_"
+_ROWS = (CONFIDENTIAL_PREFIX, MANUAL_PREFIX, RESOURCE_SERVER_PREFIX)
+"""Ids that name their own row."""
 SECRET_PREFIX = "gp_cs_"
 CLAUDE_CALLBACKS = ("https://claude.ai/api/mcp/auth_callback", "https://claude.com/api/mcp/auth_callback")
+_NOTED_EVERY = timedelta(days=1)
+"""How exactly it is known when a kind was last registered: the purge goes by it."""
 _CACHE_SECONDS = 10.0
 _CACHE_SIZE = 4096
 
@@ -67,12 +71,13 @@ class Registry:
         kind = crypto.base64url(crypto.token_hash(canonical)[:16])
         row = PUBLIC_PREFIX + kind
         if monotonic() - self._stored_kinds.get(row, -_CACHE_SECONDS) >= _CACHE_SECONDS:
-            found = await self._database.read(lambda tx: store.find(tx, row, row))
+            found, now = await self._database.read(lambda tx: store.kind(tx, row)), self._clock()
             if found is None:
-                now = self._clock()
                 await self._database.write(lambda tx: _made(tx, row, "registered", canonical, now, source))
             elif found.disabled:
                 return None
+            elif now - found.registered_at > _NOTED_EVERY:
+                await self._database.write(lambda tx: store.register_again(tx, row, now))
             if len(self._stored_kinds) >= _CACHE_SIZE:
                 self._stored_kinds.clear()
             self._stored_kinds[row] = monotonic()
@@ -116,7 +121,7 @@ class Registry:
         """The stored row that an id points to. The MAC is checked first, so that a guessed id costs no query."""
         if not (client_id.isascii() and client_id.isprintable()):
             return None  # never handed out, and PostgreSQL takes no NUL in a text
-        if client_id.startswith((CONFIDENTIAL_PREFIX, MANUAL_PREFIX, RESOURCE_SERVER_PREFIX)):
+        if client_id.startswith(_ROWS):
             return client_id
         row, _, rest = client_id.partition(".")
         unique, _, mac = rest.partition(".")
@@ -151,7 +156,7 @@ def why_unknown(client_id: str) -> str:
     """What an id that ``find`` does not know should have been, for `gatepost trace`."""
     if not client_id:
         return "a client_id"
-    if not client_id.startswith((PUBLIC_PREFIX, CONFIDENTIAL_PREFIX, MANUAL_PREFIX)):
+    if not client_id.startswith((PUBLIC_PREFIX, *_ROWS)):
         return "an id of this server's: register at /register, or run gatepost clients add"
     return "an id that this database gave out, whole: it was changed on its way, or comes from another database"
 

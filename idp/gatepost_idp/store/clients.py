@@ -10,7 +10,7 @@ from sqlmodel import col, select, update
 
 from gatepost_idp import models
 from gatepost_idp.database import Query, Transaction, columns, insert_query
-from gatepost_idp.protocol import AuthMethod, milliseconds, scope_set
+from gatepost_idp.protocol import AuthMethod, instant, milliseconds, scope_set
 
 Origin = Literal["registered", "manual", "document", "resource_server"]
 
@@ -84,6 +84,12 @@ _FIND = Query(
 )
 _INSERT = insert_query(models.Client)
 _EXISTS = Query(columns(func.count()).select_from(models.Client).where(col(models.Client.id) == bindparam("row")))
+_KIND = Query(
+    columns(models.Client.created_at, models.Client.disabled_at).where(col(models.Client.id) == bindparam("row"))
+)
+_REGISTERED = Query(
+    update(models.Client).where(col(models.Client.id) == bindparam("of")).values(created_at=bindparam("now"))
+)
 
 
 def find(tx: Transaction, client_id: str, row: str) -> Client | None:
@@ -136,6 +142,25 @@ def add(
         disabled_at=None,
     )
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A row that many registrations share, and when the last of them was, to a day."""
+
+    registered_at: datetime
+    disabled: bool
+
+
+def kind(tx: Transaction, row: str) -> Kind | None:
+    """The kind in ``row``, if it is stored."""
+    found = tx.one(_KIND, row=row)
+    return None if found is None else Kind(instant(found[0]), found[1] is not None)
+
+
+def register_again(tx: Transaction, row: str, now: datetime) -> None:
+    """Notes that somebody registered that kind today, so that it stays for as long as a new one would."""
+    tx.run(_REGISTERED, of=row, now=milliseconds(now))
 
 
 def listed(tx: Transaction, after: str = "", limit: int = 500) -> list[models.Client]:

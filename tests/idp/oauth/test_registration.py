@@ -6,7 +6,7 @@ import pytest
 
 from gatepost_idp.clients import registry
 from gatepost_idp.protocol import system_clock
-from gatepost_idp.store import clients
+from gatepost_idp.store import clients, purge
 from tests.idp.oauth.wire import Server, as_json, at_rest, authorize, beside, page_of, refused, rows
 from tests.support.oauth import TestClient, registered
 from tests.support.person import Person
@@ -126,6 +126,7 @@ def test_unknown_members_are_ignored(server: Server) -> None:
         "software_id": {"a": [1]},
         "contacts": None,
         "x-made-up": 7,
+        "self": 1,  # as the argument of a method of ours is called
         "jwks": {"keys": []},
         "jwks_uri": "https://127.0.0.1:1/keys",
         "client_id": "chosen-by-me",
@@ -333,6 +334,20 @@ def test_a_kind_that_is_disabled_at_the_consent_page_gets_no_code(idp: Server, p
     assert alice.page is not None
     assert alice.page.status_code == 400
     assert "code=" not in alice.text
+
+
+@pytest.mark.clause("A5.one-kind")
+def test_a_registration_of_today_outlives_the_purge_of_an_old_kind(
+    idp: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kind that nobody used for a month, and then somebody registers: it is there when they sign in."""
+    registered(idp)
+    idp.clock.forward(days=32)
+    ten_seconds_later(monkeypatch)
+    today = registered(idp)
+    beside(idp, lambda tx: purge.unused_registrations(tx, "", idp.clock()))
+    ten_seconds_later(monkeypatch, 21)
+    assert authorize(today).status_code == 303
 
 
 def ten_seconds_later(monkeypatch: pytest.MonkeyPatch, seconds: float = 10.5) -> None:
