@@ -44,22 +44,21 @@ class Sealer:
         """One round, where this process has the lease."""
         more = True
         while more:
-            more = await self._database.write(partial(self._step, now=self._clock()))
+            # What comes in meanwhile is for the next round: under a load that never pauses there would else be no end
+            # of tiny batches, and nothing would ever be dropped.
+            head, more = await self._database.write(partial(self._step, now=self._clock()))
+            if head is not None:
+                # In the log as well: whoever keeps it elsewhere knows of a chain that was cut or made anew. Only now
+                # that it is kept: a batch that was undone is sealed again, with another digest.
+                log.info("audit_sealed", batch=head.number, digest=head.digest.hex())
             await asyncio.sleep(BETWEEN_BATCHES_SECONDS)
         await self._drop()
 
-    def _step(self, tx: Transaction, now: datetime) -> bool:
-        """Seals a batch; whether it was full, since what comes in meanwhile is for the next round: under a load that
-        never pauses there would else be no end of tiny batches, and nothing would ever be dropped."""
+    def _step(self, tx: Transaction, now: datetime) -> tuple[Head | None, bool]:
+        """Seals a batch; whether it was full."""
         if not leases.take(tx, "audit", self._me, now, LEASE):
-            return False
-        sealed = seals.seal_next(tx, self._secret_keys, now)
-        if sealed is None:
-            return False
-        head, is_full = sealed
-        # In the log as well: whoever keeps it elsewhere knows of a chain that was cut or made anew.
-        log.info("audit_sealed", batch=head.number, digest=head.digest.hex())
-        return is_full
+            return None, False
+        return seals.seal_next(tx, self._secret_keys, now) or (None, False)
 
     async def _drop(self) -> None:
         now = self._clock()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from gatepost_idp import audit as log
 from gatepost_idp import models
@@ -290,6 +291,24 @@ async def test_an_old_secret_key_can_be_dropped(database: Database) -> None:
     assert (await verified(database, SecretKeys((new,)))).broken is None
 
 
+async def test_a_seal_is_told_once_it_is_kept(database: Database) -> None:
+    """Whoever compares the log with the chain would take the digest of a batch that was undone for a forgery."""
+    await events(database, 1)
+
+    def undone(tx: Transaction) -> None:
+        assert sealer(database)._step(tx, NOW)[0] is not None
+        raise RuntimeError("the commit failed")
+
+    with capture_logs() as logged:
+        with pytest.raises(RuntimeError):
+            await database.write(undone)
+        assert logged == []
+        await sealer(database).work()
+    head = (await verified(database)).head
+    assert head is not None
+    assert [(entry["event"], entry["digest"]) for entry in logged] == [("audit_sealed", head.digest.hex())]
+
+
 async def test_deleting_a_person_keeps_the_chain(database: Database) -> None:
     """The log forgets who it was and from where, what was done to their mailbox before included, and stays whole."""
     alice, bob = await person(database), await person(database, "bob@example.com")
@@ -298,7 +317,7 @@ async def test_deleting_a_person_keeps_the_chain(database: Database) -> None:
     await events(database, 1, start=10, address="alice@example.com")
     await sealer(database).work()
     await events(database, 1, alice, start=11)
-    assert await database.write(lambda tx: personal_data.delete_account(tx, alice, NOW))
+    assert await database.write(lambda tx: personal_data.delete_account(tx, alice))
     await sealer(database).work()
     found = await verified(database)
     assert (found.broken, found.sealed, found.erased) == (None, 12, 6)
