@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from functools import wraps
 from itertools import islice
-from time import time
+from time import monotonic
 
 import structlog
 from limits.storage import Storage
@@ -38,10 +38,11 @@ Told = tuple[str, int, int]
 
 
 class Windows(Storage):
-    """BrakeCounts of fixed windows in this process's memory, for one event loop.
+    """Counts of fixed windows in this process's memory, for one event loop.
 
     The library's own starts a thread every 10 ms of load, from the loop, which walks every counter there is: the more
-    networks a flood came from, the dearer each of its requests. Here they are walked once a minute.
+    networks a flood came from, the dearer each of its requests. Here they are walked once a minute. They end by the
+    monotonic clock: one of the wall that is set back would leave a window of a minute open for an hour.
     """
 
     STORAGE_SCHEME = ["windows"]  # noqa: RUF012 (a list, as the library reads it)
@@ -50,11 +51,11 @@ class Windows(Storage):
     def __init__(self, uri: str | None = None, wrap_exceptions: bool = False, **_: str) -> None:
         super().__init__(uri, wrap_exceptions)
         self._counts: dict[str, tuple[int, float]] = {}
-        self._swept_at = time()
+        self._swept_at = monotonic()
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """BrakeCounts, from zero where the window of ``expiry`` seconds is over; answers the new count."""
-        now = time()
+        """Counts, from zero where the window of ``expiry`` seconds is over; answers the new count."""
+        now = monotonic()
         if now - self._swept_at >= _SWEEP_SECONDS:
             self._counts = {name: found for name, found in self._counts.items() if found[1] > now}
             self._swept_at = now
@@ -66,11 +67,11 @@ class Windows(Storage):
     def get(self, key: str) -> int:
         """The count of the window that is open."""
         count, until = self._counts.get(key, (0, 0.0))
-        return count if until > time() else 0
+        return count if until > monotonic() else 0
 
     def get_expiry(self, key: str) -> float:
-        """When the window ends, in seconds since the epoch."""
-        return self._counts.get(key, (0, time()))[1]
+        """When the window ends, by the monotonic clock: the library asks for headers alone, which are off."""
+        return self._counts.get(key, (0, monotonic()))[1]
 
     def check(self) -> bool:
         """Memory is always there."""
@@ -99,7 +100,7 @@ class BrakeCounts(Windows):
         self._untold: dict[str, tuple[int, int]] = {}
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """BrakeCounts; answers the sum in the window that runs."""
+        """Counts; answers the sum in the window that runs."""
         if self._shared:
             self._untold[key] = expiry, self._untold.get(key, (0, 0))[1] + amount
         return super().incr(key, expiry, amount)
@@ -113,7 +114,7 @@ class BrakeCounts(Windows):
         """Takes over what all processes counted together, and when that window ends. Never less than its own."""
         count += self._untold.get(key, (0, 0))[1]
         if count > self.get(key):
-            self._counts[key] = (count, time() + seconds)
+            self._counts[key] = (count, monotonic() + seconds)
 
 
 class Brakes(Limiter):

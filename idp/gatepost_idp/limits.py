@@ -37,25 +37,17 @@ class Callers:
     def __init__(self, settings: Settings) -> None:
         self._trusted = tuple(ipaddress.ip_network(cidr, strict=False) for cidr in settings.trusted_proxies)
         self._warned = False
-        self._known: Callable[[str, bytes], tuple[str, str]] = lru_cache(4096)(self._caller)
-
-    def of(self, request: Request) -> str:
-        """The caller's address."""
-        return self._caller_of(request)[0]
+        self._known: Callable[[str, bytes], str] = lru_cache(4096)(self._network)
 
     def network(self, request: Request) -> str:
         """The caller's IPv4 address or IPv6 /64: one household or one server."""
-        return self._caller_of(request)[1]
-
-    def _caller_of(self, request: Request) -> tuple[str, str]:
         peer, _ = request.scope["client"] or ("", 0)
         forwarded = b",".join([value for name, value in request.scope["headers"] if name == b"x-forwarded-for"])
         # A header of many kilobytes is no proxy's, and 4096 of them would be kept.
-        return self._known(peer, forwarded) if len(forwarded) <= _LONGEST_KEPT else self._caller(peer, forwarded)
+        return self._known(peer, forwarded) if len(forwarded) <= _LONGEST_KEPT else self._network(peer, forwarded)
 
-    def _caller(self, peer: str, forwarded: bytes) -> tuple[str, str]:
-        address = self._address(peer, forwarded.decode("latin-1"))
-        return address, network_of(address)
+    def _network(self, peer: str, forwarded: bytes) -> str:
+        return network_of(self._address(peer, forwarded.decode("latin-1")))
 
     def _address(self, peer: str, forwarded: str) -> str:
         """The rightmost hop that is no proxy of ours (RFC 7239 section 7.4 tells why not the leftmost)."""

@@ -167,7 +167,8 @@ async def test_every_client_of_a_kind_is_listed_once(large: Database) -> None:
     assert found == [f"gp_dc_{1000 + i}" for i in range(60, KINDS)]
     used = [client for page in pages for client in page.rows if client.use.last]
     assert [client.id for client in used] == ["gp_dc_1100"]
-    assert 0 < used[0].use.connections <= client_pages.LOOKED_AT
+    assert 0 < used[0].use.connections < client_pages.LOOKED_AT  # a third of them ended
+    assert [client.use.more for page in pages for client in page.rows if client.use.more] == [True]
     assert len((await large.read(lambda tx: client_pages.page(tx, "gp_mc", ""))).rows) == paging.SIZE
 
 

@@ -85,7 +85,7 @@ class Overview:
         """Deletes the account with everything that hangs on it."""
 
         def work(tx: Transaction, now: datetime) -> None:
-            personal_data.delete_account(tx, person.account_id, now)
+            personal_data.delete_account(tx, person.account_id)
             audit.record(tx, "account.deleted", now, detail="by the person", trace_id=source.trace_id)
 
         await self._change(work)

@@ -15,7 +15,7 @@ from gatepost_idp.admin.people_doors import nobody
 from gatepost_idp.clients.by_hand import DESCRIPTION_LENGTH, NAME_LENGTH, Made, Wrong
 from gatepost_idp.protocol import OIDC_SCOPES
 from gatepost_idp.signin.guests import Door, Field, Guest
-from gatepost_idp.store.client_pages import LOOKED_AT, Listed
+from gatepost_idp.store.client_pages import Listed
 
 CLIENTS = "/admin/clients"
 ADD = "/admin/clients/add"
@@ -51,7 +51,7 @@ def _shown(own: AdminPages, client: Listed) -> dict[str, Any]:
         "hosts": ", ".join(hosts),
         "disabled": client.disabled,
         "made": moment(client.created_at),
-        "connections": f"{count} or more" if count == LOOKED_AT else str(count),
+        "connections": f"{count} or more" if client.use.more else str(count),
         "used": moment(last) if last else "never",
     }
 

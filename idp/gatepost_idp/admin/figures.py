@@ -25,7 +25,7 @@ KINDS = {
     "Sign-ups": frozenset(("account.created",)),
     "Sign-ins": frozenset(("sign_in",)),
     "Tokens": frozenset(("grant.started", "grant.refreshed", "token.made")),
-    "Refusals": frozenset(("sign_in.wrong_code", "sign_in.not_me", "consent.denied", "grant.replayed")),
+    "Refusals": frozenset(("sign_in.not_me", "consent.denied")),
 }
 """Which events each chart counts; one whose name begins with ``refused`` is a refusal as well."""
 

@@ -76,11 +76,11 @@ def _instant(option: str, text: str, as_json: bool) -> "datetime | None":
 
     if not text:
         return None
-    if ago := _BEFORE.fullmatch(text):
-        return system_clock() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
+        if ago := _BEFORE.fullmatch(text):
+            return system_clock() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         found = datetime.fromisoformat(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         console.fail(
             f"{option} {text!r} is no time; write 2026-11-21, 2026-11-21T12:00:00Z, or 24h for a day ago", as_json
         )

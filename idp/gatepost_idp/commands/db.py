@@ -130,7 +130,7 @@ def _kept_keys(settings: "Settings") -> "SecretKeys":
     """SECRET_KEY as it is set or kept; a new one, which opens nothing, is not made here."""
     from gatepost_idp.store.backup import CannotCopy
 
-    path = settings.sqlite_path.parent / "secret_key"
+    path = settings.secret_key_path
     if not settings.secret_key and not path.exists():
         raise CannotCopy(f"SECRET_KEY: set the one of the server that the backup was made from, or put it in {path}.")
     return settings.secret_keys

@@ -144,7 +144,6 @@ def delete(
     as_json: Json = False,
 ) -> None:
     """Delete a person with everything that hangs on the account; asks unless --yes."""
-    from gatepost_idp.protocol import system_clock
     from gatepost_idp.store import personal_data
 
     _with(email, as_json, lambda tx, account_id: account_id)
@@ -152,7 +151,7 @@ def delete(
         console.fail("Nothing was deleted.", as_json)
 
     def work(tx: "Transaction", account_id: str) -> None:
-        personal_data.delete_account(tx, account_id, system_clock())
+        personal_data.delete_account(tx, account_id)
         console.note(tx, "account.deleted")
 
     _with(email, as_json, work)

@@ -19,10 +19,12 @@ LOOKED_AT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What a client is used for: ``connections`` that stand, ``LOOKED_AT`` for more; ``last`` among those."""
+    """What a client is used for: ``connections`` that stand, and when one was ``last`` used. ``more``: of those that
+    were looked at; there may be others."""
 
     connections: int
     last: datetime | None
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,16 @@ def _document(tx: Transaction, row: Row) -> Listed:
     url, disabled_at, fetched_at, *client = row
     if client[0] is None:  # the operator named it, and nobody has fetched it yet
         return Listed(
-            url, "document", "", "", (), "", False, instant(fetched_at), disabled_at is not None, Use(0, None)
+            url,
+            "document",
+            "",
+            "",
+            (),
+            "",
+            False,
+            instant(fetched_at),
+            disabled_at is not None,
+            Use(0, None, more=False),
         )
     return replace(_listed(tx, tuple(client)), id=url, disabled=disabled_at is not None)
 
@@ -126,4 +137,5 @@ def _document(tx: Transaction, row: Row) -> Listed:
 def _use(tx: Transaction, row: str) -> Use:
     found = tx.all(_USE, client_row=row)
     last = max((used_at for used_at, _ in found), default=None)
-    return Use(sum(ended_at is None for _, ended_at in found), None if last is None else instant(last))
+    standing = sum(ended_at is None for _, ended_at in found)
+    return Use(standing, None if last is None else instant(last), more=len(found) == LOOKED_AT)

@@ -1,6 +1,5 @@
 """All that is stored about a person: given out as one object, or deleted with everything that hangs on it."""
 
-from datetime import datetime
 from typing import Any
 
 from sqlmodel import SQLModel, col, delete, select, update
@@ -52,7 +51,7 @@ def _plain(row: SQLModel) -> dict[str, Any]:
     }
 
 
-def delete_account(tx: Transaction, account_id: str, now: datetime) -> bool:
+def delete_account(tx: Transaction, account_id: str) -> bool:
     """Deletes a person; what hangs on the account goes with it, and the audit log forgets who it was."""
     account = tx.session.get(Account, account_id)
     if account is None:

@@ -40,7 +40,7 @@ async def test_events_count_on_their_day_before_and_after_they_are_stored(databa
     """Live first; the same once the chore has counted, and once it has counted twice."""
     for event, ago in (
         ("sign_in", timedelta(minutes=1)), ("sign_in", timedelta(hours=3)), ("sign_in", DAY), ("account.created", DAY),
-        ("grant.started", timedelta(hours=13)), ("grant.refreshed", 29 * DAY), ("sign_in.wrong_code", 2 * DAY),
+        ("grant.started", timedelta(hours=13)), ("grant.refreshed", 29 * DAY), ("sign_in.not_me", 2 * DAY),
         ("refused.token", 2 * DAY), ("consent.given", DAY), ("sign_in", 31 * DAY),
     ):  # fmt: skip  # a list of events
         await happened(database, event, NOON - ago)

@@ -62,12 +62,12 @@ def test_the_caller_is_the_rightmost_hop_that_is_not_ours(
     trusted: tuple[str, ...], peer: str, forwarded: tuple[str, ...], caller: str
 ) -> None:
     """Nobody chooses their own address, and so their own allowance, by writing a header."""
-    assert callers(*trusted).of(request(peer, *forwarded)) == caller
+    assert callers(*trusted).network(request(peer, *forwarded)) == network_of(caller)
 
 
 def test_a_request_without_a_peer_has_no_address() -> None:
     """As over a Unix socket: it is one caller, and nothing breaks."""
-    assert callers(PROXY).of(request(None, "203.0.113.9")) == ""
+    assert callers(PROXY).network(request(None, "203.0.113.9")) == ""
     assert callers(PROXY).network(request(None)) == ""
 
 
@@ -76,10 +76,10 @@ def test_a_header_from_nowhere_is_warned_of_once() -> None:
     ours = callers()
     with capture_logs() as logged:
         for _ in range(3):
-            ours.of(request("198.51.100.7", "203.0.113.9"))
-            ours.of(request("198.51.100.8", "203.0.113.9"))
-        callers(PROXY).of(request(PROXY, "203.0.113.9"))
-        callers().of(request("198.51.100.7"))
+            ours.network(request("198.51.100.7", "203.0.113.9"))
+            ours.network(request("198.51.100.8", "203.0.113.9"))
+        callers(PROXY).network(request(PROXY, "203.0.113.9"))
+        callers().network(request("198.51.100.7"))
     assert [(entry["event"], entry["example"]) for entry in logged] == [
         ("forwarded_for_ignored", "TRUSTED_PROXIES=198.51.100.7")
     ]
@@ -118,10 +118,9 @@ def test_addresses_of_one_household_are_counted_together() -> None:
 def test_no_header_raises_and_none_from_a_stranger_counts(forwarded: str, peer: str) -> None:
     """Whatever is written there."""
     ours = callers(PROXY)
-    found = ours.of(request(peer, forwarded))
-    ours.network(request(peer, forwarded))
+    found = ours.network(request(peer, forwarded))
     if peer != PROXY:
-        assert found == peer
+        assert found == network_of(peer)
 
 
 def test_a_limit_is_written_in_the_notation_of_the_library() -> None:

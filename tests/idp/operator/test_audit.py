@@ -331,7 +331,9 @@ def test_the_command_filters(idp: Idp, people: People) -> None:
     assert f"grant.started  {alice.email}  {FROM}  client={client.id}" in lines[0]
 
 
-@pytest.mark.parametrize("wrong", [("--since", "yesterday"), ("--until", "2026-13-01"), ("--email", "nobody")])
+@pytest.mark.parametrize(
+    "wrong", [("--since", "yesterday"), ("--since", "999999d"), ("--until", "2026-13-01"), ("--email", "nobody")]
+)
 def test_a_wrong_filter_is_said_in_one_line(idp: Idp, wrong: tuple[str, str]) -> None:
     """On stderr, with exit code 1, and nothing else is printed."""
     result = gatepost(idp, "audit", *wrong)

@@ -12,9 +12,9 @@ Jump = Callable[[float], None]
 
 @pytest.fixture
 def jump(monkeypatch: pytest.MonkeyPatch) -> Jump:
-    """Sets the time on by so many seconds."""
+    """Sets the time on by so many seconds: the monotonic one, for that of the wall may be set back by an hour."""
     now = [1_000_000.0]
-    monkeypatch.setattr(brakes, "time", lambda: now[0])
+    monkeypatch.setattr(brakes, "monotonic", lambda: now[0])
 
     def ahead(seconds: float) -> None:
         now[0] += seconds

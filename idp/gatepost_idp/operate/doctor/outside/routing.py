@@ -131,7 +131,7 @@ FAULTS = (
 )
 
 
-def unanswered(place: Place, asked: str, problem: Unanswered) -> Finding:
+def unanswered(asked: str, problem: Unanswered) -> Finding:
     """No answer at all."""
     return (TOO_LATE if problem.reason == "late" else CUT_OFF).seen(f"{asked}: {problem}")
 

@@ -77,7 +77,7 @@ async def _preflight(visit: Visit, place: Place, url: str, origin: str) -> Findi
     try:
         answer = await visit.raw("OPTIONS", url, asked)
     except Unanswered as problem:
-        return routing.unanswered(place, f"OPTIONS {url}", problem)
+        return routing.unanswered(f"OPTIONS {url}", problem)
     seen = f"OPTIONS {url} from {origin}: {answer}"
     allowed = answer.all("access-control-allow-origin")
     if len(allowed) > 1 or any("," in value for value in allowed):
@@ -98,7 +98,7 @@ async def _stripped(visit: Visit) -> Finding | None:
     try:
         answer = await visit.raw("POST", visit.url, (*MCP_HEADERS, ("origin", CLAUDE_ORIGINS[0])), INITIALIZE)
     except Unanswered as problem:
-        return routing.unanswered(RESOURCE, f"POST {visit.url}", problem)
+        return routing.unanswered(f"POST {visit.url}", problem)
     return None if _is_readable(answer) else SHARING_STRIPPED.seen(_shared(answer))
 
 

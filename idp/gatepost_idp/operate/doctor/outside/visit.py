@@ -60,7 +60,7 @@ class Visit:
         try:
             answer = await self.raw(method, url, headers, body)
         except Unanswered as problem:
-            return routing.unanswered(place, f"{method} {url}", problem)
+            return routing.unanswered(f"{method} {url}", problem)
         if answer.status == MISDIRECTED:
             public = self.url if place is RESOURCE else await self.issuer()
             return routing.host_refused(place, f"{method} {url}", public, self.configured is not None)
