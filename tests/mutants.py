@@ -90,6 +90,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/idp/operator/test_who_may_sign_in.py",
         "tests/idp/operator/test_audit.py::test_refused_sign_ins_are_recorded",
     ),
+    "gatepost_idp.store.idle_accounts": ("tests/store/test_idle_accounts.py",),
     "gatepost_resource.exchange": (f"{RESOURCE}/test_exchange.py",),
     "gatepost_resource.access_token": _VERIFIER,
     "gatepost_resource.verifier": (*_VERIFIER, f"{RESOURCE}/test_introspection.py"),

@@ -113,6 +113,8 @@ class Parts:
         self.refusals = audit.Refusals(self.database, clock)
         kept_for = timedelta(days=settings.audit_days) if settings.audit_days else None
         self.sealer = audit.Sealer(self.database, settings.secret_keys, clock, kept_for)
+        account_idle = timedelta(days=settings.account_idle_days) if settings.account_idle_days else None
+        self.purge = Purge(self.database, clock, account_idle)
         self.figures = Figures(self.database, clock)
         self.readiness = Readiness(settings, self.database, clock)
 
@@ -130,7 +132,7 @@ class Parts:
             asyncio.create_task(steadily("salts", self._erase_salts, ERASE_SECONDS)),
             asyncio.create_task(steadily("documents", self.documents.forget, FORGET_SECONDS)),
             asyncio.create_task(steadily("recorder", self.recorder.work, WRITE_SECONDS)),
-            asyncio.create_task(steadily("purge", Purge(self.database, self.clock).work, PURGE_SECONDS)),
+            asyncio.create_task(steadily("purge", self.purge.work, PURGE_SECONDS)),
             asyncio.create_task(steadily("refusals", self.refusals.work, audit.WRITE_SECONDS)),
             asyncio.create_task(steadily("audit", self.sealer.work, audit.SEAL_SECONDS)),
             asyncio.create_task(steadily("figures", self.figures.work, FIGURES_SECONDS)),

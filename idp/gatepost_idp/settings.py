@@ -105,6 +105,7 @@ class Settings(BaseModel):
     refresh_grace_seconds: int = Field(default=30, ge=0, le=300)
     sign_in_minutes: int = Field(default=10, ge=1, le=30)
     audit_days: int = Field(default=365, ge=0, le=3650)
+    account_idle_days: int = Field(default=0, ge=0, le=3650)
     catalogue: str = ""
     service_name: str = Field(default="Gatepost demo", min_length=1, max_length=60)
     support_email: str = ""

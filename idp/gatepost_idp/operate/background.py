@@ -9,7 +9,7 @@ import structlog
 
 from gatepost_idp.database import Database, DatabaseUnavailable
 from gatepost_idp.protocol import Clock
-from gatepost_idp.store import grants, purge
+from gatepost_idp.store import grants, idle_accounts, purge
 
 log = structlog.get_logger("gatepost.background")
 
@@ -53,13 +53,15 @@ async def erase_salts(database: Database, grace: timedelta, clock: Clock) -> Non
 class Purge:
     """Deletes what has ended, batch by batch; between two of them requests have the database to themselves."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, account_idle: timedelta | None = None) -> None:
+        """``account_idle``: how long an account stays that nobody uses; None: for ever."""
         self._database = database
         self._clock = clock
-        self._after = ""
+        self._account_idle = account_idle
+        self._after = self._after_account = ""
 
     async def work(self) -> None:
-        """One round: everything that has ended, and at least one page of the clients.
+        """One round: everything that has ended, at least one page of the clients, and one of the accounts.
 
         What ends meanwhile is for the next round, or under load the first step would never come to its end.
         """
@@ -72,6 +74,8 @@ class Purge:
             if gone:
                 log.info("purged", what=name, rows=gone)
         await self._clients()
+        if self._account_idle is not None:
+            await self._accounts(self._account_idle)
 
     async def _batch(self, step: purge.Step, now: datetime) -> int:
         return await self._database.write(lambda tx: step(tx, now))
@@ -85,3 +89,11 @@ class Purge:
             if gone:
                 log.info("purged", what="registrations", rows=gone)
             await asyncio.sleep(BETWEEN_BATCHES_SECONDS)
+
+    async def _accounts(self, idle: timedelta) -> None:
+        """One page a round: of days, a minute more or less says nothing."""
+        now = self._clock()
+        page = partial(idle_accounts.delete_idle, after=self._after_account, idle_since=now - idle, now=now)
+        gone, self._after_account = await self._database.write(page)
+        if gone:
+            log.info("purged", what="accounts", rows=gone)

@@ -46,6 +46,7 @@ _SEEN = Query(
     .where(col(BrowserSession.token_hash) == bindparam("of"), col(BrowserSession.seen_at) < bindparam("before"))
     .values(seen_at=bindparam("now"))
 )
+_SIGNED_IN = Query(update(Account).where(col(Account.id) == bindparam("of")).values(seen_at=bindparam("now")))
 _INSERT_SESSION = insert_query(BrowserSession)
 
 
@@ -75,6 +76,7 @@ def start_session(
 ) -> None:
     """Stores a fresh session; its id is new at every sign-in, so that nobody can fix one beforehand."""
     now_ms = milliseconds(now)
+    tx.run(_SIGNED_IN, of=account_id, now=now_ms)
     tx.run(
         _INSERT_SESSION,
         token_hash=token_hash,
