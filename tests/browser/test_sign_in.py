@@ -276,6 +276,31 @@ def test_consent_in_chromium_for_a_loopback_client(idp: Idp, window: Windows) ->
         laptop.sees("Does nothing happen?") if shown.count() else laptop.sees("This is finished")
 
 
+def test_a_double_click_that_began_elsewhere_allows_nothing(idp: Idp, window: Windows) -> None:
+    """A window in front asks for it and goes away between the two clicks; in a moment the button works as ever."""
+    laptop = window()
+    client = _asks(idp, laptop)
+    laptop.page.fill("#code", _code(idp))
+    laptop.presses("Sign in with this code")
+    allow = laptop.page.locator("[value=allow]")
+    laptop.page.locator("[value=allow]:not([aria-disabled])").wait_for()
+    for comes_to_the_front in (
+        "window.dispatchEvent(new Event('focus'))",
+        "document.dispatchEvent(new Event('visibilitychange'))",
+    ):
+        laptop.page.evaluate(comes_to_the_front)
+        allow.click(force=True)  # force: at once, as the second click of two
+        laptop.page.evaluate(comes_to_the_front)
+        allow.press("Enter")
+        assert laptop.page.get_by_role("heading", name="Let client.test use").is_visible()
+        assert laptop.callbacks == []
+    laptop.presses("Continue to client.test")
+    _arrived(laptop, client)
+    laptop.page.goto(registered(idp, client_name="Other").authorize_url(prompt="consent"))
+    allow.click(force=True)  # the page itself has only just come
+    assert len(laptop.callbacks) == 1
+
+
 def test_back_after_finish(idp: Idp, window: Windows) -> None:
     """Back from the app: nobody is sent round again, no form is sent twice, and every page says that it is done."""
     laptop = window()
@@ -305,6 +330,7 @@ def test_keyboard_only(idp: Idp, window: Windows) -> None:
     laptop.page.keyboard.press("Enter")
     laptop.page.get_by_role("heading", name="Let client.test use").wait_for()
     _tab_to(laptop, "Continue to client.test")
+    laptop.page.locator("[value=allow]:not([aria-disabled])").wait_for()
     laptop.page.keyboard.press("Enter")
     _arrived(laptop, client)
 
