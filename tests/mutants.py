@@ -48,6 +48,7 @@ OAUTH, GROUND, RESOURCE = "tests/idp/oauth", "tests/idp/ground", "tests/resource
 _TRACES = ("tests/idp/operator/test_trace_secrets.py", "tests/idp/operator/test_trace_refusals.py")
 _RECORDED = "tests/idp/operator/test_audit.py::test_a_refusal_is_recorded"
 _TOKEN = (f"{OAUTH}/test_grants.py", _TRACES[1], f"{OAUTH}/test_token_endpoint.py", f"{OAUTH}/test_openid.py")
+_REDEEMED = (*_TOKEN[:2], _TOKEN[3], _RECORDED)
 _VERIFIER = (
     f"{RESOURCE}/test_token_shape.py",
     f"{RESOURCE}/test_forged_tokens.py",
@@ -78,13 +79,9 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/store/test_refresh.py",
         "tests/store/test_exchanges.py",
     ),
-    "gatepost_idp.store.grants": (
-        "tests/store/test_codes.py",
-        "tests/store/test_refresh.py",
-        *_TOKEN[:2],
-        _TOKEN[3],
-        _RECORDED,
-    ),
+    "gatepost_idp.store.codes": ("tests/store/test_codes.py", *_REDEEMED),
+    "gatepost_idp.store.refresh_tokens": ("tests/store/test_refresh.py", *_REDEEMED),
+    "gatepost_idp.store.grants": ("tests/store/test_codes.py", "tests/store/test_refresh.py", *_REDEEMED),
     "gatepost_idp.signin.steps": (
         *(f"tests/idp/signin/test_{part}.py" for part in _SIGN_IN),
         "tests/idp/operator/test_who_may_sign_in.py",

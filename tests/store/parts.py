@@ -13,8 +13,10 @@ from sqlmodel import SQLModel, col, select
 from gatepost_idp import crypto, tokens
 from gatepost_idp.database import Database, Transaction, Work
 from gatepost_idp.protocol import Refused
-from gatepost_idp.store import accounts, grants
-from gatepost_idp.store.grants import Granted, NewCode, Redemption, Rotation
+from gatepost_idp.store import accounts, codes, refresh_tokens
+from gatepost_idp.store.codes import NewCode, Redemption
+from gatepost_idp.store.grants import Granted
+from gatepost_idp.store.refresh_tokens import Rotation
 
 T = TypeVar("T")
 Table = TypeVar("Table", bound=SQLModel)
@@ -135,7 +137,7 @@ async def a_code(database: Database, account_id: str, **changes: Any) -> str:
         announced=False,
         expires_at=NOW + tokens.CODE_LIFE,
     )
-    await database.write(lambda tx: grants.add_code(tx, dataclasses.replace(new, **changes)))
+    await database.write(lambda tx: codes.add_code(tx, dataclasses.replace(new, **changes)))
     return code
 
 
@@ -159,7 +161,7 @@ def redemption(code: str, **changes: Any) -> Redemption:
 def redeeming(code: str, now: datetime = NOW, **changes: Any) -> Work[Granted | Refused]:
     """The work of one POST /token with ``code``."""
     asked = redemption(code, **changes)
-    return lambda tx: grants.redeem_code(tx, asked, now)
+    return lambda tx: codes.redeem_code(tx, asked, now)
 
 
 def rotation(token: str, **changes: Any) -> Rotation:
@@ -179,7 +181,7 @@ def rotation(token: str, **changes: Any) -> Rotation:
 def rotating(token: str, now: datetime = NOW, **changes: Any) -> Work[Granted | Refused]:
     """The work of one POST /token with a refresh token."""
     asked = rotation(token, **changes)
-    return lambda tx: grants.rotate_refresh_token(tx, asked, now)
+    return lambda tx: refresh_tokens.rotate_refresh_token(tx, asked, now)
 
 
 async def connection(database: Database, **changes: Any) -> Granted:

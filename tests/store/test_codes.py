@@ -9,7 +9,7 @@ from sqlmodel import col, update
 from gatepost_idp import crypto, models
 from gatepost_idp.database import Database, Transaction
 from gatepost_idp.protocol import Refused, milliseconds
-from gatepost_idp.store import accounts, grants
+from gatepost_idp.store import accounts, codes
 from gatepost_idp.store.grants import Granted
 from tests.store.parts import (
     CALLBACK,
@@ -98,7 +98,7 @@ async def test_of_twenty_parallel_redemptions_one_wins_and_its_grant_ends(databa
 async def test_a_code_is_spent_by_one_statement(database: Database) -> None:
     """Of twenty that run it at once one changes a row: nothing else needs to hold for the code to be used once."""
     of = crypto.token_hash(await a_code(database, await person(database)))
-    assert (await at_once(database, [lambda tx: tx.run(grants._SPEND_CODE, of=of, now=1)] * 20)).count(1) == 1
+    assert (await at_once(database, [lambda tx: tx.run(codes._SPEND_CODE, of=of, now=1)] * 20)).count(1) == 1
 
 
 @pytest.mark.clause("A8")
@@ -252,12 +252,12 @@ async def test_a_redemption_that_is_run_again_answers_the_same(database: Databas
         pass
 
     def stumbles(tx: Transaction) -> None:
-        grants.redeem_code(tx, asked, NOW)
+        codes.redeem_code(tx, asked, NOW)
         raise Stumble
 
     with pytest.raises(Stumble):
         await database.write(stumbles)
-    granted = await database.write(lambda tx: grants.redeem_code(tx, asked, NOW))
+    granted = await database.write(lambda tx: codes.redeem_code(tx, asked, NOW))
     assert isinstance(granted, Granted)
     assert granted.refresh_token == asked.refresh_token
 

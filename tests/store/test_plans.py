@@ -59,8 +59,9 @@ def _any_value(kind: object) -> object:
 def test_the_hot_queries_are_among_those_explained() -> None:
     """So that a rename does not leave this file with nothing to say."""
     hot = {
-        "grants._CODE", "grants._SPEND_CODE", "grants._COUNT_WRONG_VERIFIER", "grants._END_GRANT", "grants._REFRESH",
-        "grants._SPEND_REFRESH", "grants._SPENT", "grants._USED", "grants._ERASE_SALTS", "grants._OWNER",
+        "codes._CODE", "codes._SPEND_CODE", "codes._COUNT_WRONG_VERIFIER", "grants._END_GRANT", "grants._STANDING",
+        "refresh_tokens._REFRESH", "refresh_tokens._SPEND_REFRESH", "refresh_tokens._SPENT", "refresh_tokens._USED",
+        "refresh_tokens._ERASE_SALTS", "refresh_tokens._OWNER",
         "accounts._HELD", "accounts._SESSION", "accounts._SEEN", "consents._LIVING", "consents._DELETE",
         "requests._FIND", "requests._FINISH", "attempts._FIND", "attempts._TURN", "clients._FIND",
         "outbox._DUE", "outbox._CLAIM", "outbox._PROGRESS", "outbox._SUPPRESSED", "limits._FIND",

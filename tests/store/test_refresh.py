@@ -8,7 +8,7 @@ from sqlmodel import col, update
 from gatepost_idp import crypto, models
 from gatepost_idp.database import Database, Transaction, Work
 from gatepost_idp.protocol import Refused, milliseconds
-from gatepost_idp.store import accounts, exchanges, grants
+from gatepost_idp.store import accounts, exchanges, grants, refresh_tokens
 from gatepost_idp.store.grants import Granted
 from tests.store.parts import (
     CLIENT,
@@ -70,7 +70,9 @@ async def test_a_token_is_spent_by_one_statement(database: Database) -> None:
     """Of twenty that run it at once one changes a row, and its salt is the one that stays."""
     of = crypto.token_hash(refresh_token_of(await connection(database)))
     salts = [bytes([number]) * 16 for number in range(20)]
-    spending = [lambda tx, salt=salt: tx.run(grants._SPEND_REFRESH, of=of, now=1, new_salt=salt) for salt in salts]
+    spending = [
+        lambda tx, salt=salt: tx.run(refresh_tokens._SPEND_REFRESH, of=of, now=1, new_salt=salt) for salt in salts
+    ]
     answers = await at_once(database, spending)
     assert answers.count(1) == 1
     assert (await the_row(database, models.RefreshToken)).salt == salts[answers.index(1)]
@@ -119,9 +121,9 @@ async def test_an_erased_salt_can_compute_no_successor(database: Database) -> No
     first = refresh_token_of(await connection(database))
     await database.write(rotating(first))
     assert len((await the_row(database, models.RefreshToken, token_hash=crypto.token_hash(first))).salt or b"") == 16
-    assert await database.write(lambda tx: grants.erase_salts(tx, GRACE, NOW + GRACE)) == 0
-    assert await database.write(lambda tx: grants.erase_salts(tx, GRACE, NOW + GRACE + SOON)) == 1
-    assert await database.write(lambda tx: grants.erase_salts(tx, GRACE, NOW + GRACE + SOON)) == 0
+    assert await database.write(lambda tx: refresh_tokens.erase_salts(tx, GRACE, NOW + GRACE)) == 0
+    assert await database.write(lambda tx: refresh_tokens.erase_salts(tx, GRACE, NOW + GRACE + SOON)) == 1
+    assert await database.write(lambda tx: refresh_tokens.erase_salts(tx, GRACE, NOW + GRACE + SOON)) == 0
     assert [row.salt for row in await rows(database, models.RefreshToken)] == [None, None]
     assert isinstance(await database.write(rotating(first)), Refused)
     assert await ended(database) == "refresh token replayed"
@@ -226,7 +228,7 @@ async def test_a_connection_stands_to_its_last_millisecond(database: Database) -
 
     def stands(tx: Transaction, now: datetime) -> tuple[bool, bool]:
         subject = exchanges.of_access_token(tx, granted.grant_id, ("demo:read",), end, 0, now)
-        return grants.email_of_standing(tx, granted.grant_id, now) is not None, subject is not None
+        return grants.standing(tx, granted.grant_id, now) is not None, subject is not None
 
     assert await database.read(lambda tx: stands(tx, end - SOON)) == (True, True)
     assert await database.read(lambda tx: stands(tx, end)) == (False, False)
@@ -258,7 +260,7 @@ async def test_a_client_revokes_its_own_connection_alone(database: Database) -> 
     second = refresh_token_of(await database.write(rotating(first)))
 
     async def revoke(token: str, client_id: str = CLIENT) -> None:
-        await database.write(lambda tx: grants.revoke(tx, crypto.token_hash(token), client_id, NOW, NETWORK))
+        await database.write(lambda tx: refresh_tokens.revoke(tx, crypto.token_hash(token), client_id, NOW, NETWORK))
 
     await revoke(second, "another client")
     await revoke("gp_rt_nobody's")
@@ -294,7 +296,7 @@ async def test_a_revocation_in_a_race_with_refreshes_leaves_nothing_alive(databa
     token = refresh_token_of(await connection(database))
 
     def revoking(tx: Transaction) -> Granted | Refused:
-        grants.revoke(tx, crypto.token_hash(token), CLIENT, NOW, NETWORK)
+        refresh_tokens.revoke(tx, crypto.token_hash(token), CLIENT, NOW, NETWORK)
         return Refused("invalid_grant", "-", "-")
 
     works = [rotating(token) for _ in range(8)]

@@ -12,7 +12,7 @@ from gatepost_idp.consent.rules import Memory
 from gatepost_idp.database import Database, Transaction
 from gatepost_idp.protocol import Clock, Refused, scope_text
 from gatepost_idp.settings import Settings
-from gatepost_idp.store import accounts, audit, clients, connections, consents, grants, requests
+from gatepost_idp.store import accounts, audit, clients, codes, connections, consents, requests
 from gatepost_idp.store.accounts import Session
 from gatepost_idp.store.clients import Client
 from gatepost_idp.store.consents import Agreement
@@ -275,9 +275,9 @@ class Journey:
         """The stage with its answer: a fresh code, stored as a hash, good for one minute."""
         request = stage.request
         code = crypto.opaque_token(tokens.CODE_PREFIX)
-        grants.add_code(
+        codes.add_code(
             tx,
-            grants.NewCode(
+            codes.NewCode(
                 code_hash=crypto.token_hash(code),
                 grant_id=crypto.random_id(12),
                 account_id=person.account_id,

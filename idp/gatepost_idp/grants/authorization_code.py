@@ -5,8 +5,8 @@ from datetime import timedelta
 from gatepost_idp import crypto, pkce, tokens
 from gatepost_idp.grants.token_endpoint import Redeem, TokenRequest
 from gatepost_idp.protocol import Refused
-from gatepost_idp.store import grants as store
-from gatepost_idp.store.grants import Redemption
+from gatepost_idp.store import codes
+from gatepost_idp.store.codes import Redemption
 
 
 def authorization_code(asked: TokenRequest) -> Redeem | Refused:
@@ -29,4 +29,4 @@ def authorization_code(asked: TokenRequest) -> Redeem | Refused:
         refresh_expires_at=asked.now + timedelta(days=asked.settings.refresh_token_days),
         network=asked.network,
     )
-    return lambda tx: store.redeem_code(tx, redemption, asked.now)
+    return lambda tx: codes.redeem_code(tx, redemption, asked.now)

@@ -15,8 +15,7 @@ from gatepost_idp.grants.token_endpoint import NO_STORE
 from gatepost_idp.keys import Keys
 from gatepost_idp.protocol import Clock, Refused, scope_text
 from gatepost_idp.settings import Settings
-from gatepost_idp.store import accounts, personal_tokens
-from gatepost_idp.store import grants as store
+from gatepost_idp.store import accounts, grants, personal_tokens
 
 _INACTIVE: dict[str, Any] = {"active": False}
 _TOLD = ("iss", "sub", "aud", "exp", "iat", "jti", "client_id", "client_name", "scope", "entitlements", "auth_time")
@@ -57,11 +56,11 @@ class IntrospectionEndpoint:
         if claims is None or claims["aud"] != resource or tokens.is_for_backend(claims):
             return _INACTIVE
         grant_id = tokens.grant_of(claims)
-        email = await self._database.read(lambda tx: store.email_of_standing(tx, grant_id, now))
-        if email is None:
+        grant = await self._database.read(lambda tx: grants.standing(tx, grant_id, now))
+        if grant is None:
             return _INACTIVE
         told = {name: claims[name] for name in _TOLD}
-        return {"active": True, "token_type": "Bearer", "username": email, "email": email, **told}
+        return {"active": True, "token_type": "Bearer", "username": grant.email, "email": grant.email, **told}
 
     async def _about_personal(self, token: str, resource: str, now: datetime) -> dict[str, Any]:
         """A personal token says what its person holds now, since it is never refreshed."""

@@ -5,8 +5,8 @@ from datetime import timedelta
 from gatepost_idp import crypto, tokens
 from gatepost_idp.grants.token_endpoint import Redeem, TokenRequest
 from gatepost_idp.protocol import Refused
-from gatepost_idp.store import grants as store
-from gatepost_idp.store.grants import Rotation
+from gatepost_idp.store import refresh_tokens
+from gatepost_idp.store.refresh_tokens import Rotation
 
 
 def refresh_token(asked: TokenRequest) -> Redeem | Refused:
@@ -25,4 +25,4 @@ def refresh_token(asked: TokenRequest) -> Redeem | Refused:
         grace=timedelta(seconds=asked.settings.refresh_grace_seconds),
         network=asked.network,
     )
-    return lambda tx: store.rotate_refresh_token(tx, rotation, asked.now)
+    return lambda tx: refresh_tokens.rotate_refresh_token(tx, rotation, asked.now)

@@ -11,7 +11,7 @@ from gatepost_idp.keys import Keys
 from gatepost_idp.limits import Callers
 from gatepost_idp.protocol import Clock, Refused
 from gatepost_idp.settings import Settings
-from gatepost_idp.store import grants as store
+from gatepost_idp.store import refresh_tokens
 
 _ENDS_BY_ITSELF = Refused(
     "unsupported_token_type", "Access tokens end by themselves. Revoke the refresh token.", "an access token"
@@ -47,5 +47,5 @@ class RevocationEndpoint:
         if claims is not None and claims["client_id"] == client.id:
             raise OAuthRefusal(_ENDS_BY_ITSELF)
         token_hash, network = crypto.token_hash(token), self._callers.network(request)
-        await self._database.write(lambda tx: store.revoke(tx, token_hash, client.id, now, network))
+        await self._database.write(lambda tx: refresh_tokens.revoke(tx, token_hash, client.id, now, network))
         return Response(status_code=200, headers={"cache-control": "no-store"})

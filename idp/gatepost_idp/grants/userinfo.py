@@ -12,7 +12,7 @@ from gatepost_idp.grants.token_endpoint import NO_STORE
 from gatepost_idp.keys import Keys
 from gatepost_idp.protocol import Clock, Refused, scope_set
 from gatepost_idp.settings import Settings
-from gatepost_idp.store import grants as store
+from gatepost_idp.store import grants
 
 
 class UserinfoEndpoint:
@@ -32,10 +32,10 @@ class UserinfoEndpoint:
         scopes, now = scope_set(claims["scope"]), self._clock()
         if "openid" not in scopes:
             raise OAuthRefusal(_NO_OPENID, challenge='Bearer error="insufficient_scope", scope="openid"')
-        email = await self._database.read(lambda tx: store.email_of_standing(tx, tokens.grant_of(claims), now))
-        if email is None:
+        grant = await self._database.read(lambda tx: grants.standing(tx, tokens.grant_of(claims), now))
+        if grant is None:
             raise _invalid()
-        told = {"sub": claims["sub"]} | ({"email": email, "email_verified": True} if "email" in scopes else {})
+        told = {"sub": claims["sub"]} | ({"email": grant.email, "email_verified": True} if "email" in scopes else {})
         return Response(json.dumps(told), 200, NO_STORE, "application/json")
 
 

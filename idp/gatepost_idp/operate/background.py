@@ -9,7 +9,7 @@ import structlog
 
 from gatepost_idp.database import Database, DatabaseUnavailable
 from gatepost_idp.protocol import Clock
-from gatepost_idp.store import grants, idle_accounts, purge
+from gatepost_idp.store import idle_accounts, purge, refresh_tokens
 
 log = structlog.get_logger("gatepost.background")
 
@@ -47,7 +47,7 @@ async def before_serving(name: str, work: Callable[[], Awaitable[None]]) -> None
 
 async def erase_salts(database: Database, grace: timedelta, clock: Clock) -> None:
     """Erases the salts of spent refresh tokens whose grace is over."""
-    await database.write(partial(grants.erase_salts, grace=grace, now=clock()))
+    await database.write(partial(refresh_tokens.erase_salts, grace=grace, now=clock()))
 
 
 class Purge:

@@ -7,9 +7,9 @@ from sqlalchemy import bindparam, func
 from sqlmodel import col
 
 from gatepost_idp.database import Query, Transaction, columns
-from gatepost_idp.models import Account, AuditEvent, AuthorizationGrant, Client
+from gatepost_idp.models import AuditEvent, Client
 from gatepost_idp.protocol import milliseconds
-from gatepost_idp.store import accounts, personal_tokens
+from gatepost_idp.store import accounts, grants, personal_tokens
 
 EXCHANGED = "token.exchanged"
 """The event of each exchange; its detail is the backend's name."""
@@ -33,16 +33,6 @@ class Subject:
     trace_id: str = ""
 
 
-_STANDING = Query(
-    columns(Account.id, Account.email, AuthorizationGrant.resource, AuthorizationGrant.trace_id)
-    .join(AuthorizationGrant, col(AuthorizationGrant.account_id) == col(Account.id))
-    .where(
-        col(AuthorizationGrant.id) == bindparam("grant_id"),
-        col(AuthorizationGrant.ended_at).is_(None),
-        col(AuthorizationGrant.ends_at) > bindparam("now"),
-        col(Account.disabled_at).is_(None),
-    )
-)
 _COUNTED = Query(
     columns(AuditEvent.detail, func.count())
     .where(col(AuditEvent.at) > bindparam("since"), col(AuditEvent.at) <= bindparam("until"))
@@ -60,12 +50,14 @@ def of_access_token(
     tx: Transaction, grant_id: str, scope: tuple[str, ...], ends_at: datetime, auth_time: int, now: datetime
 ) -> Subject | None:
     """Whose access token of that grant it is; None where the grant has ended or the account is disabled."""
-    row = tx.one(_STANDING, grant_id=grant_id, now=milliseconds(now))
-    if row is None:
+    grant = grants.standing(tx, grant_id, now)
+    if grant is None:
         return None
-    account_id, email, resource, trace_id = row
-    held = accounts.held_scopes(tx, account_id, resource).intersection(scope)
-    return Subject(account_id, email, resource, frozenset(scope), held, ends_at, grant_id, auth_time, trace_id)
+    held = accounts.held_scopes(tx, grant.account_id, grant.resource).intersection(scope)
+    return Subject(
+        grant.account_id, grant.email, grant.resource, frozenset(scope), held, ends_at, grant_id, auth_time,
+        grant.trace_id,
+    )  # fmt: skip  # one row
 
 
 def of_personal_token(tx: Transaction, token_hash: bytes, now: datetime) -> Subject | None:
