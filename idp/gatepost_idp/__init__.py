@@ -10,7 +10,8 @@ The floors, from the street down; imports run only downwards:
 - ``tokens``, ``keys``, ``sessions``, ``visitors``, ``mail``, ``pages``, ``errors``, ``limits``, ``brakes``,
   ``traces``, ``recorder``, ``counts``   what they share
 - ``store``      every query, by name
-- ``database``   the one seam to SQLite or PostgreSQL; ``models`` the tables
+- ``database``   the one seam; ``sqlite`` and ``postgres`` stand behind it
+- ``transaction``   what a query runs in; ``models`` the tables
 - ``protocol``, ``parameters``, ``redirects``, ``pkce``, ``crypto``, ``settings``, ``catalogue``   the ground
 """
 

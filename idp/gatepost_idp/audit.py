@@ -10,11 +10,12 @@ from functools import partial
 import structlog
 
 from gatepost_idp.crypto import SealBroken, SecretKeys
-from gatepost_idp.database import Database, DatabaseUnavailable, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.protocol import Clock
 from gatepost_idp.store import audit, leases
 from gatepost_idp.store import audit_seals as seals
 from gatepost_idp.store.audit_seals import Batch, Event, Head
+from gatepost_idp.transaction import DatabaseUnavailable, Transaction
 
 log = structlog.get_logger("gatepost.audit")
 

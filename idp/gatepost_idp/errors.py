@@ -13,9 +13,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from gatepost_idp import traces
-from gatepost_idp.database import DatabaseUnavailable, Unstorable
 from gatepost_idp.pages import Pages
 from gatepost_idp.protocol import ErrorCode, Refused
+from gatepost_idp.transaction import DatabaseUnavailable, Unstorable
 
 log = structlog.get_logger("gatepost.errors")
 

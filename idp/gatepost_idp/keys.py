@@ -12,10 +12,11 @@ from joserfc.util import json_b64encode, urlsafe_b64encode
 
 from gatepost_idp import crypto, models
 from gatepost_idp.crypto import SecretKeys
-from gatepost_idp.database import Database, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.protocol import Clock, compact_json, instant, milliseconds
 from gatepost_idp.store import audit
 from gatepost_idp.store import keys as store
+from gatepost_idp.transaction import Transaction
 
 PUBLISHED_AHEAD = timedelta(seconds=60)
 RELOAD_SECONDS = 5.0

@@ -10,10 +10,10 @@ import limits as notation
 import structlog
 from starlette.requests import Request
 
-from gatepost_idp.database import Transaction
 from gatepost_idp.settings import Settings
 from gatepost_idp.store import limits as store
 from gatepost_idp.store.limits import Rule
+from gatepost_idp.transaction import Transaction
 
 log = structlog.get_logger("gatepost.limits")
 

@@ -12,11 +12,12 @@ from typing import Any
 import structlog
 
 from gatepost_idp import traces
-from gatepost_idp.database import Database, DatabaseUnavailable
+from gatepost_idp.database import Database
 from gatepost_idp.protocol import Clock, milliseconds
 from gatepost_idp.store import traces as store
 from gatepost_idp.store.traces import Step
 from gatepost_idp.traces import Trace
+from gatepost_idp.transaction import DatabaseUnavailable
 
 log = structlog.get_logger("gatepost.recorder")
 

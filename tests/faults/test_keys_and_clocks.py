@@ -19,8 +19,9 @@ import pytest
 import uvicorn
 from joserfc import jws
 
-from gatepost_idp.database import Database, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.keys import rotate
+from gatepost_idp.transaction import Transaction
 from gatepost_resource.app import build_app
 from gatepost_resource.serving import bind, configuration
 from gatepost_resource.settings import Settings

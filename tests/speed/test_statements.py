@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from gatepost_idp import traces
-from gatepost_idp.database import Database, Query, Transaction
+from gatepost_idp.database import Database
+from gatepost_idp.transaction import Query, Transaction
 from tests.speed.hot import Hot, connected
 
 Transactions = list[list[str]]

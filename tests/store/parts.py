@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 from sqlmodel import SQLModel, col, select
 
 from gatepost_idp import crypto, tokens
-from gatepost_idp.database import Database, Transaction, Work
+from gatepost_idp.database import Database
 from gatepost_idp.protocol import Refused
 from gatepost_idp.store import accounts, codes, refresh_tokens
 from gatepost_idp.store.codes import NewCode, Redemption
 from gatepost_idp.store.grants import Granted
 from gatepost_idp.store.refresh_tokens import Rotation
+from gatepost_idp.transaction import Transaction, Work
 
 T = TypeVar("T")
 Table = TypeVar("Table", bound=SQLModel)

@@ -9,9 +9,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import update
 
 from gatepost_idp import models
-from gatepost_idp.database import Database, Transaction, Work
+from gatepost_idp.database import Database
 from gatepost_idp.store import accounts
 from gatepost_idp.store.accounts import Session
+from gatepost_idp.transaction import Transaction, Work
 from tests.store.parts import NOW, RESOURCE, at_once, person, rows, the_row
 
 COOKIE = b"c" * 32

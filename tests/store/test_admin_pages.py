@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from gatepost_idp.database import Database, Query, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.store import (
     audit_pages,
     client_pages,
@@ -20,6 +20,7 @@ from gatepost_idp.store import (
 )
 from gatepost_idp.store.audit_pages import Wanted
 from gatepost_idp.store.paging import Page
+from gatepost_idp.transaction import Query, Transaction
 from tests.store.parts import NOW
 from tests.store.servers import Postgres
 

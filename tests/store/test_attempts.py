@@ -3,9 +3,10 @@
 import dataclasses
 from datetime import timedelta
 
-from gatepost_idp.database import Database, Transaction, Work
+from gatepost_idp.database import Database
 from gatepost_idp.store import attempts, requests
 from gatepost_idp.store.attempts import Attempt, AttemptState
+from gatepost_idp.transaction import Transaction, Work
 from tests.store.parts import NOW, at_once
 from tests.store.test_requests import BROWSER, END, REQUEST
 

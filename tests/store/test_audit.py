@@ -17,9 +17,10 @@ from gatepost_idp import audit as log
 from gatepost_idp import models
 from gatepost_idp.audit import Break, Refusals, Sealer, Verdict
 from gatepost_idp.crypto import SecretKeys
-from gatepost_idp.database import Database, DatabaseUnavailable, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.store import audit, audit_seals, leases, personal_data
 from gatepost_idp.store.audit import Wanted
+from gatepost_idp.transaction import DatabaseUnavailable, Transaction
 from tests.store.parts import NOW, at_once, person, rows, the_row
 
 KEYS = SecretKeys(("k" * 32,))

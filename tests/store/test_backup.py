@@ -15,10 +15,11 @@ from sqlmodel import SQLModel
 
 from gatepost_idp import migrations, models
 from gatepost_idp.crypto import SecretKeys
-from gatepost_idp.database import Database, DatabaseUnavailable
+from gatepost_idp.database import Database
 from gatepost_idp.keys import Keys
 from gatepost_idp.store import accounts, backup, clients
 from gatepost_idp.store.backup import CannotCopy, NotEmpty, Restored
+from gatepost_idp.transaction import DatabaseUnavailable
 from tests.store.parts import KIND, NOW, a_code, connection, person, rows
 from tests.store.test_clients import REGISTRATION
 from tests.store.test_outbox import queue

@@ -4,9 +4,10 @@ import json
 from datetime import timedelta
 
 from gatepost_idp import models
-from gatepost_idp.database import Database, Work
+from gatepost_idp.database import Database
 from gatepost_idp.store import clients
 from gatepost_idp.store.clients import Kind
+from gatepost_idp.transaction import Work
 from tests.store.parts import CALLBACK, CLIENT, KIND, NOW, at_once, between, rows, the_row
 
 REGISTRATION = json.dumps(

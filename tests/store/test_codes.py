@@ -7,10 +7,11 @@ import pytest
 from sqlmodel import col, update
 
 from gatepost_idp import crypto, models
-from gatepost_idp.database import Database, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.protocol import Refused, milliseconds
 from gatepost_idp.store import accounts, codes
 from gatepost_idp.store.grants import Granted
+from gatepost_idp.transaction import Transaction
 from tests.store.parts import (
     CALLBACK,
     CLIENT,

@@ -7,9 +7,10 @@ from functools import partial
 
 from gatepost_idp import models
 from gatepost_idp.clients.metadata import Registration
-from gatepost_idp.database import Database, Work
+from gatepost_idp.database import Database
 from gatepost_idp.store import clients, documents
 from gatepost_idp.store.documents import Copy, Document
+from gatepost_idp.transaction import Work
 from tests.store.parts import CALLBACK, NOW, a_code, at_once, person, rows
 
 URL = "https://client.test/client.json"

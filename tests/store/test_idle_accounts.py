@@ -6,10 +6,11 @@ from functools import partial
 import pytest
 
 from gatepost_idp import models
-from gatepost_idp.database import Database, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.operate.background import Purge
 from gatepost_idp.protocol import milliseconds
 from gatepost_idp.store import accounts, idle_accounts
+from gatepost_idp.transaction import Transaction
 from tests.store.parts import NOW, connection, person, rotating, rows, the_row
 from tests.store.parts import refresh_token_of as token_of
 from tests.store.test_purge import fill

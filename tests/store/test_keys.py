@@ -13,11 +13,12 @@ import pytest
 
 from gatepost_idp import models
 from gatepost_idp.crypto import SealBroken, SecretKeys
-from gatepost_idp.database import Database, DatabaseUnavailable, Work
+from gatepost_idp.database import Database
 from gatepost_idp.keys import RELOAD_SECONDS, Keys, rotate
 from gatepost_idp.operate import background
 from gatepost_idp.operate.background import steadily
 from gatepost_idp.store import keys as store
+from gatepost_idp.transaction import DatabaseUnavailable, Work
 from tests.store.parts import NOW, rows, the_row
 from tests.support.processes import environment_of
 

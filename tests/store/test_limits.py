@@ -3,9 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 from gatepost_idp import models
-from gatepost_idp.database import Database, Work
+from gatepost_idp.database import Database
 from gatepost_idp.store import limits
 from gatepost_idp.store.limits import Rule
+from gatepost_idp.transaction import Work
 from tests.store.parts import at_once, between, rows
 
 START = datetime(2026, 11, 21, tzinfo=UTC)

@@ -4,9 +4,10 @@ import asyncio
 from datetime import datetime, timedelta
 
 from gatepost_idp import models
-from gatepost_idp.database import Database, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.store import clients, outbox
 from gatepost_idp.store.outbox import LEASE, Letter
+from gatepost_idp.transaction import Transaction
 from tests.store.parts import CALLBACK, KIND, NOW, RESOURCE, between, rows, the_row
 from tests.store.test_attempts import ATTEMPT, add
 from tests.store.test_clients import REGISTRATION

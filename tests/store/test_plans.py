@@ -11,9 +11,10 @@ from sqlmodel import SQLModel, col
 from sqlmodel.sql.sqltypes import AutoString
 
 from gatepost_idp import store
-from gatepost_idp.database import Database, Query, Transaction, columns
+from gatepost_idp.database import Database
 from gatepost_idp.models import Client
 from gatepost_idp.store import purge
+from gatepost_idp.transaction import Query, Transaction, columns
 from tests.store.servers import Postgres
 
 

@@ -11,13 +11,14 @@ from sqlalchemy import Boolean, LargeBinary, insert
 from sqlmodel import SQLModel
 
 from gatepost_idp import models, tokens
-from gatepost_idp.database import Database, Transaction, Work
+from gatepost_idp.database import Database
 from gatepost_idp.operate import background
 from gatepost_idp.operate.background import Purge
 from gatepost_idp.protocol import Refused, milliseconds
 from gatepost_idp.store import accounts, audit, purge
 from gatepost_idp.store.grants import Granted
 from gatepost_idp.store.purge import BATCH, ENDED, FAMILY_ENDED, UNUSED
+from gatepost_idp.transaction import Transaction, Work
 from tests.store.parts import (
     NOW,
     a_code,

@@ -6,10 +6,11 @@ import pytest
 from sqlmodel import col, update
 
 from gatepost_idp import crypto, models
-from gatepost_idp.database import Database, Transaction, Work
+from gatepost_idp.database import Database
 from gatepost_idp.protocol import Refused, milliseconds
 from gatepost_idp.store import accounts, exchanges, grants, refresh_tokens
 from gatepost_idp.store.grants import Granted
+from gatepost_idp.transaction import Transaction, Work
 from tests.store.parts import (
     CLIENT,
     GRACE,

@@ -13,9 +13,11 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import IntegrityError
 
 from gatepost_idp import models
-from gatepost_idp.database import Database, DatabaseUnavailable, Transaction, Work, _Held, insert_query
+from gatepost_idp.database import Database
 from gatepost_idp.models import LimitWindow
 from gatepost_idp.protocol import Refused
+from gatepost_idp.sqlite import _Held
+from gatepost_idp.transaction import DatabaseUnavailable, Transaction, Work, insert_query
 from tests.store.parts import at_once, busy, person, rows
 from tests.store.servers import Postgres
 

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 from gatepost_idp.catalogue import Catalogue, Scope
-from gatepost_idp.database import Database, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.protocol import Clock
 from gatepost_idp.store import accounts, audit, connections
 from gatepost_idp.store.accounts import Session
 from gatepost_idp.store.audit import Source
 from gatepost_idp.store.connections import Connection
+from gatepost_idp.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,11 @@
 
 from gatepost_idp import tokens
 from gatepost_idp.crypto import SecretKeys
-from gatepost_idp.database import Database, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.protocol import Clock
 from gatepost_idp.store import connections, grants, outbox
 from gatepost_idp.store.outbox import News
+from gatepost_idp.transaction import Transaction
 
 
 class CutOff:

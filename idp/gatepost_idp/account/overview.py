@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from gatepost_idp.database import Database, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.protocol import Clock
 from gatepost_idp.store import accounts, audit, connections, consents, grants, personal_data, personal_tokens
 from gatepost_idp.store.accounts import Session, SignedIn
@@ -13,6 +13,7 @@ from gatepost_idp.store.audit import Source
 from gatepost_idp.store.connections import Connection
 from gatepost_idp.store.consents import Remembered
 from gatepost_idp.store.personal_tokens import Shown
+from gatepost_idp.transaction import Transaction
 
 T = TypeVar("T")
 

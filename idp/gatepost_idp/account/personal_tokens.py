@@ -5,12 +5,13 @@ from datetime import timedelta
 
 from gatepost_idp import crypto, redirects, tokens
 from gatepost_idp.catalogue import Catalogue, Resource, Scope
-from gatepost_idp.database import Database, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.protocol import Clock
 from gatepost_idp.store import accounts, audit
 from gatepost_idp.store import personal_tokens as store
 from gatepost_idp.store.accounts import Session
 from gatepost_idp.store.audit import Source
+from gatepost_idp.transaction import Transaction
 
 DAYS = (7, 30, 90, 365)
 MOST = 50

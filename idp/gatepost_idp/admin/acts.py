@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from gatepost_idp.database import Database, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.errors import PageProblem
 from gatepost_idp.protocol import Clock
 from gatepost_idp.store import audit, people
 from gatepost_idp.store.accounts import Session
 from gatepost_idp.store.audit import Source
+from gatepost_idp.transaction import Transaction
 
 T = TypeVar("T")
 

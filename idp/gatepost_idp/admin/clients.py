@@ -15,10 +15,10 @@ from gatepost_idp.clients.registry import (
     PUBLIC_PREFIX,
     RESOURCE_SERVER_PREFIX,
 )
-from gatepost_idp.database import Transaction
 from gatepost_idp.store import client_pages, clients, documents
 from gatepost_idp.store.client_pages import Listed
 from gatepost_idp.store.paging import Page
+from gatepost_idp.transaction import Transaction
 
 _LETTERS = {
     "manual": MANUAL_PREFIX.rstrip("_"),

@@ -3,10 +3,10 @@
 from datetime import datetime
 
 from gatepost_idp.admin.acts import Act, Acts, note
-from gatepost_idp.database import Transaction
 from gatepost_idp.store import connection_pages, connections, grants
 from gatepost_idp.store.connection_pages import Standing
 from gatepost_idp.store.paging import Page
+from gatepost_idp.transaction import Transaction
 
 
 class Connections:

@@ -6,12 +6,12 @@ from datetime import datetime
 
 from gatepost_idp.admin.acts import Act, Acts, note
 from gatepost_idp.catalogue import Catalogue, Resource, Scope
-from gatepost_idp.database import Transaction
 from gatepost_idp.signin import addresses
 from gatepost_idp.store import accounts, connections, people
 from gatepost_idp.store.connections import Connection
 from gatepost_idp.store.paging import Page
 from gatepost_idp.store.people import Person
+from gatepost_idp.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

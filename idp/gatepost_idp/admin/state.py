@@ -6,12 +6,12 @@ from datetime import datetime
 
 from gatepost_idp import limits
 from gatepost_idp.admin.acts import Acts
-from gatepost_idp.database import Transaction
 from gatepost_idp.protocol import instant, milliseconds
 from gatepost_idp.settings import Settings
 from gatepost_idp.store import keys, outbox_state
 from gatepost_idp.store import limits as windows
 from gatepost_idp.store.outbox_state import OutboxState
+from gatepost_idp.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from gatepost_idp import crypto, redirects, tokens
 from gatepost_idp.catalogue import Catalogue
 from gatepost_idp.consent import rules
 from gatepost_idp.consent.rules import Memory
-from gatepost_idp.database import Database, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.protocol import Clock, Refused, scope_text
 from gatepost_idp.settings import Settings
 from gatepost_idp.store import accounts, audit, clients, codes, connections, consents, requests
@@ -17,6 +17,7 @@ from gatepost_idp.store.accounts import Session
 from gatepost_idp.store.clients import Client
 from gatepost_idp.store.consents import Agreement
 from gatepost_idp.store.requests import Request
+from gatepost_idp.transaction import Transaction
 from gatepost_idp.visitors import Visitor
 
 Step = Literal["sign_in", "ask", "one_tap", "silent", "own_page"]

@@ -7,8 +7,8 @@ from datetime import datetime
 from gatepost_idp import crypto, redirects
 from gatepost_idp.clients.metadata import MAX_REDIRECTS, Registration
 from gatepost_idp.clients.registry import MANUAL_PREFIX, SECRET_PREFIX
-from gatepost_idp.database import Transaction
 from gatepost_idp.store import clients as store
+from gatepost_idp.transaction import Transaction
 
 NAME_LENGTH = 100
 DESCRIPTION_LENGTH = 300

@@ -8,13 +8,14 @@ from gatepost_idp import crypto
 from gatepost_idp.clients import metadata_document
 from gatepost_idp.clients.documents import Documents
 from gatepost_idp.clients.metadata import Registration
-from gatepost_idp.database import Database, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.keys import Keys
 from gatepost_idp.protocol import Clock
 from gatepost_idp.store import audit
 from gatepost_idp.store import clients as store
 from gatepost_idp.store.audit import NOWHERE, Source
 from gatepost_idp.store.clients import Client
+from gatepost_idp.transaction import Transaction
 
 PUBLIC_PREFIX = "gp_dc_"
 CONFIDENTIAL_PREFIX = "gp_cc_"

@@ -10,8 +10,8 @@ from gatepost_idp.commands.console import Json
 
 if TYPE_CHECKING:
     from gatepost_idp.clients.registry import Registry
-    from gatepost_idp.database import Transaction
     from gatepost_idp.settings import Settings
+    from gatepost_idp.transaction import Transaction
 
 app = typer.Typer(no_args_is_help=True, help="Clients: made by hand, registered, or the URL of their metadata.")
 

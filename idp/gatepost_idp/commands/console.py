@@ -13,7 +13,8 @@ import typer
 if TYPE_CHECKING:
     import asyncio
 
-    from gatepost_idp.database import Database, Transaction
+    from gatepost_idp.database import Database
+    from gatepost_idp.transaction import Transaction
 
 T = TypeVar("T")
 Row_co = TypeVar("Row_co", covariant=True)
@@ -41,8 +42,8 @@ class Opened:
 @contextlib.contextmanager
 def plainly(as_json: bool) -> Iterator[None]:
     """Ends the process with one line where the database cannot be used, for whichever reason."""
-    from gatepost_idp.database import DatabaseUnavailable
     from gatepost_idp.store.schema import WrongSchema
+    from gatepost_idp.transaction import DatabaseUnavailable
 
     try:
         yield

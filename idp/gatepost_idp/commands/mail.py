@@ -8,7 +8,7 @@ from gatepost_idp.commands import console
 from gatepost_idp.commands.console import Json
 
 if TYPE_CHECKING:
-    from gatepost_idp.database import Transaction
+    from gatepost_idp.transaction import Transaction
 
 app = typer.Typer(no_args_is_help=True, help="Mail: a test, and addresses that the mail server refused.")
 

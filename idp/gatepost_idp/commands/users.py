@@ -12,8 +12,8 @@ from gatepost_idp.commands.console import Json, T
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost_idp.database import Transaction
     from gatepost_idp.store.accounts import Person
+    from gatepost_idp.transaction import Transaction
 
 app = typer.Typer(no_args_is_help=True, help="People, and the scopes they hold.")
 Email = Annotated[str, typer.Argument(metavar="EMAIL")]

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gatepost_idp import crypto, tokens
-from gatepost_idp.database import Database, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.errors import OAuthRefusal
 from gatepost_idp.grants.client_authentication import ClientAuthentication, read_form, read_token
 from gatepost_idp.grants.token_endpoint import NO_STORE
@@ -16,6 +16,7 @@ from gatepost_idp.keys import Keys
 from gatepost_idp.protocol import Clock, Refused, scope_text
 from gatepost_idp.settings import Settings
 from gatepost_idp.store import accounts, grants, personal_tokens
+from gatepost_idp.transaction import Transaction
 
 _INACTIVE: dict[str, Any] = {"active": False}
 _TOLD = ("iss", "sub", "aud", "exp", "iat", "jti", "client_id", "client_name", "scope", "entitlements", "auth_time")

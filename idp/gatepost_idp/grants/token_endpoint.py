@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gatepost_idp import tokens, traces
-from gatepost_idp.database import Database, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.errors import OAuthRefusal
 from gatepost_idp.grants.client_authentication import ClientAuthentication, read_form
 from gatepost_idp.keys import Keys
@@ -28,6 +28,7 @@ from gatepost_idp.settings import Settings
 from gatepost_idp.store.clients import Client
 from gatepost_idp.store.grants import Granted
 from gatepost_idp.tokens import ForBackend
+from gatepost_idp.transaction import Transaction
 
 NO_STORE = {"cache-control": "no-store", "pragma": "no-cache"}
 Redeem = Callable[[Transaction], Granted | ForBackend | Refused]

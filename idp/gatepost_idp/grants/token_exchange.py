@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 
 from gatepost_idp import crypto, tokens
 from gatepost_idp.catalogue import Backend, Backends
-from gatepost_idp.database import Transaction
 from gatepost_idp.grants.token_endpoint import Redeem, TokenRequest
 from gatepost_idp.protocol import ACCESS_TOKEN_TYPE, Refused, scope_set, scope_text
 from gatepost_idp.store import audit, exchanges
 from gatepost_idp.store.exchanges import Subject
 from gatepost_idp.tokens import ForBackend
+from gatepost_idp.transaction import Transaction
 
 Find = Callable[[Transaction], Subject | None]
 

@@ -10,7 +10,7 @@ import structlog
 
 from gatepost_idp import traces
 from gatepost_idp.counts import Counts, MailOutcome
-from gatepost_idp.database import Database, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.mail.letters import Letters
 from gatepost_idp.mail.smtp import Delivery, deliver, probe
 from gatepost_idp.protocol import Clock
@@ -19,6 +19,7 @@ from gatepost_idp.settings import Settings
 from gatepost_idp.store import attempts
 from gatepost_idp.store import outbox as store
 from gatepost_idp.store.outbox import Letter, News, Occasion
+from gatepost_idp.transaction import Transaction
 
 log = structlog.get_logger("gatepost.mail")
 

@@ -7,9 +7,10 @@ from functools import partial
 
 import structlog
 
-from gatepost_idp.database import Database, DatabaseUnavailable
+from gatepost_idp.database import Database
 from gatepost_idp.protocol import Clock
 from gatepost_idp.store import idle_accounts, purge, refresh_tokens
+from gatepost_idp.transaction import DatabaseUnavailable
 
 log = structlog.get_logger("gatepost.background")
 

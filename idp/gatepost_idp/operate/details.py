@@ -18,12 +18,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gatepost_idp.counts import Counts
-from gatepost_idp.database import Database, DatabaseUnavailable
+from gatepost_idp.database import Database
 from gatepost_idp.keys import Keys
 from gatepost_idp.operate.doctor.readiness import Readiness
 from gatepost_idp.operate.drain import Drain
 from gatepost_idp.protocol import Clock
 from gatepost_idp.settings import Settings
+from gatepost_idp.transaction import DatabaseUnavailable
 
 if TYPE_CHECKING:
     from gatepost_idp.operate.metrics import Observed

@@ -9,11 +9,12 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from gatepost_idp.counts import BOUNDS, Counts, Latency
-from gatepost_idp.database import Database, DatabaseUnavailable
+from gatepost_idp.database import Database
 from gatepost_idp.keys import ID_TOKEN_ALGORITHMS, Keys
 from gatepost_idp.protocol import Clock
 from gatepost_idp.store import outbox
 from gatepost_idp.store.outbox import Backlog
+from gatepost_idp.transaction import DatabaseUnavailable
 
 
 @dataclass(frozen=True, slots=True)

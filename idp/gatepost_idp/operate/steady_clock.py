@@ -5,9 +5,10 @@ from functools import partial
 
 import structlog
 
-from gatepost_idp.database import Database, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.protocol import Clock
 from gatepost_idp.store import time_seen
+from gatepost_idp.transaction import Transaction
 
 log = structlog.get_logger("gatepost.clock")
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from gatepost_idp import traces
 from gatepost_idp.catalogue import Catalogue
-from gatepost_idp.database import Database, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.pages import Pages
 from gatepost_idp.protocol import Clock
 from gatepost_idp.settings import Settings
@@ -21,6 +21,7 @@ from gatepost_idp.signin import own_pages
 from gatepost_idp.store import accounts, audit
 from gatepost_idp.store.accounts import Session
 from gatepost_idp.store.audit import Source
+from gatepost_idp.transaction import Transaction
 from gatepost_idp.visitors import Visitor, Visitors
 
 Door = Callable[..., Any]

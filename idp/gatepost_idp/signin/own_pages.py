@@ -3,10 +3,10 @@
 from datetime import datetime
 
 from gatepost_idp import crypto, traces
-from gatepost_idp.database import Transaction
 from gatepost_idp.store import requests
 from gatepost_idp.store.clients import OWN
 from gatepost_idp.store.requests import Request
+from gatepost_idp.transaction import Transaction
 
 
 def begin(tx: Transaction, path: str, browser: str, now: datetime) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from gatepost_idp import crypto, limits, sessions, tokens, traces
 from gatepost_idp.catalogue import Catalogue
-from gatepost_idp.database import Database, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.mail.letters import Letters
 from gatepost_idp.mail.outbox import Outbox
 from gatepost_idp.models import Account
@@ -18,6 +18,7 @@ from gatepost_idp.store import accounts, attempts, audit, clients, outbox, reque
 from gatepost_idp.store.attempts import Attempt, AttemptState
 from gatepost_idp.store.clients import Client
 from gatepost_idp.store.requests import Request
+from gatepost_idp.transaction import Transaction
 
 RESEND_AFTER = timedelta(seconds=30)
 TAB_ALIVE = timedelta(seconds=5)

@@ -7,9 +7,9 @@ from sqlalchemy import bindparam
 from sqlmodel import col, delete, select, update
 
 from gatepost_idp.crypto import random_id
-from gatepost_idp.database import Query, Transaction, columns, insert_query
 from gatepost_idp.models import Account, BrowserSession, Entitlement, Invitation
 from gatepost_idp.protocol import instant, milliseconds
+from gatepost_idp.transaction import Query, Transaction, columns, insert_query
 
 IDLE_MS = 7 * 86_400_000
 _SEEN_EVERY_MS = 60_000

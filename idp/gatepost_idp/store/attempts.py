@@ -7,9 +7,9 @@ from typing import Literal
 from sqlalchemy import bindparam
 from sqlmodel import col, update
 
-from gatepost_idp.database import Query, Transaction, columns, insert_query
 from gatepost_idp.models import SignInAttempt
 from gatepost_idp.protocol import instant, milliseconds
+from gatepost_idp.transaction import Query, Transaction, columns, insert_query
 
 AttemptState = Literal["pending", "consumed", "cancelled", "locked", "expired"]
 WRONG_CODES = 5

@@ -8,9 +8,9 @@ from datetime import datetime
 from sqlalchemy import ColumnElement
 from sqlmodel import col, or_, select
 
-from gatepost_idp.database import Transaction, insert_query
 from gatepost_idp.models import Account, AuditEvent
 from gatepost_idp.protocol import instant, milliseconds
+from gatepost_idp.transaction import Transaction, insert_query
 
 COMMAND_LINE = "command line"
 """The network of what was done by a command."""

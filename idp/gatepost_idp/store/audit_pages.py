@@ -8,11 +8,11 @@ from sqlalchemy import bindparam, or_
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
-from gatepost_idp.database import Query, Transaction, columns
 from gatepost_idp.models import Account, AuditEvent
 from gatepost_idp.protocol import instant
 from gatepost_idp.store import paging
 from gatepost_idp.store.paging import Page
+from gatepost_idp.transaction import Query, Transaction, columns
 
 
 @dataclass(frozen=True, slots=True)

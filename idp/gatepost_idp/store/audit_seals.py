@@ -16,10 +16,10 @@ from sqlalchemy import bindparam, func
 from sqlmodel import col, delete, select, update
 
 from gatepost_idp.crypto import SecretKeys
-from gatepost_idp.database import Query, Transaction, columns, insert_query
 from gatepost_idp.models import AuditBatch, AuditEvent, ServerSecret
 from gatepost_idp.protocol import compact_json, milliseconds
 from gatepost_idp.store import audit, keys
+from gatepost_idp.transaction import Query, Transaction, columns, insert_query
 
 BATCH = 250
 HEAD = "audit head"

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import SQLModel, col, delete, or_, update
 
 from gatepost_idp.crypto import SealBroken, SecretKeys
-from gatepost_idp.database import Database, DatabaseUnavailable, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.models import (
     AuthorizationCode,
     AuthorizationGrant,
@@ -33,6 +33,7 @@ from gatepost_idp.models import (
 )
 from gatepost_idp.protocol import milliseconds
 from gatepost_idp.store import audit, schema
+from gatepost_idp.transaction import DatabaseUnavailable, Transaction
 
 Counts = dict[str, int]
 """Rows by table."""

@@ -7,11 +7,11 @@ from datetime import datetime
 from sqlalchemy import bindparam
 from sqlmodel import col
 
-from gatepost_idp.database import Query, Row, Transaction, columns
 from gatepost_idp.models import AuthorizationGrant, Client, ClientDocument
 from gatepost_idp.protocol import instant
 from gatepost_idp.store import paging
 from gatepost_idp.store.paging import Page
+from gatepost_idp.transaction import Query, Row, Transaction, columns
 
 LOOKED_AT = 1000
 """Connections of one client that are looked at, at the most."""

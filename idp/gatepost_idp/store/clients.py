@@ -9,8 +9,8 @@ from sqlalchemy import bindparam, func, tuple_
 from sqlmodel import col, select, update
 
 from gatepost_idp import models
-from gatepost_idp.database import Query, Transaction, columns, insert_query
 from gatepost_idp.protocol import AuthMethod, instant, milliseconds, scope_set
+from gatepost_idp.transaction import Query, Transaction, columns, insert_query
 
 Origin = Literal["registered", "manual", "document", "resource_server"]
 

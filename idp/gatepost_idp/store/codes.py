@@ -8,11 +8,11 @@ from sqlalchemy import bindparam
 from sqlmodel import col, update
 
 from gatepost_idp import redirects
-from gatepost_idp.database import Query, Row, Transaction, columns, insert_query
 from gatepost_idp.models import Account, AuthorizationCode, AuthorizationGrant
 from gatepost_idp.protocol import Refused, milliseconds, scope_set
 from gatepost_idp.store import accounts, audit, grants, outbox, refresh_tokens
 from gatepost_idp.store.grants import Granted
+from gatepost_idp.transaction import Query, Row, Transaction, columns, insert_query
 
 WRONG_VERIFIERS = 5
 CONNECTION_LIFE = timedelta(days=365)

@@ -7,11 +7,11 @@ from functools import partial
 from sqlalchemy import bindparam, or_
 from sqlmodel import col
 
-from gatepost_idp.database import Query, Transaction, columns
 from gatepost_idp.models import Account, AuthorizationGrant, Client
 from gatepost_idp.protocol import instant, scope_set
 from gatepost_idp.store import paging
 from gatepost_idp.store.paging import Page
+from gatepost_idp.transaction import Query, Transaction, columns
 
 
 @dataclass(frozen=True, slots=True)

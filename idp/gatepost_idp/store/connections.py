@@ -7,10 +7,10 @@ from datetime import datetime
 from sqlalchemy import bindparam, func
 from sqlmodel import col, select, update
 
-from gatepost_idp.database import Query, Transaction, columns
 from gatepost_idp.models import AuthorizationGrant, Client, Consent, RefreshToken
 from gatepost_idp.protocol import instant, milliseconds, scope_set, scope_text
 from gatepost_idp.store import consents
+from gatepost_idp.transaction import Query, Transaction, columns
 
 _OWNER = Query(
     columns(AuthorizationGrant.account_id, AuthorizationGrant.client_id).where(

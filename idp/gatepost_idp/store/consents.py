@@ -7,9 +7,9 @@ from sqlalchemy import bindparam
 from sqlmodel import col, delete, select
 
 from gatepost_idp.crypto import random_id
-from gatepost_idp.database import Query, Transaction, columns, upsert_query
 from gatepost_idp.models import Consent
 from gatepost_idp.protocol import instant, milliseconds, scope_set, scope_text
+from gatepost_idp.transaction import Query, Transaction, columns, upsert_query
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ from typing import Any
 from sqlalchemy import bindparam
 from sqlmodel import col, delete, select, update
 
-from gatepost_idp.database import Query, Transaction, columns, upsert_query
 from gatepost_idp.models import AuthorizationCode, AuthorizationGrant, AuthorizationRequest, ClientDocument, Consent
 from gatepost_idp.models import Client as ClientRow
 from gatepost_idp.protocol import instant, milliseconds
 from gatepost_idp.store import audit, clients
 from gatepost_idp.store.clients import Client
+from gatepost_idp.transaction import Query, Transaction, columns, upsert_query
 
 
 @dataclass(frozen=True, slots=True)

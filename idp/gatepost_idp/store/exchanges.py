@@ -6,10 +6,10 @@ from datetime import datetime
 from sqlalchemy import bindparam, func
 from sqlmodel import col
 
-from gatepost_idp.database import Query, Transaction, columns
 from gatepost_idp.models import AuditEvent, Client
 from gatepost_idp.protocol import milliseconds
 from gatepost_idp.store import accounts, grants, personal_tokens
+from gatepost_idp.transaction import Query, Transaction, columns
 
 EXCHANGED = "token.exchanged"
 """The event of each exchange; its detail is the backend's name."""

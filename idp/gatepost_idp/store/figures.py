@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import bindparam, func
 from sqlmodel import col, select, update
 
-from gatepost_idp.database import Query, Transaction, columns, upsert_query
 from gatepost_idp.models import AuditEvent, LimitWindow
 from gatepost_idp.protocol import instant, milliseconds
+from gatepost_idp.transaction import Query, Transaction, columns, upsert_query
 
 HOUR_MS = 3_600_000
 KEPT = timedelta(days=400)

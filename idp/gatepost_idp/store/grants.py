@@ -7,10 +7,10 @@ from sqlalchemy import bindparam
 from sqlmodel import col, update
 
 from gatepost_idp import redirects
-from gatepost_idp.database import Query, Transaction, columns
 from gatepost_idp.models import Account, AuthorizationGrant
 from gatepost_idp.protocol import Refused, milliseconds, names_the_same_resource
 from gatepost_idp.store import audit
+from gatepost_idp.transaction import Query, Transaction, columns
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from typing import Any
 from sqlalchemy import bindparam, func, select
 from sqlmodel import col, update
 
-from gatepost_idp.database import Query, Transaction, columns
 from gatepost_idp.models import Account, AuthorizationGrant, BrowserSession, PersonalToken
 from gatepost_idp.protocol import milliseconds
 from gatepost_idp.store import audit, personal_data
+from gatepost_idp.transaction import Query, Transaction, columns
 
 PAGE = 100
 

@@ -2,8 +2,8 @@
 
 from sqlmodel import col, or_, select
 
-from gatepost_idp.database import Transaction
 from gatepost_idp.models import ServerSecret, SigningKey
+from gatepost_idp.transaction import Transaction
 
 
 def lock(tx: Transaction) -> None:

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import bindparam
 from sqlmodel import col, or_, update
 
-from gatepost_idp.database import Query, Transaction, columns, insert_query
 from gatepost_idp.models import Lease
 from gatepost_idp.protocol import milliseconds
+from gatepost_idp.transaction import Query, Transaction, columns, insert_query
 
 _INSERT = insert_query(Lease)
 _EXISTS = Query(columns(Lease.name).where(col(Lease.name) == bindparam("of")))

@@ -7,9 +7,9 @@ from datetime import datetime
 from sqlalchemy import BigInteger, bindparam, case
 from sqlmodel import col, update
 
-from gatepost_idp.database import Query, Transaction, columns, upsert_query
 from gatepost_idp.models import LimitWindow
 from gatepost_idp.protocol import milliseconds
+from gatepost_idp.transaction import Query, Transaction, columns, upsert_query
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from sqlmodel import col, delete, select, update
 
 from gatepost_idp import models
 from gatepost_idp.crypto import random_id
-from gatepost_idp.database import Query, Transaction, columns, insert_query
 from gatepost_idp.models import MailSuppression, Outbox
 from gatepost_idp.protocol import instant, milliseconds, scope_set
 from gatepost_idp.store import attempts, clients
 from gatepost_idp.store.attempts import Attempt
+from gatepost_idp.transaction import Query, Transaction, columns, insert_query
 
 Progress = Literal["queued", "sent", "delayed", "failed"]
 NOBODY = ""

@@ -6,9 +6,9 @@ from datetime import datetime
 from sqlalchemy import bindparam
 from sqlmodel import col
 
-from gatepost_idp.database import Query, Transaction, columns
 from gatepost_idp.models import MailSuppression, Outbox
 from gatepost_idp.protocol import instant, milliseconds
+from gatepost_idp.transaction import Query, Transaction, columns
 
 MOST = 1000
 """Where counting ends."""

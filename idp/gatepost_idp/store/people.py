@@ -7,11 +7,11 @@ from functools import partial
 from sqlalchemy import bindparam
 from sqlmodel import col
 
-from gatepost_idp.database import Query, Row, Transaction, columns
 from gatepost_idp.models import Account, Entitlement
 from gatepost_idp.protocol import instant
 from gatepost_idp.store import paging
 from gatepost_idp.store.paging import Page
+from gatepost_idp.transaction import Query, Row, Transaction, columns
 
 ADMIN = "admin"
 """The role that opens the admin pages."""

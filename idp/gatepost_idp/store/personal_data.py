@@ -4,7 +4,6 @@ from typing import Any
 
 from sqlmodel import SQLModel, col, delete, select, update
 
-from gatepost_idp.database import Transaction
 from gatepost_idp.models import (
     Account,
     AuditEvent,
@@ -19,6 +18,7 @@ from gatepost_idp.models import (
     SignInAttempt,
 )
 from gatepost_idp.protocol import instant
+from gatepost_idp.transaction import Transaction
 
 _TABLES: dict[str, type[SQLModel]] = {
     "scopes": Entitlement,

@@ -6,9 +6,9 @@ from datetime import datetime
 from sqlalchemy import bindparam
 from sqlmodel import col, select, update
 
-from gatepost_idp.database import Query, Transaction, columns, insert_query
 from gatepost_idp.models import Account, PersonalToken
 from gatepost_idp.protocol import instant, milliseconds, scope_set, scope_text
+from gatepost_idp.transaction import Query, Transaction, columns, insert_query
 
 _USED_EVERY_MS = 60_000
 

@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import CTE, Select, bindparam, exists
 from sqlmodel import SQLModel, col, delete, select, update
 
-from gatepost_idp.database import Query, Transaction, columns
 from gatepost_idp.models import (
     AuthorizationCode,
     AuthorizationGrant,
@@ -25,6 +24,7 @@ from gatepost_idp.models import (
     RefreshToken,
 )
 from gatepost_idp.protocol import milliseconds
+from gatepost_idp.transaction import Query, Transaction, columns
 
 BATCH = 200
 """Rows of one table that one transaction deletes; of refresh tokens in ended families twice as many."""

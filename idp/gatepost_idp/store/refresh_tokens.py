@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import bindparam
 from sqlmodel import col, update
 
-from gatepost_idp.database import Query, Row, Transaction, columns, insert_query
 from gatepost_idp.models import Account, AuthorizationGrant, RefreshToken
 from gatepost_idp.protocol import Refused, milliseconds, scope_set
 from gatepost_idp.store import accounts, audit, grants
 from gatepost_idp.store.grants import Granted
+from gatepost_idp.transaction import Query, Row, Transaction, columns, insert_query
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import bindparam
 from sqlmodel import col, update
 
-from gatepost_idp.database import Query, Transaction, columns, insert_query
 from gatepost_idp.models import AuthorizationRequest
 from gatepost_idp.protocol import instant, milliseconds, scope_set, scope_text
+from gatepost_idp.transaction import Query, Transaction, columns, insert_query
 
 LIFE = timedelta(minutes=30)
 """How long a request waits for its person, and the longest that a sign-in for it can last."""

@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from gatepost_idp.database import Transaction
 from gatepost_idp.models import SCHEMA
+from gatepost_idp.transaction import Transaction
 
 _MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 _LOCK = 4_757_373_737  # an advisory lock of PostgreSQL: fifty processes that start at once migrate one after another

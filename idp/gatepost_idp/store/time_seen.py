@@ -6,7 +6,6 @@ from typing import Any
 from sqlalchemy import bindparam, case
 from sqlmodel import col, update
 
-from gatepost_idp.database import Query, Transaction, columns, insert_query
 from gatepost_idp.models import (
     AuthorizationCode,
     AuthorizationGrant,
@@ -22,6 +21,7 @@ from gatepost_idp.models import (
 )
 from gatepost_idp.protocol import instant, milliseconds
 from gatepost_idp.store.accounts import IDLE_MS
+from gatepost_idp.transaction import Query, Transaction, columns, insert_query
 
 _NAME = "time seen"
 """A lease that nobody holds: it only says how far time had come."""

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import bindparam
 from sqlmodel import col, delete, select
 
-from gatepost_idp.database import Query, Transaction, columns, insert_query
 from gatepost_idp.models import TraceStep
 from gatepost_idp.protocol import milliseconds
+from gatepost_idp.transaction import Query, Transaction, columns, insert_query
 
 KEPT_FOR = timedelta(days=1)
 BEFORE = timedelta(minutes=5)

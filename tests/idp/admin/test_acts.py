@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from gatepost_idp.admin.acts import Act, Acts
-from gatepost_idp.database import Database, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.errors import PageProblem
 from gatepost_idp.models import Account
 from gatepost_idp.store import accounts, schema
 from gatepost_idp.store.accounts import Session
 from gatepost_idp.store.audit import NOWHERE
+from gatepost_idp.transaction import Transaction
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 

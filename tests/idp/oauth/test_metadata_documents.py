@@ -9,8 +9,8 @@ import pytest
 
 from gatepost_idp.clients import documents as rules
 from gatepost_idp.clients import pinned
-from gatepost_idp.database import Transaction
 from gatepost_idp.store import documents as store
+from gatepost_idp.transaction import Transaction
 from tests.idp.oauth.wire import (
     Server,
     asks_everything,

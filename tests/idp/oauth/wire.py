@@ -17,7 +17,8 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from gatepost_idp.clients.fetcher import Fetcher
-from gatepost_idp.database import Database, Transaction
+from gatepost_idp.database import Database
+from gatepost_idp.transaction import Transaction
 from tests.support.oauth import TestClient, answer_of
 from tests.support.person import Person, links_of
 from tests.support.ports import free_port

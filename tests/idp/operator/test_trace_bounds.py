@@ -13,9 +13,10 @@ import pytest
 import sqlalchemy
 
 from gatepost_idp import recorder
-from gatepost_idp.database import Database, DatabaseUnavailable
+from gatepost_idp.database import Database
 from gatepost_idp.recorder import Recorder
 from gatepost_idp.traces import Trace
+from gatepost_idp.transaction import DatabaseUnavailable
 from tests.faults.asking import as_process, as_thread, built, environment_for
 from tests.idp.oauth.wire import line, rows
 from tests.idp.operator.recorded import told, until

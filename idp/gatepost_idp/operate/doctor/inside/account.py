@@ -2,11 +2,11 @@
 
 from functools import partial
 
-from gatepost_idp.database import Transaction
 from gatepost_idp.operate.doctor.finding import Check, Fault, Finding
 from gatepost_idp.operate.doctor.inside.installation import Installation
 from gatepost_idp.signin import addresses
 from gatepost_idp.store import accounts
+from gatepost_idp.transaction import Transaction
 
 ACCOUNT_UNKNOWN = Fault(
     "account-unknown",

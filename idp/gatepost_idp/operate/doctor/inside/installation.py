@@ -9,9 +9,10 @@ from typing import TypeVar
 from gatepost_idp import catalogue as catalogues
 from gatepost_idp.catalogue import Backends, Catalogue
 from gatepost_idp.crypto import SecretKeys
-from gatepost_idp.database import Database, DatabaseUnavailable, Transaction
+from gatepost_idp.database import Database
 from gatepost_idp.protocol import Clock
 from gatepost_idp.settings import Settings, SettingsError
+from gatepost_idp.transaction import DatabaseUnavailable, Transaction
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 10

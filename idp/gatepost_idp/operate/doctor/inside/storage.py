@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from gatepost_idp.database import DatabaseUnavailable
 from gatepost_idp.operate.doctor.finding import Check, Fault, Finding
 from gatepost_idp.operate.doctor.inside.installation import Installation
 from gatepost_idp.settings import EXAMPLES
 from gatepost_idp.store import schema
+from gatepost_idp.transaction import DatabaseUnavailable
 
 DATABASE_MISSING = Fault(
     "database-missing",
