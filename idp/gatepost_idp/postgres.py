@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import sqlalchemy
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from gatepost_idp.transaction import T, Transaction, Work, sqlstate, translated
 
@@ -24,7 +25,7 @@ class Pool:
         self.engine = sqlalchemy.create_engine(url, pool_size=size, max_overflow=0, pool_timeout=10, pool_recycle=1800)
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="gatepost-db")
         driver = cast(Any, self.engine.dialect.dbapi)
-        self._errors: tuple[type[Exception], ...] = (DBAPIError, driver.Error)
+        self._errors: tuple[type[Exception], ...] = (DBAPIError, NoConnection, driver.Error)
 
     def submit(self, work: Work[T]) -> "asyncio.Future[T]":
         return asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)

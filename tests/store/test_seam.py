@@ -1,6 +1,7 @@
 """The seam to the database: what read and write promise, on both databases."""
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -445,6 +446,21 @@ async def test_what_fails_again_and_again_is_unavailable(postgres_database: Data
     with pytest.raises(DatabaseUnavailable):
         await postgres_database.write(fails)
     assert len(tries) == 5
+
+
+async def test_a_pool_without_a_free_connection_is_unavailable(postgres_database: Database) -> None:
+    """Whoever waits for one in vain hears 503; once somebody gives one back, all goes on."""
+    pool: Any = postgres_database.engine.pool
+    pool._timeout = 0.05
+    with contextlib.ExitStack() as taken:
+        for _ in range(pool.size()):
+            taken.enter_context(postgres_database.engine.connect())
+        with pytest.raises(DatabaseUnavailable):
+            await postgres_database.write(put("lost"))
+        with pytest.raises(DatabaseUnavailable):
+            await postgres_database.ping()
+    assert await postgres_database.write(put("kept")) == "kept"
+    assert await keys_of(postgres_database) == {"kept"}
 
 
 async def test_a_restarted_server_is_found_again(
