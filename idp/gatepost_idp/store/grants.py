@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam
+from sqlalchemy import bindparam, exists
 from sqlmodel import col, update
 
 from gatepost_idp import redirects
-from gatepost_idp.models import Account, AuthorizationGrant
+from gatepost_idp.models import Account, AuthorizationGrant, Client, ClientDocument
 from gatepost_idp.protocol import Refused, milliseconds, names_the_same_resource
 from gatepost_idp.store import audit
 from gatepost_idp.transaction import Query, Transaction, columns
@@ -31,7 +31,7 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A grant that has not ended, of a person who may sign in."""
+    """A grant that has not ended, of a person who may sign in and a client that is not switched off."""
 
     account_id: str
     email: str
@@ -53,12 +53,16 @@ _STANDING = Query(
         col(AuthorizationGrant.ended_at).is_(None),
         col(AuthorizationGrant.ends_at) > bindparam("now"),
         col(Account.disabled_at).is_(None),
+        ~exists().where(col(Client.id) == col(AuthorizationGrant.client_row), col(Client.disabled_at).is_not(None)),
+        ~exists().where(
+            col(ClientDocument.url) == col(AuthorizationGrant.client_id), col(ClientDocument.disabled_at).is_not(None)
+        ),
     )
 )
 
 
 def standing(tx: Transaction, grant_id: str, now: datetime) -> Standing | None:
-    """Whose grant it is and for what; None where it has ended or the account is disabled."""
+    """Whose grant it is and for what; None where it has ended, or the account or the client is disabled."""
     row = tx.one(_STANDING, grant_id=grant_id, now=milliseconds(now))
     return None if row is None else Standing(*row)
 

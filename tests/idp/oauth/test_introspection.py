@@ -118,6 +118,19 @@ def test_a_token_is_inactive_as_soon_as_its_grant_ends(idp: Server) -> None:
     assert introspect(idp, fresh, own) == {"active": False}
 
 
+def test_the_access_tokens_of_a_client_that_was_switched_off_are_inactive(idp: Server) -> None:
+    """At once, here and at /userinfo: an operator who switches it off wants it out now. They live again with it."""
+    own, client = credentials(idp), registered(idp)
+    with Person("alice@example.com", idp.postbox) as alice:
+        token = client.connect(alice, scope="demo:read openid")["access_token"]
+    kind = client.id.partition(".")[0]
+    for disabled_at, is_active in ((None, True), (idp.clock(), False), (None, True)):
+        beside(idp, lambda tx, at=disabled_at: clients.set_disabled(tx, kind, at))  # type: ignore[misc]  # a default binds the loop's value, which mypy does not infer
+        assert introspect(idp, token, own)["active"] is is_active
+        shown = idp.request("GET", "/userinfo", headers={"authorization": f"Bearer {token}"})
+        assert shown.status_code == (200 if is_active else 401)
+
+
 def asked(server: Server, own: tuple[str, str], token: str = "x") -> httpx2.Response:
     return server.post("/introspect", {"token": token}, headers=basic(*own))
 

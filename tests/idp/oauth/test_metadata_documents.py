@@ -10,6 +10,7 @@ import pytest
 from gatepost_idp.clients import documents as rules
 from gatepost_idp.clients import pinned
 from gatepost_idp.store import documents as store
+from gatepost_idp.store import grants
 from gatepost_idp.transaction import Transaction
 from tests.idp.oauth.wire import (
     Server,
@@ -19,6 +20,7 @@ from tests.idp.oauth.wire import (
     basic,
     beside,
     line,
+    opened,
     page_of,
     refused,
     rows,
@@ -411,12 +413,14 @@ def test_a_disabled_url_is_refused_in_every_version(idp: Server, host: DocumentH
     """At once, at each door, whatever its document says by then; nothing is fetched for it; enabling takes it back."""
     client = client_of(idp, host.show())
     tokens = client.connect(alice)
-    now = idp.clock()
+    now, grant = idp.clock(), opened(idp, tokens["access_token"]).claims["jti"].partition(".")[0]
+    assert beside(idp, lambda tx: grants.standing(tx, grant, now)) is not None
     beside(idp, lambda tx: store.set_disabled(tx, client.id, now))
     host.show(client_name="Another name")
     for _ in range(2):
         page_of(authorize(client))
         refused(client.refresh(tokens["refresh_token"]), "invalid_client", 401)
+        assert beside(idp, lambda tx: grants.standing(tx, grant, now)) is None
         idp.clock.forward(hours=2)
     assert len(host.asked) == 1
     beside(idp, lambda tx: store.set_disabled(tx, client.id, None))

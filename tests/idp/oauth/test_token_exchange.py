@@ -324,6 +324,16 @@ def test_a_disabled_person_exchanges_no_more(idp: Server) -> None:
 
 
 @pytest.mark.clause("A15.end")
+def test_a_client_that_was_switched_off_reaches_no_backend(idp: Server) -> None:
+    """Though its access token would be let in for minutes."""
+    own, client = resource_server(idp), registered(idp)
+    with Person("alice@example.com", idp.postbox) as alice:
+        bearer = client.connect(alice, scope=ALL, resource=MCP)["access_token"]
+    beside(idp, lambda tx: clients.set_disabled(tx, client.id.partition(".")[0], idp.clock()))
+    refused(own.exchange(bearer), "invalid_request")
+
+
+@pytest.mark.clause("A15.end")
 def test_a_personal_token_that_was_revoked_exchanges_no_more(idp: Server) -> None:
     """From the moment in which its person ended it."""
     own = resource_server(idp)
