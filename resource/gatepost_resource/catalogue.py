@@ -107,6 +107,8 @@ def load(path: Path | None, resource_url: str) -> Catalogue:
         raise _wrong(f"the file cannot be read ({problem.strerror})") from None
     except ValueError as problem:  # broken UTF-8 and broken TOML alike
         raise _wrong(f"the file is not TOML ({problem})") from None
+    except RecursionError:
+        raise _wrong("the file is not TOML (too deep)") from None
     table = _own(_tables(document, "resource"), resource_url)
     scopes = tuple(_scope(entry) for entry in _tables(table, "scope"))
     if len({scope.name for scope in scopes}) < len(scopes):

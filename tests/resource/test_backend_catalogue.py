@@ -29,6 +29,7 @@ title = "Read"
 url = "https://other.example.com/mcp"
 name = "Others"
 """
+CRM = '[[backend]]\nname = "crm"\nurl = "https://crm.example.com/"\n'
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def test_the_exact_name_wins_then_the_first_pattern(tool: str, scope: str | None
         ('[[backend]]\nname = "crm"\nurl = "https://crm.example.com/"\ntimeout = "5"', "backend crm: `timeout` must"),
         (
             '[[backend]]\nname = "crm"\nurl = "https://crm.example.com/"\ntimout = 5',
-            "backend crm: nobody reads `timout`",
+            "backend crm: nobody reads 'timout'",
         ),
         ('[[backend]]\nname = "crm"\nurl = "https://crm.example.com/"\nresource = "x"', "`resource` is the url of no"),
         ('[[backend]]\nname = "crm"\nurl = "https://crm.example.com/"\ntools = ["x"]', "`tools` must be a table"),
@@ -107,6 +108,24 @@ def test_the_exact_name_wins_then_the_first_pattern(tool: str, scope: str | None
             '[[backend]]\nname = "crm"\nurl = "https://crm.example.com/"\ntools = { "x" = "crm:write" }',
             "backend crm: the rule for 'x' names a scope",
         ),
+        *(
+            (f'{CRM}tools = {{ "find_*" = {wrong} }}', "backend crm: the rule for 'find_*' must be the name of a scope")
+            for wrong in ('["crm:read"]', '{ scope = "crm:read" }', "5", "0.5", "true", "2026-11-21", "[[]]")
+        ),
+        (
+            f"{CRM}[backend.tools.find]\nall = 'crm:read'",
+            "backend crm: the rule for 'find' must be the name of a scope",
+        ),
+        (f"{CRM}tools = 5", "backend crm: `tools` must be a table"),
+        (f"{CRM}timeout = {'9' * 400}", "backend crm: `timeout` must be above 0"),
+        (f"{CRM}timeout = inf", "backend crm: `timeout` must be above 0"),
+        (f"{CRM}timeout = [5]", "backend crm: `timeout` must be a number"),
+        (f"{CRM}timeout = true", "backend crm: `timeout` must be a number"),
+        (f'{CRM}resource = ["x"]', "backend crm: `resource` is the url of no"),
+        (f'{CRM}"a\\nb" = 1', r"backend crm: nobody reads 'a\nb'"),
+        ('[[backend]]\nname = "crm"\nurl = ["https://crm.example.com/"]', "backend crm: `url` must be"),
+        ('[[backend]]\nname = ["crm"]', "a [[backend]] needs a `name`"),
+        (f"{CRM}tools = {'[' * 5000}", "the file is not TOML"),
         ('[[backend]]\nname = "a"\nurl = "https://a.example/"\n' * 2, "two backends have the name a"),
         (
             '[[backend]]\nname = "a"\nurl = "https://a.example/"\n[[backend]]\nname = "b"\nurl = "https://a.example/"',

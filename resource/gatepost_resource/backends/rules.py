@@ -1,7 +1,6 @@
 """The ``[[backend]]`` of the catalogue: which MCP servers stand behind this one, and the scope each tool needs."""
 
 import ipaddress
-import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -72,7 +71,7 @@ def _check_names(entry: Mapping[str, Any], resources: list[str]) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"a [[backend]] needs a `name` that matches {_NAME.pattern}")
     if unknown := sorted(set(entry).difference(_MEMBERS)):
-        raise ValueError(f"backend {name}: nobody reads `{unknown[0]}`")
+        raise ValueError(f"backend {name}: nobody reads {unknown[0]!r}")
     if entry.get("resource", resources[0]) not in resources:
         raise ValueError(f"backend {name}: `resource` is the url of no [[resource]], byte for byte")
 
@@ -90,6 +89,8 @@ def _rules(table: object, scopes: Collection[str]) -> Iterator[Rule]:
     if not isinstance(table, dict):
         raise ValueError('`tools` must be a table, written as [backend.tools] with lines like "find_*" = "crm:read"')  # noqa: TRY004 (a wrong file, in one kind)
     for pattern, scope in table.items():
+        if not isinstance(scope, str):
+            raise ValueError(f'the rule for {pattern!r} must be the name of a scope, as in "find_*" = "crm:read"')  # noqa: TRY004 (a wrong file, in one kind)
         if scope not in scopes:
             raise ValueError(f"the rule for {pattern!r} names a scope that the resource has no [[resource.scope]] for")
         yield Rule(pattern, scope)
@@ -98,7 +99,7 @@ def _rules(table: object, scopes: Collection[str]) -> Iterator[Rule]:
 def _seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("`timeout` must be a number of seconds")  # noqa: TRY004 (a wrong file, in one kind)
-    if not math.isfinite(value) or not 0 < value <= MAX_SECONDS:
+    if not 0 < value <= MAX_SECONDS:  # nor is nan
         raise ValueError(f"`timeout` must be above 0 and at most {MAX_SECONDS:.0f} seconds")
     return float(value)
 
