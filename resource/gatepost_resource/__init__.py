@@ -32,6 +32,7 @@ and all of that stands on this:
     issuer        the issuer over HTTP: its metadata, and answers within bounds
     catalogue     the scopes of this resource
     latest        what is replaced as a whole while the server runs: the catalogue, the table of tools
+    chores        what runs beside the requests, and goes on whatever happens to it
     drain         SIGTERM: readiness first
     settings      the environment, checked
     addresses     the caller's address behind proxies

@@ -24,6 +24,7 @@ from gatepost_resource.addresses import Proxies
 from gatepost_resource.backends.roster import Roster
 from gatepost_resource.catalogue import Catalogue
 from gatepost_resource.challenge import Challenge
+from gatepost_resource.chores import steadily
 from gatepost_resource.counts import Counts
 from gatepost_resource.demo import DemoTools, Facts
 from gatepost_resource.details import Details
@@ -198,7 +199,8 @@ async def _lifespan(
 ) -> AsyncIterator[None]:
     async with server.running():
         details.drain.watch()
-        tasks = [asyncio.create_task(run) for run in (keys.keep_fresh(refresh_seconds), details.serve(), roster.run())]
+        fresh = steadily("keys", lambda: keys.keep_fresh(refresh_seconds))
+        tasks = [asyncio.create_task(run) for run in (fresh, steadily("details", details.serve), roster.run())]
         try:
             await roster.ready()
             yield

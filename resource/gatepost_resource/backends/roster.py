@@ -14,6 +14,7 @@ from gatepost_resource.backends.call import Call
 from gatepost_resource.backends.rules import Backend
 from gatepost_resource.backends.watched import POLL_SECONDS, Watched
 from gatepost_resource.catalogue import Catalogue
+from gatepost_resource.chores import steadily
 from gatepost_resource.counts import Counts
 from gatepost_resource.exchange import BackendTokens
 from gatepost_resource.latest import Latest
@@ -80,15 +81,22 @@ class Roster:
     async def run(self) -> None:
         """Keeps the table until cancelled."""
         try:
-            await self._follow()
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(POLL_SECONDS):
-                        await self._news.wait()
-                        await asyncio.sleep(GATHER_SECONDS)  # fifty backends answer at a start: one table for all
-                await self._look()
+            await steadily("backends", self._keep)
         finally:
             await self._stop(self._lines.keys())
+
+    async def _keep(self) -> None:
+        await self._follow()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._news.wait()
+                    await asyncio.sleep(GATHER_SECONDS)  # fifty backends answer at a start: one table for all
+            try:
+                await self._look()
+            except Exception:
+                self._news.set()  # what was new is not in the table yet
+                raise
 
     async def ready(self) -> None:
         """Returns when every backend was asked once, or when that takes too long."""
