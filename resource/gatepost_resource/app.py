@@ -61,8 +61,8 @@ def build_app(
 ) -> Starlette:
     """The resource server as one ASGI application; raises SettingsError for a wrong catalogue.
 
-    ``clock``: seconds since the epoch. ``monotonic``: seconds from any origin, for the pause between two
-    fetches. ``refresh_seconds``: how old the issuer's keys may grow.
+    ``clock``: seconds since the epoch. ``monotonic``: seconds from any origin, for what is kept for
+    a while. ``refresh_seconds``: how old the issuer's keys may grow.
     """
     counts = Counts()
     catalogue = Latest(catalogues.load(settings.catalogue, settings.mcp_resource_url))
@@ -73,9 +73,9 @@ def build_app(
     keys = IssuerKeys(issuer, monotonic)
     expected = Identifiers(settings.oauth_issuer, settings.mcp_resource_url)
     credentials = settings.introspection_credentials
-    introspection = Introspection(issuer, expected, credentials, clock) if credentials else None
+    introspection = Introspection(issuer, expected, credentials, clock, monotonic) if credentials else None
     verifier = Verifier(expected, keys, introspection, clock)
-    tokens = BackendTokens(issuer, credentials, clock)
+    tokens = BackendTokens(issuer, credentials, clock, monotonic)
     roster = Roster(settings, ours, catalogue, tools, tokens, counts, monotonic)
     server = build_server(settings.service_name, tools, _demo_tools(settings, tools, clock), counts, roster.call)
     page = ConnectPage(settings, catalogue)

@@ -48,7 +48,7 @@ class NoToken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """A token or why there is none, and until when that counts, in seconds since the epoch."""
+    """A token or why there is none, and until when that counts, in monotonic seconds."""
 
     until: float
     token: str = ""
@@ -77,12 +77,22 @@ def owner() -> bytes:
 class BackendTokens:
     """Remembers each token until shortly before its end; who asks for the same one meanwhile waits for one answer."""
 
-    def __init__(self, issuer: Issuer, credentials: tuple[str, str] | None, clock: Callable[[], float]) -> None:
-        """``credentials``: those of introspection, None where there are none. ``clock``: seconds since the epoch."""
+    def __init__(
+        self,
+        issuer: Issuer,
+        credentials: tuple[str, str] | None,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        """``credentials``: those of introspection, None where there are none. ``clock``: seconds since the epoch.
+
+        ``monotonic``: seconds from any origin; by the clock a token would be kept beyond its end once that is set back.
+        """
         self._issuer = issuer
         # RFC 6749, section 2.3.1
         self._basic = (quote_plus(credentials[0]), quote_plus(credentials[1])) if credentials else None
         self._clock = clock
+        self._monotonic = monotonic
         self._answers: OrderedDict[bytes, _Answer] = OrderedDict()
         self._asked: dict[bytes, asyncio.Task[_Answer]] = {}
         self._room = asyncio.Semaphore(MAX_ASKED_AT_ONCE)
@@ -119,7 +129,7 @@ class BackendTokens:
     async def _token(self, form: dict[str, str]) -> str:
         digest = hashlib.sha256("\0".join(form.values()).encode()).digest()
         answer = self._answers.get(digest)
-        if answer is None or answer.until <= self._clock():
+        if answer is None or answer.until <= self._monotonic():
             answer = await self._ask_once(digest, form)
         else:
             self._answers.move_to_end(digest)
@@ -163,10 +173,10 @@ class BackendTokens:
         if not token or not isinstance(life, int) or _text(told, "token_type").lower() != "bearer":
             return self._none("the issuer's answer holds no token", "temporarily_unavailable", UNAVAILABLE_SECONDS)
         # Of one that is nearly over the half is left, so that it serves at least the call that asked for it.
-        return _Answer(self._clock() + max(life - MARGIN_SECONDS, life / 2), token)
+        return _Answer(self._monotonic() + max(life - MARGIN_SECONDS, life / 2), token)
 
     def _none(self, reason: str, error: str, seconds: float) -> _Answer:
-        return _Answer(self._clock() + seconds, reason=reason, error=error)
+        return _Answer(self._monotonic() + seconds, reason=reason, error=error)
 
 
 def _text(told: Mapping[str, Any], name: str) -> str:

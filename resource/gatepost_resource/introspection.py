@@ -18,7 +18,7 @@ MAX_ASKED_AT_ONCE = 20
 
 
 class Answer(NamedTuple):
-    """What the issuer said, and until when that counts; ``token`` is None for a bearer that is not active."""
+    """What the issuer said, and until when that counts, in monotonic seconds. ``token``: None where not active."""
 
     until: float
     token: BearerToken | None
@@ -28,13 +28,22 @@ class Introspection:
     """Remembers each answer for a short while; many calls with one token at a time are one question."""
 
     def __init__(
-        self, issuer: Issuer, expected: Identifiers, credentials: tuple[str, str], clock: Callable[[], float]
+        self,
+        issuer: Issuer,
+        expected: Identifiers,
+        credentials: tuple[str, str],
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
-        """``credentials``: INTROSPECTION_CLIENT_ID and its secret. ``clock``: seconds since the epoch."""
+        """``credentials``: INTROSPECTION_CLIENT_ID and its secret. ``clock``: seconds since the epoch.
+
+        ``monotonic``: seconds from any origin; by the clock an answer would count for longer once that is set back.
+        """
         self._issuer = issuer
         self._expected = expected
         self._basic = (quote_plus(credentials[0]), quote_plus(credentials[1]))  # RFC 6749, section 2.3.1
         self._clock = clock
+        self._monotonic = monotonic
         self._answers: OrderedDict[bytes, Answer] = OrderedDict()
         self._asked: dict[bytes, asyncio.Task[Answer]] = {}
         self._room = asyncio.Semaphore(MAX_ASKED_AT_ONCE)  # a flood of made-up tokens must not become the issuer's
@@ -43,7 +52,7 @@ class Introspection:
         """The token's content; raises InvalidToken, or IssuerUnavailable when that cannot be said."""
         digest = hashlib.sha256(bearer.encode()).digest()
         answer = self._answers.get(digest)
-        if answer is None or answer.until <= self._clock():
+        if answer is None or answer.until <= self._monotonic():
             answer = await self._ask_once(digest, bearer)
         if answer.token is None:
             raise InvalidToken("the issuer says that the token is not active")
@@ -72,8 +81,8 @@ class Introspection:
         return self._read(told)
 
     def _read(self, told: Mapping[str, Any]) -> Answer:
-        now = self._clock()
         if told.get("active") is not True:
-            return Answer(now + INACTIVE_SECONDS, None)
+            return Answer(self._monotonic() + INACTIVE_SECONDS, None)
+        now = self._clock()
         token = read_told(told, self._expected, now)
-        return Answer(min(now + ACTIVE_SECONDS, token.expires_at), token)
+        return Answer(self._monotonic() + min(ACTIVE_SECONDS, token.expires_at - now), token)

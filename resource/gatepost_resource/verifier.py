@@ -22,11 +22,12 @@ _REGISTRY = jws.JWSRegistry(algorithms=["ES256"], strict_check_header=False)
 
 
 class Verified(NamedTuple):
-    """A token that passed, and the key that it passed by."""
+    """A token that passed, the key that it passed by, and when, in seconds since the epoch."""
 
     kid: str
     key: ECKey
     token: BearerToken
+    since: float
 
 
 class Verifier:
@@ -55,20 +56,22 @@ class Verifier:
         if cached is not None:
             return cached
         kid = read_header(bearer)
-        token = read_claims(bearer, self._expected, self._clock())
+        now = self._clock()
+        token = read_claims(bearer, self._expected, now)
         key = await self._keys.find(kid)
         if key is None:
             raise InvalidToken("the issuer has no key of that kid")
         _check_signature(bearer, key)
-        self._remember(digest, Verified(kid, key, token))
+        self._remember(digest, Verified(kid, key, token, now))
         return token
 
     def _recall(self, digest: bytes) -> BearerToken | None:
         found = self._verified.get(digest)
         if found is None:
             return None
-        # A key that the issuer took back takes every token with it, at the next look.
-        if found.token.expires_at <= self._clock() or not self._keys.holds(found.kid, found.key):
+        # A key that the issuer took back takes every token with it, at the next look; and before the time at which
+        # it passed, a token may be from the future: where the clock goes back, it is judged anew.
+        if not found.since <= self._clock() < found.token.expires_at or not self._keys.holds(found.kid, found.key):
             del self._verified[digest]
             return None
         self._verified.move_to_end(digest)

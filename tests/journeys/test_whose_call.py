@@ -1,5 +1,6 @@
 """The two servers over the wire: what the resource server asks for, the authorization server gives or refuses."""
 
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -32,7 +33,7 @@ def gate(server: Server) -> ResourceServer:
 async def tokens(server: Server, gate: ResourceServer) -> AsyncIterator[BackendTokens]:
     """As the resource server makes them, with the credentials that the command prints."""
     issuer = Issuer(server.issuer)
-    yield BackendTokens(issuer, (gate.id, gate.secret), lambda: server.clock().timestamp())
+    yield BackendTokens(issuer, (gate.id, gate.secret), lambda: server.clock().timestamp(), time.monotonic)
     await issuer.aclose()
 
 

@@ -47,6 +47,11 @@ class Running:
     clock: Clock
     monotonic: Clock
 
+    def later(self, seconds: float) -> None:
+        """So much time passes, by both clocks."""
+        self.clock.offset += seconds
+        self.monotonic.offset += seconds
+
     def token(self, **changes: Any) -> str:
         return self.issuer.token(self.mcp, **changes)
 

@@ -45,8 +45,12 @@ class Asking:
 
     def __init__(self, issuer: Issuer, wire: Wire, credentials: tuple[str, str] | None) -> None:
         self.issuer = issuer
-        self.clock = Clock()
-        self.tokens = BackendTokens(wire, credentials, self.clock)
+        self.clock, self.monotonic = Clock(), Clock()
+        self.tokens = BackendTokens(wire, credentials, self.clock, self.monotonic)
+
+    def later(self, seconds: float) -> None:
+        self.clock.offset += seconds
+        self.monotonic.offset += seconds
 
     async def person(self, bearer: str = "bearer", url: str = CRM, scopes: frozenset[str] = READ) -> str:
         return await self.tokens.for_person(bearer, held(), url, scopes)
@@ -101,18 +105,26 @@ async def test_a_token_is_kept_until_shortly_before_its_end(asking: Asking) -> N
     """Many calls are one exchange; the last half minute is left to calls that are on their way."""
     for _ in range(3):
         assert await asking.person() == "backend-token-1"
-    asking.clock.offset += 300 - exchange.MARGIN_SECONDS - 2
+    asking.later(300 - exchange.MARGIN_SECONDS - 2)
     assert await asking.person() == "backend-token-1"
-    asking.clock.offset += 4
+    asking.later(4)
     assert await asking.person() == "backend-token-2"
 
 
 async def test_a_token_is_kept_to_the_moment(asking: Asking) -> None:
     """And not in it any more."""
     now = time.time()
-    asking.tokens._clock = lambda: now
+    asking.tokens._monotonic = lambda: now
     await asking.person()
     now += 300 - exchange.MARGIN_SECONDS
+    assert await asking.person() == "backend-token-2"
+
+
+async def test_a_clock_that_goes_back_keeps_no_token_beyond_its_end(asking: Asking) -> None:
+    """The backend's clock is another one."""
+    await asking.person()
+    asking.clock.offset -= 3600
+    asking.monotonic.offset += 300
     assert await asking.person() == "backend-token-2"
 
 
@@ -120,9 +132,9 @@ async def test_a_token_that_is_nearly_over_still_serves(asking: Asking) -> None:
     """That of a caller whose own token is about to end."""
     asking.issuer.backend_life = 20
     assert await asking.person() == "backend-token-1"
-    asking.clock.offset += 9
+    asking.later(9)
     assert await asking.person() == "backend-token-1"
-    asking.clock.offset += 2
+    asking.later(2)
     assert await asking.person() == "backend-token-2"
 
 
@@ -183,7 +195,7 @@ async def test_a_refusal_counts_for_a_few_seconds(asking: Asking, error: str) ->
         assert (none.error, str(none)) == (error, f"the issuer gives no token: {error}: No.")
     assert len(asking.asked) == 1
     asking.issuer.refuses = None
-    asking.clock.offset += exchange.REFUSED_SECONDS + 1
+    asking.later(exchange.REFUSED_SECONDS + 1)
     assert await asking.person() == "backend-token-2"
 
 
@@ -235,7 +247,7 @@ async def test_trouble_is_asked_about_again_soon(asking: Asking, status: int) ->
     await asking.refused()
     assert len(asking.asked) == 1
     asking.issuer.refuses = None
-    asking.clock.offset += exchange.UNAVAILABLE_SECONDS + 1
+    asking.later(exchange.UNAVAILABLE_SECONDS + 1)
     assert await asking.person() == "backend-token-2"
 
 
@@ -264,7 +276,7 @@ async def test_who_may_do_nothing_there_is_not_asked_about(asking: Asking) -> No
     """No scope of the backend's, or a token that is over: the issuer would say no."""
     none = await asking.refused(scopes=frozenset({"files:read"}))
     assert (none.error, str(none)) == ("insufficient_scope", "the caller's token has no scope that the backend needs")
-    asking.clock.offset += 901
+    asking.later(901)
     none = await asking.refused()
     assert (none.error, str(none)) == ("invalid_token", "the caller's token has expired")
     assert asking.asked == []
@@ -274,7 +286,7 @@ async def test_who_may_do_nothing_there_is_not_asked_about(asking: Asking) -> No
 async def test_a_token_is_over_at_its_last_second(now: float, error: str) -> None:
     """As RFC 7519 has it; a second before, what is missing is something else."""
     wire = Wire("http://localhost:1")
-    tokens = BackendTokens(wire, None, lambda: now)
+    tokens = BackendTokens(wire, None, lambda: now, time.monotonic)
     with pytest.raises(NoToken) as none:
         await tokens.for_person("bearer", BearerToken("alice", "client-1", ("crm:read",), frozenset(), 1000), CRM, READ)
     assert none.value.error == error
@@ -290,8 +302,9 @@ async def behind_the_challenge(issuer: Issuer) -> AsyncIterator[tuple[httpx2.Asy
     wire, clock = Wire(issuer.url), Clock()
     expected = Identifiers(issuer.url, MCP)
     keys = IssuerKeys(wire, time.monotonic)
-    verifier = Verifier(expected, keys, Introspection(wire, expected, issuer.credentials, clock), clock)
-    tokens = BackendTokens(wire, issuer.credentials, clock)
+    introspection = Introspection(wire, expected, issuer.credentials, clock, time.monotonic)
+    verifier = Verifier(expected, keys, introspection, clock)
+    tokens = BackendTokens(wire, issuer.credentials, clock, time.monotonic)
     seen: list[str] = []
 
     async def inside(scope: Scope, receive: Receive, send: Send) -> None:

@@ -234,6 +234,22 @@ def test_clocks_may_differ_by_a_minute(resource: Running, seconds: int, status: 
         resource.clock.offset = 0
 
 
+@pytest.mark.clause("R3", "R3.time")
+@pytest.mark.parametrize(("seconds", "status"), [(-50, 200), (-70, 401), (-3600, 401)])
+def test_a_clock_that_goes_back_trusts_nothing_for_being_remembered(
+    resource: Running, seconds: int, status: int
+) -> None:
+    """A token from its future is refused, cached or not; or one that is over would be taken for as long again."""
+    token = resource.token()
+    assert resource.post(LIST, token).status_code == 200
+    try:
+        resource.clock.offset = seconds
+        assert resource.post(LIST, token).status_code == status
+    finally:
+        resource.clock.offset = 0
+    assert resource.post(LIST, token).status_code == 200
+
+
 @pytest.mark.clause("R3", "R3.signature")
 @pytest.mark.parametrize(
     ("token", "reason"),

@@ -71,9 +71,9 @@ def test_an_answer_counts_for_half_a_minute(resource: Running) -> None:
         tools(asked(resource))
     assert len(resource.issuer.introspected) == 1
     resource.issuer.told.clear()
-    resource.clock.offset += 29
+    resource.later(29)
     tools(asked(resource))
-    resource.clock.offset += 2
+    resource.later(2)
     assert asked(resource).status_code == 401
     assert len(resource.issuer.introspected) == 2
 
@@ -83,15 +83,28 @@ def test_a_token_is_refused_after_its_end_whatever_was_remembered(resource: Runn
     knows(resource, exp=int(resource.clock()) + 5)
     tools(asked(resource))
     resource.issuer.told.clear()
-    resource.clock.offset += 6
+    resource.later(6)
     assert asked(resource).status_code == 401
+
+
+def test_a_clock_that_goes_back_makes_no_answer_count_for_longer(resource: Running) -> None:
+    """Yes and no alike: the half minute and the ten seconds are the same by any clock."""
+    knows(resource)
+    tools(asked(resource))
+    assert asked(resource, "gp_pt_unknown").status_code == 401
+    resource.issuer.told.clear()
+    resource.clock.offset -= 3600
+    resource.monotonic.offset += 31
+    assert asked(resource).status_code == 401
+    knows(resource, "gp_pt_unknown")
+    tools(asked(resource, "gp_pt_unknown"))
 
 
 def test_a_storm_with_one_bad_token_asks_once_in_ten_seconds(resource: Running) -> None:
     """What a stranger sends again and again costs the issuer nothing."""
     assert {asked(resource).status_code for _ in range(20)} == {401}
     assert len(resource.issuer.introspected) == 1
-    resource.clock.offset += 11
+    resource.later(11)
     knows(resource)
     tools(asked(resource))
 

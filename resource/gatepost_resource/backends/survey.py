@@ -47,7 +47,7 @@ class Survey:
 async def survey(settings: Settings, backends: Sequence[Backend], taken: Collection[str]) -> Survey:
     """How things stand. ``taken``: the names of our own tools."""
     issuer = Issuer(settings.oauth_issuer)
-    tokens = BackendTokens(issuer, settings.introspection_credentials, time.time)
+    tokens = BackendTokens(issuer, settings.introspection_credentials, time.time, time.monotonic)
     lines = [Line(backend, tokens, Counts(), time.monotonic, lambda: None) for backend in backends]
     try:
         await asyncio.gather(*(line.refresh() for line in lines))
