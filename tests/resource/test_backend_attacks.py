@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from gatepost_resource.backends import wire
 from tests.resource.backend import Scripted, event, said, scripted, text
@@ -268,6 +269,20 @@ def test_a_schema_that_is_none(shared_issuer: Issuer, tmp_path: Path, schema: di
         token = door.token()
         assert door.running.call("crm_act", token).status_code == 200
         assert not door.result("crm_fine", token)["isError"]
+
+
+@pytest.mark.parametrize("draft", [["x"], {}, 5, "http://["])
+def test_a_schema_of_no_draft_that_could_be(shared_issuer: Issuer, tmp_path: Path, draft: Any) -> None:
+    """Its tool cannot be called, which is said as of any other broken schema, and without a trace."""
+    tools = [{"name": "act", "inputSchema": {"type": "object", "$schema": draft}}]
+    with (
+        structlog.testing.capture_logs() as logged,
+        scripted(lambda backend, message: text(message), tools) as backend,
+        _opened(shared_issuer, tmp_path, backend) as door,
+    ):
+        said = door.words("crm_act", door.token())
+        assert said == "The arguments do not fit crm_act: the tool's own schema cannot be used to check them"
+    assert not [line for line in logged if line.get("exc_info")]
 
 
 @pytest.mark.parametrize(

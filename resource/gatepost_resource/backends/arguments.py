@@ -8,6 +8,7 @@ fetched for a ``$ref``.
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from jsonschema import validators
@@ -48,8 +49,13 @@ class Arguments:
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         """``schema``: the tool's ``inputSchema``; 2020-12 where it names no other (MCP)."""
-        base = validators.validator_for(schema, default=Draft202012Validator)
-        self._validator = _bounded(base)(schema, registry=Registry())
+        self._schema = schema
+
+    @cached_property
+    def _validator(self) -> Validator:
+        """Not sooner: what stands as ``$schema`` may be anything, and break this as well."""
+        base = validators.validator_for(self._schema, default=Draft202012Validator)
+        return _bounded(base)(self._schema, registry=Registry())
 
     def problem(self, arguments: Mapping[str, Any]) -> str | None:
         """What is wrong with them, in one line for the caller; None where nothing is."""
