@@ -76,6 +76,7 @@ class Introspection:
             async with asyncio.timeout(ANSWER_SECONDS), self._room:
                 told = await self._issuer.post(await self._issuer.endpoint("introspection_endpoint"), form, self._basic)
         except Exception as problem:  # noqa: BLE001 - the network's edge: whatever happens, nobody is let in
+            self._issuer.forget()
             said = str(problem) or type(problem).__name__
             raise IssuerUnavailable(f"introspection with INTROSPECTION_CLIENT_ID: {said}") from None
         return self._read(told)

@@ -30,6 +30,7 @@ class Issuer:
         self.headers: dict[str, str] = {}
         self.delay = 0.0  # seconds before an answer
         self.drip = 0.0  # seconds between two bytes of it
+        self.gone: list[str] = []  # paths where nothing answers a form any more
         self.told: dict[str, dict[str, Any]] = {}  # what introspection says of a bearer, beyond `active: false`
         self.credentials = ("tools", "a secret: with % and +")
         self.introspected: list[str] = []  # every bearer that was asked about
@@ -85,6 +86,8 @@ class Issuer:
 
     def post(self, path: str, authorization: str, form: str) -> tuple[int, bytes]:
         """To whoever has the credentials (RFC 6749, section 2.3.1: encoded, then Basic)."""
+        if path in self.gone:
+            return 404, b"{}"
         expected = base64.b64encode(":".join(quote_plus(part) for part in self.credentials).encode()).decode()
         if authorization != f"Basic {expected}":
             return 401, b'{"error": "invalid_client", "error_description": "The client secret is wrong."}'

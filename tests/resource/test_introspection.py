@@ -189,6 +189,16 @@ def test_wrong_credentials_are_the_operators_to_mend(issuer: Issuer, capfd: pyte
     assert "quite wrong" not in said.out + said.err
 
 
+def test_an_endpoint_that_moved_is_found(issuer: Issuer) -> None:
+    """A failure asks the metadata anew, be the keys where they were or not."""
+    with introspecting(issuer) as resource:
+        knows(resource)
+        issuer.metadata = {"introspection_endpoint": f"{issuer.url}/told"}
+        issuer.gone = ["/introspect"]
+        assert asked(resource).status_code == 503
+        tools(asked(resource))
+
+
 def test_an_endpoint_elsewhere_is_not_asked(issuer: Issuer) -> None:
     """Metadata that was tampered with sends no token and no secret to another origin."""
     elsewhere = issuer.twin()
