@@ -209,6 +209,9 @@ class Scripted:
         self._server.shutdown()
         self._server.server_close()
 
+    def end(self) -> None:
+        """A session is ended: nothing comes of it."""
+
     def answer(self, message: dict[str, Any]) -> tuple[int, dict[str, str], bytes | Iterator[bytes]]:
         if not self.lists and message.get("method") in ("server/discover", "tools/list", "initialize"):
             return 503, {}, b""
@@ -269,6 +272,7 @@ class _Scripted(BaseHTTPRequestHandler):
         self.send_error(405)
 
     def do_DELETE(self) -> None:
+        self.backend.end()
         self.send_error(405)
 
     def log_message(self, *args: Any) -> None:

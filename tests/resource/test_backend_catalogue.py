@@ -1,17 +1,19 @@
 """`[[backend]]` of the catalogue: what is refused and how that is said, and that a changed file is read again."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
+import structlog
 
 from gatepost_resource import catalogue
 from gatepost_resource.backends.rules import Backend, Rule
 from gatepost_resource.settings import SettingsError
 from tests.resource.backend import Backend as Running
-from tests.resource.backend import backing
+from tests.resource.backend import Scripted, backing, text
 from tests.resource.gate import gate, listing, write
 from tests.resource.issuer import Issuer
 from tests.resource.running import serving, wait_for
@@ -216,3 +218,32 @@ def test_one_at_another_address_is_another_one(shared_issuer: Issuer, backend: R
         wait_for(lambda: other.lists > 0)
         wait_for(lambda: not door.result("crm_find_person", token, name="x")["isError"])
         assert [body for body in other.bodies if body.get("method") == "tools/call"]
+
+
+def test_a_call_while_a_backend_is_replaced_is_told_so(shared_issuer: Issuer, tmp_path: Path) -> None:
+    """Until the old one's sessions are ended there, a second or two, the tool is listed and nobody answers for it."""
+
+    class Slow(Scripted):
+        def end(self) -> None:
+            time.sleep(1)
+
+    old = Slow(lambda backend, message: text(message), era="2025")
+    try:
+        with (
+            structlog.testing.capture_logs() as logged,
+            backing() as other,
+            gate(shared_issuer, tmp_path, listing(("crm", old.url), rules={"*": "demo:read"})) as door,
+        ):
+            token = door.token()
+            assert not door.result("crm_act", token)["isError"]
+            write(door.catalogue, listing(("crm", other.url), rules={"*": "demo:read"}))
+            wait_for(lambda: door.result("crm_act", token)["isError"])
+            said = door.words("crm_act", token)
+            assert (
+                said
+                == "crm, the server behind this tool, is being removed or replaced. List the tools again in a moment."
+            )
+            door.shows("crm_find_person", token)
+        assert not [line for line in logged if line.get("exc_info")]
+    finally:
+        old.close()

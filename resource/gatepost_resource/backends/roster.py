@@ -10,7 +10,7 @@ import structlog
 from mcp_types import CallToolResult
 
 from gatepost_resource import catalogue as catalogues
-from gatepost_resource.backends.call import Call
+from gatepost_resource.backends.call import Call, NotDone
 from gatepost_resource.backends.rules import Backend
 from gatepost_resource.backends.watched import POLL_SECONDS, Watched
 from gatepost_resource.catalogue import Catalogue
@@ -106,7 +106,11 @@ class Roster:
 
     async def call(self, call: Call) -> CallToolResult:
         """Passes a call on; raises NotDone and MCPError."""
-        return await self._lines[call.origin.backend].call(call)
+        line = self._lines.get(call.origin.backend)
+        if line is None:  # the table still has the tools of one that is being stopped
+            what = "is being removed or replaced. List the tools again in a moment."
+            raise NotDone(f"{call.origin.backend}, the server behind this tool, {what}")
+        return await line.call(call)
 
     async def _look(self) -> None:
         """Whatever is new since the last look comes into the table. Files are read in threads: a disk may hang."""
