@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from gatepost_resource.backends import wire
 from tests.resource.backend import ERAS as BACKENDS
-from tests.resource.backend import Backend, backing, scripted, text
+from tests.resource.backend import Backend, Scripted, backing, scripted, text
 from tests.resource.gate import Gate, answer, gate, listing
 from tests.resource.issuer import Issuer
 from tests.resource.running import ERAS, LEGACY, MODERN, Mode, calling, modern, wait_for
@@ -226,6 +227,35 @@ def test_a_session_that_the_backend_lost_is_opened_anew(shared_issuer: Issuer, t
         backend.stop()
         backend.renew()
         assert not door.result("crm_count", token)["isError"]
+
+
+def test_a_session_opened_anew_is_every_later_calls(shared_issuer: Issuer, tmp_path: Path) -> None:
+    """Two calls lose one session: who hears of it last takes that of the other, and does not throw it away."""
+    lost, late = ["early", "late"], threading.Event()
+
+    def losing(backend: Scripted, message: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+        which = message["params"]["arguments"]["which"]
+        if which not in lost:
+            return text(message)
+        lost.remove(which)
+        if which == "late":
+            late.wait(5)
+        return 404, {}, b""
+
+    with (
+        scripted(losing, era="2025") as crm,
+        gate(shared_issuer, tmp_path, listing(("crm", crm.url), rules={"*": "demo:read"})) as door,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        token = door.token()
+        assert not door.result("crm_act", token, which="first")["isError"]
+        opened = sum(one["method"] == "initialize" for one in crm.asked)
+        waiting = pool.submit(door.result, "crm_act", token, which="late")
+        wait_for(lambda: "late" not in lost)
+        assert not door.result("crm_act", token, which="early")["isError"]
+        late.set()
+        assert not waiting.result()["isError"]
+        assert sum(one["method"] == "initialize" for one in crm.asked) == opened + 1
 
 
 def test_a_backend_that_hangs_is_left_after_its_time_out(shared_issuer: Issuer, tmp_path: Path) -> None:

@@ -131,7 +131,6 @@ class Peer:
             return await self._called_in_session(bearer, seconds, call)
         except Gone:
             # It was not carried out, so it may be asked again, once, in a session of today's.
-            self._sessions.pop(call.owner, None)
             return await self._called_in_session(bearer, seconds, call)
 
     def tidy(self) -> None:
@@ -164,6 +163,10 @@ class Peer:
         session.bearer = bearer
         try:
             return await self._called(bearer, session, seconds, call)
+        except Gone:
+            if self._sessions.get(call.owner) is session:  # and not the one that another call opened meanwhile
+                del self._sessions[call.owner]
+            raise
         finally:
             session.calls -= 1
             session.used = self._monotonic()
