@@ -1,6 +1,7 @@
 """MCP itself, in both protocol eras: the SDK's server, whose list and calls go by the caller's scopes."""
 
 import contextlib
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Any
 
@@ -39,6 +40,8 @@ from gatepost_resource.streams import Streams
 from gatepost_resource.tools import OURS, Origin, Toolbox, ToolEntry
 from gatepost_resource.under_way import UnderWay
 
+MAX_LISTS = 256
+
 PassOn = Callable[[Call], Awaitable[CallToolResult]]
 
 
@@ -75,7 +78,7 @@ class ScopedServer(MCPServer[Any]):
         self._ways: list[StreamableHTTPSessionManager] = []
         self._counts = counts
         self._pass_on = pass_on
-        self._lists: Kept[Toolbox, dict[frozenset[str], Paged]] = Kept(tools, lambda _: {})
+        self._lists: Kept[Toolbox, OrderedDict[frozenset[str], Paged]] = Kept(tools, lambda _: OrderedDict())
 
     def add_way(self, max_body_bytes: int, *, json_response: bool) -> StreamableHTTPSessionManager:
         """One of the two ways in which the SDK answers over HTTP: a document, or what may become a stream."""
@@ -111,6 +114,10 @@ class ScopedServer(MCPServer[Any]):
             visible = toolbox.visible(held)
             found = Paged([entry.origin.shown if entry.origin else ours[entry.name] for entry in visible])
             lists[held] = found
+            if len(lists) > MAX_LISTS:  # whoever holds n scopes can narrow a token to 2^n sets of them
+                lists.popitem(last=False)
+        else:
+            lists.move_to_end(held)
         return found
 
     async def call_tool(

@@ -8,7 +8,7 @@ from mcp.server.mcpserver import Context
 from pydantic import Field
 from structlog.testing import capture_logs
 
-from gatepost_resource import demo, short_way
+from gatepost_resource import demo, mcp_server, short_way
 from gatepost_resource.demo import Echo
 from gatepost_resource.tools import OURS, Toolbox, ToolEntry
 from tests.resource.both_ways import (
@@ -176,6 +176,16 @@ def test_who_asks_for_ever_new_lists_fills_no_memory(short: Way, monkeypatch: py
     assert len(kept) == 4
     assert len({id(one) for one in kept}) == 1
     assert len(short.asked) == 11
+
+
+def test_who_narrows_a_token_again_and_again_fills_no_memory(short: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of n scopes there are 2^n sets, each with a list of its own: those used last are kept."""
+    monkeypatch.setattr(mcp_server, "MAX_LISTS", 2)
+    for number, scope in enumerate(("demo:echo", "demo:ops", "demo:echo demo:ops", "demo:read demo:ops")):
+        for one in ("demo:read", scope):
+            short.ask(token(short, scope=one), LIST, accept=f"application/json;v={number}")
+    kept = [frozenset({"demo:read"}), frozenset({"demo:read", "demo:ops"})]
+    assert list(short.mcp._lists.current()) == kept
 
 
 def test_a_frame_that_is_long_is_not_kept(short: Way) -> None:
