@@ -82,20 +82,15 @@ def build_app(
     drain = Drain(settings.workers)
     details = Details(settings.metrics_address, settings.workers, keys, counts, drain, roster)
     endpoint = _endpoint(settings, catalogue, tools, server, verifier, page, counts)
-    app = Starlette(
-        routes=[
-            *_endpoints(settings, endpoint),  # first, since they are asked for most
-            *_probes(keys, drain),
-            *_documents(settings, catalogue),
-            Route("/", page.answer),
-        ],
-        middleware=_middleware(settings, counts),
-        exception_handlers=PlainWords(settings.mcp_resource_url).handlers(),
-        lifespan=lambda _: _lifespan(server, issuer, keys, refresh_seconds, details, roster),
+    routes = [
+        *_endpoints(settings, endpoint),  # first, since they are asked for most
+        *_probes(keys, drain),
+        *_documents(settings, catalogue),
+        Route("/", page.answer),
+    ]
+    return _application(
+        settings, counts, routes, lambda _: _lifespan(server, issuer, keys, refresh_seconds, details, roster)
     )
-    # A redirect would carry the caller's Host, and clients lose their POST to it.
-    app.router.redirect_slashes = False
-    return app
 
 
 def from_environment() -> Starlette:
@@ -156,6 +151,23 @@ def _middleware(settings: Settings, counts: Counts) -> list[Middleware]:
             counts=counts,
         ),
     ]
+
+
+def _application(
+    settings: Settings,
+    counts: Counts,
+    routes: list[Route],
+    lifespan: Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]],
+) -> Starlette:
+    app = Starlette(
+        routes=routes,
+        middleware=_middleware(settings, counts),
+        exception_handlers=PlainWords(settings.mcp_resource_url).handlers(),
+        lifespan=lifespan,
+    )
+    # A redirect would carry the caller's Host, and clients lose their POST to it.
+    app.router.redirect_slashes = False
+    return app
 
 
 def _public_path(settings: Settings) -> str:

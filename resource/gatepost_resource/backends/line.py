@@ -59,11 +59,6 @@ class Line:
         self._peer = Peer(Wire(backend.url), monotonic)
         self._checks: WeakKeyDictionary[Origin, tuple[Arguments, HeaderMap]] = WeakKeyDictionary()
 
-    @property
-    def is_up(self) -> bool:
-        """Whether its tools are shown."""
-        return bool(self.definitions) or not self.problem
-
     async def keep_fresh(self) -> None:
         """Asks for the list again and again, sooner while that fails, until cancelled; then says goodbye."""
         try:

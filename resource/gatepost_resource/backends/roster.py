@@ -184,7 +184,7 @@ def _line(
     changed: Callable[[], None],
     backend: Backend,
 ) -> "Line":
-    """Imported by the first backend (mcp's client side, httpcore): no start without one pays its 30 ms."""
+    """Imported by the first backend (jsonschema, httptools): no start without one pays its 30 ms."""
     from gatepost_resource.backends.line import Line  # noqa: PLC0415 (why: the line above)
 
     return Line(backend, tokens, counts, monotonic, changed)
