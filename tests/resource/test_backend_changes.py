@@ -5,13 +5,20 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gatepost_resource.backends import line
+from gatepost_resource.backends import approvals, line, offering
+from gatepost_resource.backends.line import Line
+from gatepost_resource.backends.rules import Backend, Rule
+from gatepost_resource.backends.vetting import Vetting
+from gatepost_resource.counts import Counts
+from gatepost_resource.exchange import BackendTokens
+from gatepost_resource.issuer import Issuer as Wire
 from gatepost_resource.tools_command import printable
 from tests.resource.backend import Scripted, scripted, text
 from tests.resource.gate import Gate, gate, listing, write
@@ -229,6 +236,22 @@ def test_a_file_that_cannot_be_written_approves_nothing_when_blocking(
         assert "crm_act" not in door.names(door.token())
     with gate(shared_issuer, tmp_path, text_, tool_changes="report", tool_approvals=place) as door:
         assert "crm_act" in door.names(door.token())
+
+
+async def test_what_a_backend_makes_up_without_end_fills_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other tools with each list: beyond what the file may hold none is remembered; they are shown all the same."""
+    monkeypatch.setattr(approvals, "MAX_TOOLS", 5)
+    tokens = BackendTokens(Wire("http://localhost:1"), None, time.time, time.monotonic)
+    backend = Backend("crm", "http://localhost:1/mcp", 1, (Rule("*", "demo:read"),))
+    one = Line(backend, tokens, Counts(), time.monotonic, lambda: None)
+    vetting = Vetting(tmp_path / "a.json", "report")
+    for number in range(20):
+        one.definitions = tuple(offering.read([_tool(), _tool(f"new-{number}")])[0])
+        offered = await vetting.offering(one, ())
+        assert [entry.name for entry in offered.entries] == ["crm_act", f"crm_new-{number}"]
+    assert len(vetting._known["crm"]) == 5
 
 
 def test_two_servers_keep_one_file(shared_issuer: Issuer, crm: Scripted, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import structlog
 
+from gatepost_resource.backends import approvals
 from gatepost_resource.backends.approvals import Approvals, ApprovalsUnusable, Judgement, judge
 from gatepost_resource.backends.line import Line
 from gatepost_resource.backends.offering import Definition, LeftOut, Offering, offer
@@ -126,6 +127,8 @@ class Vetting:
             self._wrong(problem)
             if self._blocks:
                 return judgement  # at the next start they would pass as new once more, whatever they say by then
+            if sum(map(len, self._known.values())) + len(first) > approvals.MAX_TOOLS:
+                return judgement  # a backend that makes up names without end
             self._known.setdefault(backend, {}).update(first)
         named = [*judgement.first[:MAX_NAMED], *(["…"] if len(first) > MAX_NAMED else [])]
         log.warning("tools_approved_at_first_sight", backend=backend, number=len(first), tools=named)
