@@ -77,7 +77,8 @@ def build_app(
     verifier = Verifier(expected, keys, introspection, clock)
     tokens = BackendTokens(issuer, credentials, clock, monotonic)
     roster = Roster(settings, ours, catalogue, tools, tokens, counts, monotonic)
-    server = build_server(settings.service_name, tools, _demo_tools(settings, tools, clock), counts, roster.call)
+    functions = _demo_tools(settings, tools, clock, monotonic)
+    server = build_server(settings.service_name, tools, functions, counts, roster.call)
     page = ConnectPage(settings, catalogue)
     drain = Drain(settings.workers)
     details = Details(settings.metrics_address, settings.workers, keys, counts, drain, roster)
@@ -108,7 +109,9 @@ def _warn(settings: Settings, catalogue: Catalogue, toolbox: Toolbox) -> None:
         log.info("jwt_only", hint=hint)
 
 
-def _demo_tools(settings: Settings, tools: Latest[Toolbox], clock: Callable[[], float]) -> DemoTools:
+def _demo_tools(
+    settings: Settings, tools: Latest[Toolbox], clock: Callable[[], float], monotonic: Callable[[], float]
+) -> DemoTools:
     facts = Facts(
         service_name=settings.service_name,
         issuer=settings.oauth_issuer,
@@ -116,7 +119,7 @@ def _demo_tools(settings: Settings, tools: Latest[Toolbox], clock: Callable[[], 
         access_page=settings.access_page,
         support_email=settings.support_email,
     )
-    return DemoTools(facts, tools, clock, current_caller)
+    return DemoTools(facts, tools, clock, monotonic, current_caller)
 
 
 def _endpoint(

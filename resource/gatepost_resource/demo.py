@@ -110,14 +110,23 @@ class DemoTools:
     """One method for each tool of ours, under the tool's name."""
 
     def __init__(
-        self, facts: Facts, tools: Latest[Toolbox], clock: Callable[[], float], caller: Callable[[], BearerToken]
+        self,
+        facts: Facts,
+        tools: Latest[Toolbox],
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        caller: Callable[[], BearerToken],
     ) -> None:
-        """``clock``: seconds since the epoch. ``caller``: whose request is being answered."""
+        """``clock``: seconds since the epoch. ``monotonic``: seconds from any origin.
+
+        ``caller``: whose request is being answered.
+        """
         self._facts = facts
         self._tools = tools
         self._clock = clock
+        self._monotonic = monotonic
         self._caller = caller
-        self._started = clock()
+        self._started = monotonic()
         self._release = release()  # a file is read
 
     async def demo_get_help(self) -> Help:
@@ -147,7 +156,7 @@ class DemoTools:
             version=self._release,
             python=platform.python_version(),
             started=iso(self._started),
-            uptime_seconds=int(self._clock() - self._started),
+            uptime_seconds=int(self._monotonic() - self._started),
             resource=self._facts.resource,
             issuer=self._facts.issuer,
         )

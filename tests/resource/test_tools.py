@@ -190,9 +190,11 @@ async def test_request_access_gives_the_link(resource: Running, mode: Mode) -> N
 
 
 async def test_an_operator_sees_how_the_server_runs(resource: Running) -> None:
-    """demo:ops opens demo_get_server_info."""
+    """demo:ops opens demo_get_server_info; a clock that is set makes no server older or younger."""
     async with resource.client(resource.token(scope="demo:ops"), "auto") as client:
+        resource.clock.offset -= 50
         result = await client.call_tool("demo_get_server_info", {})
+        resource.clock.offset += 50
     assert result.structured_content is not None
     assert result.structured_content["resource"] == resource.mcp
     assert result.structured_content["uptime_seconds"] >= 0
