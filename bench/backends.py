@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import quantiles
@@ -25,6 +25,7 @@ from typing import Any
 import httpx2
 import psutil
 
+from gatepost_resource.backends.line import CALLS_OF_ONE
 from tests.resource.backend import Scripted, text
 from tests.resource.gate import listing
 from tests.resource.issuer import Issuer, issuing
@@ -111,14 +112,15 @@ class Hanging:
         return text(message)
 
     @contextlib.contextmanager
-    def under_way(self, url: str, token: str) -> Iterator[None]:
-        """Calls that wait for it, meanwhile."""
+    def under_way(self, url: str, tokens: Sequence[str]) -> Iterator[None]:
+        """Calls that wait for it, meanwhile, of the bearers of ``tokens`` in turn."""
         self.hung = 0
         self._go.clear()
         message = calling("b1_tool_0", text="x")
         body = json.dumps(modern(message))
-        with ThreadPoolExecutor(HANGING) as pool, _client(token, message) as client:
-            asked = [pool.submit(client.post, url, content=body) for _ in range(HANGING)]
+        with ThreadPoolExecutor(HANGING) as pool, contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(_client(token, message)) for token in tokens]
+            asked = [pool.submit(clients[n % len(clients)].post, url, content=body) for n in range(HANGING)]
             try:
                 while self.hung < HANGING:
                     time.sleep(0.01)
@@ -148,9 +150,10 @@ def beside_a_hanging_one(issuer: Issuer, folder: Path, calls: int) -> dict[str, 
     found: dict[str, list[float]] = {"alone": [], "beside": []}
     with gated(issuer, folder, [good, hanging.backend], more="timeout = 100") as (url, _process):
         token = issuer.token(url)
+        people = [issuer.token(url, sub=f"person {number}") for number in range(HANGING // CALLS_OF_ONE)]
         for turn in range(ROUNDS):
             for which in ("alone", "beside") if turn % 2 else ("beside", "alone"):
-                with contextlib.nullcontext() if which == "alone" else hanging.under_way(url, token):
+                with contextlib.nullcontext() if which == "alone" else hanging.under_way(url, people):
                     found[which] += _times(url, token, calls)
     for backend in (good, hanging.backend):
         backend.close()

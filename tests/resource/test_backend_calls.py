@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from gatepost_resource.backends import wire
+from gatepost_resource.backends import line, wire
 from tests.resource.backend import ERAS as BACKENDS
 from tests.resource.backend import Backend, Scripted, backing, scripted, text
 from tests.resource.gate import Gate, answer, gate, listing
@@ -277,8 +277,8 @@ def test_one_that_fails_again_and_again_rests_and_comes_back(shared_issuer: Issu
         gate(shared_issuer, tmp_path, listing(("crm", crm.url), rules={"*": "demo:read"})) as door,
     ):
         token = door.token()
-        for _ in range(5):
-            assert "gave an answer that cannot be used" in door.words("crm_act", token)
+        for of in (token, token, token, token, door.token(sub="another")):
+            assert "gave an answer that cannot be used" in door.words("crm_act", of)
         crm.lists = False
         asked = len([one for one in crm.asked if one["method"] == "tools/call"])
         assert "asked again in a few seconds" in door.words("crm_act", token)
@@ -293,6 +293,7 @@ def test_a_hanging_backend_holds_nothing_of_another(
 ) -> None:
     """With every place taken that it is given, the next call of it is refused at once, and others go as ever."""
     monkeypatch.setattr(wire, "MAX_CONNECTIONS", 10)
+    monkeypatch.setattr(line, "CALLS_OF_ONE", 10)
     with backing("2026") as bad, backing("2026") as good:
         text = listing(("bad", bad.url), ("good", good.url), more="timeout = 4")
         with gate(shared_issuer, tmp_path, text) as door, ThreadPoolExecutor(10) as pool:
@@ -302,6 +303,25 @@ def test_a_hanging_backend_holds_nothing_of_another(
             assert "has too many calls under way" in door.words("bad_hang", token)
             assert door.result("good_find_person", token, name="x", limit=1)["structuredContent"] == {"found": ["x"]}
             assert {"did not answer in time" in call.result() for call in hanging} == {True}
+
+
+def test_one_person_takes_a_backend_from_nobody(
+    shared_issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share of its places is one person's; who has used it up waits for themselves alone, and only so long."""
+    monkeypatch.setattr(line, "CALLS_OF_ONE", 3)
+    with (
+        backing("2026") as backend,
+        gate(shared_issuer, tmp_path, listing(("crm", backend.url), more="timeout = 4")) as door,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        one, other = door.token(sub="one"), door.token(sub="other")
+        hanging = [pool.submit(door.words, "crm_hang", one) for _ in range(3)]
+        wait_for(lambda: backend.running == 3)
+        assert "has too many calls under way" in door.words("crm_find_person", one, name="x", limit=1)
+        assert not door.result("crm_find_person", other, name="x", limit=1)["isError"]
+        assert {"did not answer in time" in call.result() for call in hanging} == {True}
+        assert not door.result("crm_find_person", one, name="x", limit=1)["isError"]
 
 
 def test_a_2026_tool_gets_its_header_arguments(shared_issuer: Issuer, tmp_path: Path) -> None:

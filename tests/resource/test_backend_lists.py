@@ -194,23 +194,34 @@ def test_a_circuit_opens_rests_and_lets_one_through() -> None:
     """Only failures in a row count; while it rests nobody is let in, then one, and not a second beside it."""
     now = [0.0]
     circuit = Circuit(lambda: now[0])
-    for _ in range(FAILURES - 1):
+    for number in range(FAILURES - 1):
         assert circuit.enter()
-        circuit.failed()
+        circuit.failed(f"person {number}")
     assert circuit.enter()
     circuit.succeeded()
-    for _ in range(FAILURES):
+    for number in range(FAILURES):
         assert circuit.enter()
-        circuit.failed()
+        circuit.failed(f"person {number}")
     assert not circuit.enter()
     now[0] += PAUSE_SECONDS
     assert circuit.enter()
     assert not circuit.enter()
     circuit.left()  # the caller went away: the next one may try
     assert circuit.enter()
-    circuit.failed()
+    circuit.failed("anybody")
     assert not circuit.enter()
     now[0] += PAUSE_SECONDS
     assert circuit.enter()
     circuit.succeeded()
     assert circuit.state == "closed"
+
+
+def test_one_persons_failures_shut_nobody_out() -> None:
+    """However many; those of a second person do, and so does a backend that takes no connection."""
+    for more in ({"whose": "another"}, {"whose": "one", "is_away": True}):
+        circuit = Circuit(lambda: 0.0)
+        for _ in range(3 * FAILURES):
+            circuit.failed("one")
+            assert circuit.enter()
+        circuit.failed(**more)
+        assert not circuit.enter()

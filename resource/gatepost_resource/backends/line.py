@@ -1,6 +1,7 @@
 """The line to one backend: its list, kept fresh, and calls over it, each bounded and its failure in plain words."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,7 +20,7 @@ from gatepost_resource.backends.circuit import Circuit
 from gatepost_resource.backends.offering import Definition, LeftOut
 from gatepost_resource.backends.peer import HeaderMap, Peer, RemoteError, ToolCall
 from gatepost_resource.backends.rules import Backend
-from gatepost_resource.backends.wire import Asks, BackendFailure, Unfit, Wire
+from gatepost_resource.backends.wire import Asks, BackendFailure, Busy, Unfit, Wire
 from gatepost_resource.counts import Counts, PassedOn
 from gatepost_resource.exchange import BackendTokens, NoToken
 from gatepost_resource.tools import Origin
@@ -28,6 +29,8 @@ log = structlog.get_logger("gatepost_resource.backends")
 
 REFRESH_SECONDS = 60.0
 RETRY_SECONDS = 5.0
+CALLS_OF_ONE = 25
+"""Calls of one person that are under way at a backend: a quarter of what it is given at a time."""
 GRACE_SECONDS = 20.0
 """For how long the last list of a backend that fails is still shown: a restart of it is no change of the tools."""
 
@@ -46,6 +49,7 @@ class Line:
         """``changed`` is called when the list, or whether there is one, is another."""
         self.backend = backend
         self.circuit = Circuit(monotonic)
+        self._calls: Counter[str] = Counter()
         self.definitions: tuple[Definition, ...] = ()
         self.unfit: tuple[LeftOut, ...] = ()
         self.problem = "it has not been asked yet"
@@ -116,7 +120,11 @@ class Line:
             self._counts.passed_on(self.backend.name, "rested")
             raise NotDone(self._words("failed several times in a row and is asked again in a few seconds"))
         outcome: PassedOn = "cancelled"
+        whose = call.caller.subject
+        self._calls[whose] += 1
         try:
+            if self._calls[whose] > CALLS_OF_ONE:
+                raise Busy(f"{CALLS_OF_ONE} calls of one person are under way")
             result = await self._made(call, headers)
             outcome = "error" if result.is_error else "ok"
         except RemoteError as told:
@@ -127,7 +135,10 @@ class Line:
             log.warning("call_not_done", backend=self.backend.name, tool=call.origin.name, reason=str(failure))
             raise NotDone(self._words(getattr(failure, "words", "cannot be called for you at the moment"))) from None
         finally:
-            self._note(outcome)
+            self._note(outcome, whose)
+            self._calls[whose] -= 1
+            if not self._calls[whose]:
+                del self._calls[whose]
         return result
 
     async def _made(self, call: Call, headers: HeaderMap) -> CallToolResult:
@@ -144,12 +155,12 @@ class Line:
         except ValidationError:
             raise Unfit(f"{self.backend.url}: no result of a tool that MCP {call.version} can carry") from None
 
-    def _note(self, outcome: PassedOn) -> None:
+    def _note(self, outcome: PassedOn, whose: str) -> None:
         self._counts.passed_on(self.backend.name, outcome)
         if outcome in ("ok", "error", "refused"):
             self.circuit.succeeded()
         elif outcome in ("unreachable", "timeout", "unfit"):
-            self.circuit.failed()
+            self.circuit.failed(whose, is_away=outcome == "unreachable")
             if self.circuit.state != "closed":
                 self._again.set()  # its list tells whether it is down altogether
         else:
