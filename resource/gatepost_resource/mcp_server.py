@@ -132,8 +132,9 @@ class ScopedServer(MCPServer[Any]):
         if missing is not None:
             self._counted(entry, "error")
             raise ToolError(
-                f"{entry.title} needs the scope {missing}, which this person does not hold here. Calling it"
-                " again cannot help. Call request_access: it gives the link where access can be asked for."
+                f"{entry.title} needs the scope {missing}, which this token cannot be given now. Calling it again"
+                " cannot help. Call request_access: it gives the link where access can be asked for. A personal"
+                " token stays as it was made: with more access, make another."
             )
         if entry.origin is not None and context is not None:
             return await self._passed_on(entry, entry.origin, arguments, context)

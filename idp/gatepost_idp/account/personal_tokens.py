@@ -1,7 +1,8 @@
 """Personal tokens: made for a client that cannot do OAuth, scoped within what the person holds, shown once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Literal
 
 from gatepost_idp import crypto, redirects, tokens
 from gatepost_idp.catalogue import Catalogue, Resource, Scope
@@ -27,6 +28,16 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """The form as it was sent; ``days`` is 0 where it was no number."""
+
+    name: str
+    resource: str
+    ticked: tuple[str, ...]
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
 class Made:
     """A new token: the only time that it is seen."""
 
@@ -37,9 +48,10 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """Why none was made, in words for the form."""
+    """Why none was made, in words for the form, and the field that they are about."""
 
     words: str
+    about: Literal["", "name", "scope", "days"] = ""
 
 
 class PersonalTokens:
@@ -54,16 +66,14 @@ class PersonalTokens:
         """What a token may be made for."""
         return await self._database.read(lambda tx: self._offers(tx, person))
 
-    async def make(
-        self, person: Session, name: str, resource: str, ticked: list[str], days: int, source: Source
-    ) -> Made | Wrong:
-        """A token for ``days`` days, with what is ticked and held."""
-        name = redirects.plain_name(name, 60)
+    async def make(self, person: Session, asked: Asked, source: Source) -> Made | Wrong:
+        """A token for ``asked.days`` days, with what is ticked and held."""
+        name = redirects.plain_name(asked.name, 60)
         if not name:
-            return Wrong("Give it a name, so that you know it again.")
-        if days not in DAYS:
-            return Wrong("Choose for how long.")
-        return await self._database.write(lambda tx: self._make(tx, person, name, resource, ticked, days, source))
+            return Wrong("Give it a name, so that you know it again.", "name")
+        if asked.days not in DAYS:
+            return Wrong("Choose for how long.", "days")
+        return await self._database.write(lambda tx: self._make(tx, person, replace(asked, name=name), source))
 
     async def end(self, person: Session, token_id: str, source: Source) -> None:
         """Ends a token; it is refused within a minute."""
@@ -90,19 +100,21 @@ class PersonalTokens:
             for resource in self._catalogue.resource
         ]
 
-    def _make(
-        self, tx: Transaction, person: Session, name: str, resource: str, ticked: list[str], days: int, source: Source
-    ) -> Made | Wrong:
+    def _make(self, tx: Transaction, person: Session, asked: Asked, source: Source) -> Made | Wrong:
         now = self._clock()
-        offer = next((one for one in self._offers(tx, person) if one.resource.url == resource), None)
+        offer = next((one for one in self._offers(tx, person) if one.resource.url == asked.resource), None)
         if offer is None:
             return Wrong("Choose what it is for.")
         if len(store.living(tx, person.account_id, now)) >= MOST:
             return Wrong(f"You have {MOST} tokens. End one first.")
-        scope = tuple(one.name for one in offer.scopes if one.name in ticked)
+        scope = tuple(one.name for one in offer.scopes if one.name in asked.ticked)
+        if not scope:
+            return Wrong("Tick at least one thing that it may do.", "scope")
         token, token_id = crypto.opaque_token(tokens.PERSONAL_PREFIX), crypto.random_id(9)
-        until = now + timedelta(days=days)
-        new = store.NewToken(token_id, crypto.token_hash(token), person.account_id, name, resource, scope, until)
+        until = now + timedelta(days=asked.days)
+        new = store.NewToken(
+            token_id, crypto.token_hash(token), person.account_id, asked.name, asked.resource, scope, until
+        )
         store.add(tx, new, now)
         detail = f"{token_id}: {' '.join(scope)}"
         audit.record(
@@ -114,4 +126,4 @@ class PersonalTokens:
             trace_id=source.trace_id,
             detail=detail,
         )
-        return Made(token, name, resource)
+        return Made(token, asked.name, asked.resource)

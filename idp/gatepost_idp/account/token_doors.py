@@ -7,16 +7,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gatepost_idp.account.doors import AccountPages
-from gatepost_idp.account.personal_tokens import DAYS, Made, Wrong
+from gatepost_idp.account.personal_tokens import DAYS, Asked, Made, Wrong
 from gatepost_idp.signin.guests import Field, Guest
 
 TOKENS = "/account/tokens"
+_NOTHING_YET = Asked(name="", resource="", ticked=(), days=30)
 
 
 async def tokens_page(
-    own: AccountPages, guest: Guest, made: Made | None = None, wrong: Wrong | None = None
+    own: AccountPages, guest: Guest, asked: Asked = _NOTHING_YET, made: Made | None = None, wrong: Wrong | None = None
 ) -> Response:
-    """The form; ``made``: the token to copy now; ``wrong``: why none was made."""
+    """The form with what was ``asked``; ``made``: the token to copy now; ``wrong``: why none was made."""
     return own.page(
         guest,
         "account/tokens.html",
@@ -25,8 +26,9 @@ async def tokens_page(
         account_url=own.url("/account"),
         offers=await own.steps.tokens.offers(guest.person),
         days=DAYS,
+        asked=asked,
         made=made,
-        problem=wrong.words if wrong else None,
+        problem=wrong,
     )
 
 
@@ -51,9 +53,10 @@ def token_doors(own: AccountPages, doors: APIRouter) -> None:
         if isinstance(guest, Response):
             return guest
         life = int(days) if days.isascii() and days.isdigit() and len(days) < 5 else 0
-        made = await own.steps.tokens.make(guest.person, name, resource, scope or [], life, guest.source)
+        asked = Asked(name, resource, tuple(scope or ()), life)
+        made = await own.steps.tokens.make(guest.person, asked, guest.source)
         if isinstance(made, Wrong):
-            return await tokens_page(own, guest, wrong=made)
+            return await tokens_page(own, guest, asked, wrong=made)
         return await tokens_page(own, guest, made=made)
 
     @doors.post("/tokens/end")

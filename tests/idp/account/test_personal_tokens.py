@@ -135,6 +135,9 @@ def test_a_tampered_form_gets_no_more_than_is_held(idp: Idp, people: People, own
         ({"days": "\u0663\u0660"}, "Choose for how long"),
         ({"days": None}, "Choose for how long"),
         ({"resource": "https://elsewhere.test/mcp"}, "Choose what it is for"),
+        ({"scope": None}, "Tick at least one thing that it may do."),
+        ({"name": "", "resource": "https://elsewhere.test/mcp"}, "Give it a name"),
+        ({"scope": ["demo:ops", "openid"]}, "Tick at least one thing that it may do."),
     ],
 )
 def test_a_form_that_cannot_be_says_what_to_change(idp: Idp, people: People, changes: Any, words: str) -> None:
@@ -146,6 +149,27 @@ def test_a_form_that_cannot_be_says_what_to_change(idp: Idp, people: People, cha
     assert alice.page.status_code == 400
     assert words in alice.text
     assert rows(idp, "SELECT count(*) FROM personal_token") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"scope": None}, "Tick at least one thing"),
+        ({"name": None}, "Give it a name"),
+        ({"days": None}, "Choose for how long"),
+    ],
+)
+def test_what_was_given_stays_when_something_is_missing(idp: Idp, people: People, changes: Any, words: str) -> None:
+    """Name, ticks and days are there again, and the words are tied to the field that they are about."""
+    alice = people()
+    entered(alice, idp, "/account/tokens")
+    given = {"name": 'My "script"', "scope": "demo:echo", "days": "90", **changes}
+    alice.submit(alice.form("name"), **given)
+    again = {name: value for name, value in alice.form("name").fields if name in given and value}
+    assert again == {name: value for name, value in given.items() if value}
+    assert f'id="problem-1"><span class="unseen">Error: </span>{words}' in alice.text
+    assert alice.text.count('aria-describedby="problem-1"') == 1
+    assert "<title>Error: " in alice.text
 
 
 def test_last_use_is_shown(idp: Idp, people: People, own: dict[str, str]) -> None:
