@@ -14,9 +14,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gatepost_resource.catalogue import Catalogue
 from gatepost_resource.latest import Kept, Latest
 from gatepost_resource.settings import Settings
-from gatepost_resource.urls import below
+from gatepost_resource.urls import below, hostname, is_loopback
 
 _HERE = Path(__file__)
+_IN_CLAUDE = """<h2>In Claude</h2>
+<p>Open Settings, then Connectors, then “Add custom connector”, and paste the address.</p>
+"""
 
 
 def _scope_items(catalogue: Catalogue) -> str:
@@ -33,10 +36,14 @@ def _support(address: str | None) -> str:
 
 def _body(template: Template, settings: Settings, catalogue: Catalogue, style: str) -> bytes:
     """The template filled; every value is escaped."""
+    # Claude connects from servers of its own, which a URL of this computer leads nowhere.
+    local = is_loopback(hostname(settings.mcp_resource_url))
     return template.substitute(
         service=escape(settings.service_name),
         style=style,
         url=escape(settings.mcp_resource_url),
+        claude="" if local else _IN_CLAUDE,
+        steps=escape(below(settings.oauth_issuer, "/connect")),
         scopes=_scope_items(catalogue),
         home=escape(below(settings.oauth_issuer, "/")),
         support=_support(settings.support_email),

@@ -49,7 +49,9 @@ class Verifier:
 
     async def verify(self, bearer: str) -> BearerToken:
         """The token's content; raises InvalidToken, or IssuerUnavailable when that cannot be said."""
-        if self._introspection is not None and "." not in bearer and len(bearer) <= MAX_TOKEN_CHARACTERS:
+        if "." not in bearer and len(bearer) <= MAX_TOKEN_CHARACTERS:
+            if self._introspection is None:
+                raise InvalidToken("an opaque token, and INTROSPECTION_CLIENT_ID is not set")
             return await self._introspection.verify(bearer)
         digest = hashlib.sha256(bearer.encode()).digest()
         cached = self._recall(digest)

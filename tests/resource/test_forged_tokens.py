@@ -256,6 +256,7 @@ def test_a_clock_that_goes_back_trusts_nothing_for_being_remembered(
     [
         (FORGED["a stranger's key under a known kid"], "the signature does not verify"),
         (lambda r: signed(r, {"kid": "unknown"}), "the issuer has no key of that kid"),
+        (lambda _: "gp_pt_" + "a" * 43, "an opaque token, and INTROSPECTION_CLIENT_ID is not set"),
     ],
 )
 def test_the_log_says_which_check_failed(resource: Running, token: Callable[[Running], str], reason: str) -> None:

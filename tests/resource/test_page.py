@@ -10,6 +10,7 @@ from tests.resource.issuer import Issuer
 from tests.resource.running import Running, serving
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+PUBLIC_ISSUER, PUBLIC_MCP = "https://auth.example.com", "https://mcp.example.com/mcp"
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/", "/"])
@@ -22,6 +23,17 @@ def test_a_browser_gets_a_page_that_says_what_to_do(resource: Running, path: str
     assert f"claude mcp add --transport http gatepost {resource.mcp}" in response.text
     assert f'href="{resource.issuer.url}/"' in response.text
     assert response.text.count("<h1") == 1
+
+
+def test_it_promises_no_client_what_it_cannot_do(resource: Running, issuer: Issuer) -> None:
+    """Claude connects from its own servers, so a URL of this computer is not for its dialog; /connect has every client."""
+    page = resource.request("GET", "/", headers=BROWSER).text
+    assert "Add custom connector" not in page
+    assert f'href="{resource.issuer.url}/connect"' in page
+    with serving(issuer, ready=False, oauth_issuer=PUBLIC_ISSUER, mcp_resource_url=PUBLIC_MCP) as public:
+        page = public.request("GET", "/", headers=BROWSER).text
+    assert "Add custom connector" in page
+    assert f'href="{PUBLIC_ISSUER}/connect"' in page
 
 
 def test_the_page_brings_everything_along_and_runs_nothing(resource: Running) -> None:
