@@ -23,7 +23,7 @@ FROM ${BASE}
 COPY --from=build /opt/gatepost /opt/gatepost
 # Volumes take over whose these folders are: one for each secret, so that each server is given its own alone.
 RUN install -d -o 10001 -g 10001 -m 0700 /var/lib/gatepost \
- && cd /var/lib/gatepost && install -d -o 10001 -g 10001 -m 0755 var keys database introspection certificates
+ && cd /var/lib/gatepost && install -d -o 10001 -g 10001 -m 0755 var keys database introspection approvals certificates
 ENV PATH=/opt/gatepost/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     IDP_HOST=0.0.0.0 \

@@ -85,6 +85,42 @@ def test_each_setting_exists(name: str, fields: dict[str, Any]) -> None:
         assert setting.removesuffix("_FILE").lower() in fields, setting
 
 
+# What the other containers decide; all else is the operator's.
+DECIDED = {
+    "OAUTH_ISSUER", "MCP_RESOURCE_URL", "TRUSTED_PROXIES", "REDIS_URL", "TOOL_APPROVALS", "DATABASE_URL_FILE",
+    "SECRET_KEY_FILE", "SMTP_PASSWORD_FILE", "INTROSPECTION_CLIENT_ID_FILE", "INTROSPECTION_CLIENT_SECRET_FILE",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["idp", "prepare", "resource"])
+def test_every_setting_reaches_it(name: str) -> None:
+    """By .env, whole: a line there that came to no container would be ignored without a word, LIMIT_TOTAL or EMAIL_DENY.
+
+    `environment` wins over it, so what stands there is decided by the other containers, or is that line itself.
+    """
+    service = services()[name]
+    assert service["env_file"] == [{"path": ".env", "required": False}]
+    own = {setting: value for setting, value in service["environment"].items() if setting not in DECIDED}
+    assert [setting for setting, value in own.items() if not str(value).startswith(f"${{{setting}:")] == []
+
+
+def test_a_catalogue_has_a_place() -> None:
+    """The same for both servers, and the name in each is that of the documents."""
+    for name in ("idp", "prepare", "resource"):
+        assert "./deploy/compose/etc:/etc/gatepost:ro" in services()[name]["volumes"]
+    assert (ROOT / "deploy" / "compose" / "etc").is_dir()
+
+
+def test_approvals_outlive_the_container() -> None:
+    """In a volume, since its own root is read-only; an image without the folder would make that root's."""
+    service = services()["resource"]
+    folder = str(Path(service["environment"]["TOOL_APPROVALS"]).parent)
+    assert f"approvals:{folder}" in service["volumes"]
+    made = re.search(r"install -d -o 10001 -g 10001 -m 0755 (.+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+    assert made
+    assert Path(folder).name in made.group(1).split()
+
+
 def test_no_secret_is_in_the_environment() -> None:
     """Each is a file; and each server is given the volumes with its own secrets alone."""
     for service in services().values():
@@ -93,7 +129,8 @@ def test_no_secret_is_in_the_environment() -> None:
             for n in service.get("environment", {})
             if re.search("SECRET|PASSWORD|DATABASE_URL$", n) and not n.endswith("_FILE")
         ]
-    assert not [place for place in services()["resource"]["volumes"] if place.partition(":")[0] != "introspection"]
+    seen = {place.partition(":")[0] for place in services()["resource"]["volumes"]}
+    assert seen == {"introspection", "approvals", "./deploy/compose/etc"}
 
 
 def test_one_address_alone_is_believed() -> None:

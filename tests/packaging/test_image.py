@@ -54,6 +54,12 @@ def test_it_runs_as_nobody(project: Project) -> None:
     assert "Read-only" in said
 
 
+def test_approvals_can_be_kept(project: Project) -> None:
+    """The one place that the resource server may write to, and it is there again in its next container."""
+    project.shell("resource", 'echo kept > "$TOOL_APPROVALS"')
+    assert project.shell("resource", 'cat "$TOOL_APPROVALS"; rm "$TOOL_APPROVALS"') == "kept\n"
+
+
 def test_the_one_shots_do_nothing_twice(project: Project) -> None:
     """Secrets stay as they are, and no second client is made."""
     before = _made(project)
