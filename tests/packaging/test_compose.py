@@ -94,7 +94,7 @@ DECIDED = {
 
 @pytest.mark.parametrize("name", ["idp", "prepare", "resource"])
 def test_every_setting_reaches_it(name: str) -> None:
-    """By .env, whole: a line there that came to no container would be ignored without a word, LIMIT_TOTAL or EMAIL_DENY.
+    """By .env, whole: a line there that came to no container would be ignored without a word, be it EMAIL_DENY.
 
     `environment` wins over it, so what stands there is decided by the other containers, or is that line itself.
     """

@@ -33,6 +33,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, postbox: Postbox) -> Itera
         "SIGNUP_DOMAINS": "",
         "SERVICE_NAME": "",
         "SUPPORT_EMAIL": "",
+        "LOG_FORMAT": "json",
     }
     made = Project(folder, settings)
     try:
