@@ -48,6 +48,15 @@ class OAuthRefusal(OAuth2Error):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The one button of a problem's page: ``path`` is below the issuer's; with ``csrf`` it is a form's."""
+
+    label: str
+    path: str
+    csrf: str = ""
+
+
 @dataclass
 class PageProblem(Exception):
     """Something that a person must read: what happened, what it means, what to do now."""
@@ -63,6 +72,10 @@ class PageProblem(Exception):
     received: str = ""
     expected: str = ""
     event: str = ""
+    way: Way | None = None
+
+
+START_PAGE = Way("Open the start page", "/")
 
 
 class Errors:
@@ -109,6 +122,7 @@ class Errors:
             action=problem.action,
             details=list(problem.details),
             hint=problem.hint if self._is_local else "",
+            way=problem.way,
         )
 
     async def unavailable(self, request: Request, problem: Exception) -> Response:
@@ -154,7 +168,11 @@ class Errors:
             request,
             Refused("invalid_request", f"{title}.", f"HTTP {status}"),
             PageProblem(
-                title, "The address may be mistyped or out of date.", action="Go back to your app.", status=status
+                title,
+                "The address may be mistyped or out of date.",
+                action="Go back to your app.",
+                status=status,
+                way=START_PAGE,
             ),
             status,
             headers,

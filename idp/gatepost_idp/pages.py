@@ -99,6 +99,7 @@ class Pages:
             action="Go back to your app and connect again.",
             details=[],
             hint="",
+            way=None,
         )
 
     def response(self, template: str, status: int = 200, **context: Any) -> HTMLResponse:

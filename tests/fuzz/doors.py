@@ -85,6 +85,7 @@ IDP = (
     Door("/account/switch", "page", _POST, form=("csrf",)),
     Door("/admin", "page", ("GET",)),
     Door("/admin/state", "page", ("GET",)),
+    Door("/admin/switch", "page", _POST, form=("csrf",)),
     Door("/admin/audit", "page", ("GET",), query=("event", "person", "client", "trace", "start")),
     Door("/admin/people", "page", ("GET",), query=("q", "start")),
     Door("/admin/people/invite", "page", _POST, form=("csrf", "email")),

@@ -26,7 +26,7 @@ def test_a_browser_gets_a_page_that_says_what_to_do(resource: Running, path: str
 
 
 def test_it_promises_no_client_what_it_cannot_do(resource: Running, issuer: Issuer) -> None:
-    """Claude connects from its own servers, so a URL of this computer is not for its dialog; /connect has every client."""
+    """Claude connects from its own servers, so its dialog takes no URL of this computer; /connect has every client."""
     page = resource.request("GET", "/", headers=BROWSER).text
     assert "Add custom connector" not in page
     assert f'href="{resource.issuer.url}/connect"' in page

@@ -104,7 +104,4 @@ def access_doors(own: AccountPages, doors: APIRouter, brake: Callable[[Door], Do
     @doors.post("/access/switch")
     async def switch_account(request: Request, csrf: Field = "") -> Response:
         visitor = own.visitors.of_own_form(request, csrf)
-        await own.sign_out(visitor)
-        response = await own.sign_in(visitor, ACCESS if request.url.path.endswith("/access/switch") else "/account")
-        response.headers.append("set-cookie", own.visitors.cookies.ended_session_header())
-        return response
+        return await own.switch(visitor, ACCESS if request.url.path.endswith("/access/switch") else "/account")

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from gatepost_idp.database import Database
-from gatepost_idp.errors import PageProblem
+from gatepost_idp.errors import PageProblem, Way
 from gatepost_idp.protocol import Clock
 from gatepost_idp.store import audit, people
 from gatepost_idp.store.accounts import Session
@@ -42,7 +42,7 @@ class Acts:
 
         def checked(tx: Transaction) -> T:
             if not people.is_admin(tx, act.admin.account_id):
-                raise not_theirs()
+                raise not_theirs(act.admin.email)
             return work(tx, now)
 
         return await self._database.write(checked)
@@ -68,14 +68,18 @@ def note(
     )
 
 
-def not_theirs() -> PageProblem:
-    """The same for every address and for whatever was sent there: it tells nobody what there is."""
+def not_theirs(email: str, csrf: str = "") -> PageProblem:
+    """The same for every address and for whatever was sent there: it tells nobody what there is.
+
+    ``csrf``: of the browser, for the button that lets another address in.
+    """
     return PageProblem(
         "This page is not for you",
         "It is for those who run this service.",
-        "Nothing was done.",
+        f"You are {email}. Nothing was done.",
         "If you are one of them, sign in with the address that you run it with.",
         hint="The first one is made by: gatepost users grant ADDRESS admin",
         status=403,
         reason="not an administrator",
+        way=Way("Use another address", "/admin/switch", csrf) if csrf else None,
     )

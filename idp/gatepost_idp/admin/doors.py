@@ -24,7 +24,6 @@ from gatepost_idp.protocol import Clock
 from gatepost_idp.settings import Settings
 from gatepost_idp.signin.guests import Guest, OwnPages
 from gatepost_idp.store import people
-from gatepost_idp.store.accounts import Session
 from gatepost_idp.visitors import Visitors
 
 ADMIN = "/admin"
@@ -71,15 +70,19 @@ class AdminPages(OwnPages):
         self.steps = steps
         self._acts = acts
 
-    async def admit(self, person: Session) -> None:
+    async def admit(self, guest: Guest) -> None:
         """Asked at every request, so that a role that was taken away opens nothing more."""
+        person = guest.person
         if not await self._acts.see(lambda tx, _now: people.is_admin(tx, person.account_id)):
-            raise not_theirs()
+            raise not_theirs(person.email, self.visitors.csrf(guest.visitor))
 
     def show(self, guest: Guest, section: str, template: str, status: int = 200, **context: Any) -> Response:
         """A page of a section, with the way to the others."""
         sections = [(self.url(f"{ADMIN}{path}"), name, path == section) for path, name in SECTIONS]
-        return self.page(guest, f"admin/{template}.html", status, sections=sections, url=self.url(ADMIN), **context)
+        session = (guest.visitor.session_hash or b"").hex()
+        return self.page(
+            guest, f"admin/{template}.html", status, sections=sections, url=self.url(ADMIN), session=session, **context
+        )
 
     def more(self, path: str, following: str, **query: str) -> str:
         """The address of the next page of a list; empty where there is none."""

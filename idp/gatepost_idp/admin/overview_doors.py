@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from gatepost_idp.admin.doors import ADMIN, AdminPages, moment
 from gatepost_idp.admin.figures import Days
-from gatepost_idp.signin.guests import Door
+from gatepost_idp.signin.guests import Door, Field
 from gatepost_idp.store.audit_pages import Wanted
 
 AUDIT = "/admin/audit"
@@ -40,7 +40,7 @@ def chart(days: Days) -> Chart:
 
 
 def overview_doors(own: AdminPages, doors: APIRouter, brake: Callable[[Door], Door]) -> None:
-    """Each a page to look at."""
+    """Each a page to look at; and the button of whoever it is not for."""
 
     @doors.get("")
     @brake
@@ -62,6 +62,10 @@ def overview_doors(own: AdminPages, doors: APIRouter, brake: Callable[[Door], Do
         if isinstance(guest, Response):
             return guest
         return own.show(guest, "/state", "state", state=await own.steps.health.see(), moment=moment)
+
+    @doors.post("/switch")
+    async def switch_account(request: Request, csrf: Field = "") -> Response:
+        return await own.switch(own.visitors.of_own_form(request, csrf), ADMIN)
 
     @doors.get("/audit")
     @brake

@@ -73,12 +73,12 @@ class OwnPages:
     async def _guest(self, visitor: Visitor, path: str, fresh: bool) -> Guest | Response:
         person = await self._person(visitor)
         if person is not None:
-            await self.admit(person)
+            await self.admit(Guest(visitor, person))
         if person is None or (fresh and self.clock() - person.auth_time > FRESH):
             return await self.sign_in(visitor, path)
         return Guest(visitor, person)
 
-    async def admit(self, person: Session) -> None:
+    async def admit(self, guest: Guest) -> None:
         """Raises PageProblem where these pages are not for that person; most are for everybody."""
 
     async def _person(self, visitor: Visitor) -> Session | None:
@@ -111,6 +111,13 @@ class OwnPages:
                 audit.record(tx, "signed_out", now, account_id=own, network=network, trace_id=trace_id)
 
         await self._database.write(work)
+
+    async def switch(self, visitor: Visitor, path: str) -> Response:
+        """Signs this browser out, and on to a sign-in with any address, which ends at ``path``."""
+        await self.sign_out(visitor)
+        response = await self.sign_in(visitor, path)
+        response.headers.append("set-cookie", self.visitors.cookies.ended_session_header())
+        return response
 
     def see(self, path: str) -> RedirectResponse:
         """On to another page of ours."""

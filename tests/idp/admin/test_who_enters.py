@@ -80,6 +80,33 @@ def test_a_person_without_the_role_changes_nothing(idp: Idp, people: People, pat
     assert everything(idp) == before
 
 
+def test_whoever_has_the_wrong_address_signs_in_with_another(idp: Idp, people: People) -> None:
+    """The page says who they are here, and one button leads to the sign-in that ends at /admin."""
+    alice, admin = people(), administrator(idp, people)
+    entered(alice, idp)
+    alice.open(f"{idp.issuer}/admin/people")
+    assert f"You are {alice.email}" in alice.text
+    assert "Use another address" in alice.text
+    alice.submit(alice.form_to("/admin/switch"))
+    alice.email, before = admin.email, len(idp.postbox.to(admin.email))
+    alice.ask_for_mail()
+    alice.sign_in_by_code(before + 1)
+    assert alice.page is not None
+    assert (alice.page.status_code, alice.page.url.path) == (200, "/admin")
+
+
+def test_every_page_says_who_is_signed_in_and_signs_out(idp: Idp, people: People) -> None:
+    """That browser and no other."""
+    admin, elsewhere = administrator(idp, people), administrator(idp, people)
+    for path in PAGES:
+        page = admin.open(f"{idp.issuer}{path}")
+        assert page.status_code == 404 or admin.email in page.text.partition("<main>")[0], path
+    admin.submit(admin.form_to("/account/sign-out"))
+    assert "You are signed out" in admin.text
+    assert "Sign in" in admin.open(f"{idp.issuer}/admin").text
+    assert elsewhere.open(f"{idp.issuer}/admin").status_code == 200
+
+
 @pytest.mark.parametrize("role", ["", "administrator", "Admin", "admin "])
 def test_no_other_role_opens_it(idp: Idp, people: People, role: str) -> None:
     """The word must be the word."""

@@ -240,6 +240,14 @@ def test_each_field_has_a_label_and_each_page_a_way_on(pages: Pages) -> None:
         assert acts or told, name
 
 
+def test_whoever_came_by_a_wrong_address_finds_the_start_page(pages: Pages) -> None:
+    """It says what is here, and how to connect; an old bookmark is not always an app's."""
+    for name in ("nothing here", "unknown link"):
+        assert ("/", "button full") in [
+            (link["href"], link.get("class")) for link in _Outline(pages[name].text).all("a")
+        ]
+
+
 def test_pages_of_a_request_carry_its_trace_for_the_operator(pages: Pages) -> None:
     """From the address to consent each page shows the same trace, small, at its foot, a refused form of it included."""
     traces = {}
