@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import math
 import statistics
 import time
 from collections import deque
@@ -147,7 +148,7 @@ def test_a_day_of_load_leaves_no_trace(tmp_path: Path) -> None:
         with idp.person() as alice:
             client.connect(alice)
             cookie = "; ".join(f"{name}={value}" for name, value in alice.browser.cookies.items())
-        each_hour = max(1, round(SIZES.day / (HOURS * LIFE * LINES)))
+        each_hour = math.ceil(SIZES.day / (HOURS * LIFE * LINES))
         lines = [stack.enter_context(contextlib.closing(Line(idp))) for _ in range(LINES)]
         shares = [Share(line, client, each_hour, cookie) for line in lines]
         readings = []
