@@ -254,6 +254,8 @@ def growth_table(runs: Sequence[Run]) -> str:
 
 
 def _cost(row: Row) -> str:
+    if row.operations < ENOUGH:
+        return "too few"
     return f"{row.cpu_ms:.3f} + {row.database_ms:.3f}" if row.database_ms else f"{row.cpu_ms:.3f}"
 
 
@@ -356,7 +358,7 @@ def caption(runs: Sequence[Run]) -> str:
     words = "CPU time an operation: Gatepost, its peers and the floor, at the authorization and the resource server"
     return (
         f"![{words}](docs/images/performance.svg)\n\n"
-        f"{about.date}, {about.cores} cores of {about.machine}, Python {about.python}, `make bench`"
+        f"{about.date}, {about.cores} cores of {about.machine}, Python {about.python}, `{about.command}`"
         f" ({len(runs)} {'run' if len(runs) == 1 else 'runs'}, medians)"
         + (f", **on a machine busy with other work**, load average {busiest:g}." if busiest >= about.cores else ".")
     )
