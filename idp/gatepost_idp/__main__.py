@@ -25,8 +25,16 @@ cli.command("trace", rich_help_panel=_LOOK)(tracing.trace)
 
 
 def main() -> None:
-    """The entry point of ``gatepost`` and ``python -m gatepost_idp``."""
-    cli(prog_name="gatepost")
+    """The entry point of ``gatepost`` and ``python -m gatepost_idp``; a wrong setting is one line and exit code 2."""
+    try:
+        cli(prog_name="gatepost")
+    except Exception as problem:
+        from gatepost_idp.settings import SettingsError  # only now: --help answers at once
+
+        if not isinstance(problem, SettingsError):
+            raise
+        console.tell(str(problem), "--json" in sys.argv)
+        raise SystemExit(2) from None
 
 
 @cli.command(rich_help_panel=_RUN)

@@ -21,6 +21,7 @@ from gatepost_idp.database import Database
 from gatepost_idp.demo_mailbox import Mailbox
 from gatepost_idp.keys import Keys
 from gatepost_idp.oneport import OnePort
+from gatepost_idp.operate.serve import listeners
 from gatepost_idp.pages import Pages
 from gatepost_idp.protocol import system_clock
 from gatepost_idp.settings import Settings, load_or_exit
@@ -28,6 +29,7 @@ from gatepost_idp.store import schema
 
 SMTP_PORT = 9025
 MAILBOX_PORT = 9026
+PUBLIC_PORT = 9000
 BEHIND_PORT = 9002
 START_SECONDS = 30
 
@@ -36,24 +38,16 @@ def run(public: str | None = None) -> int:
     """Runs until Ctrl-C; answers the exit code. ``public``: a tunnel's URL, which then serves both parts."""
     os.environ.update(_defaults(dict(os.environ), public))
     settings = load_or_exit()
-    _upgrade(settings)
-    if not os.environ.get("INTROSPECTION_CLIENT_ID") and not os.environ.get("INTROSPECTION_CLIENT_ID_FILE"):
-        client_id, secret = asyncio.run(_resource_server(settings))
-        os.environ.update(INTROSPECTION_CLIENT_ID=client_id, INTROSPECTION_CLIENT_SECRET=secret)
+    resource_port = os.environ.get("RESOURCE_PORT") or "9001"
+    _look_at_ports(settings, resource_port, public)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    inside = []
-    if settings.smtp_host == "127.0.0.1" and settings.smtp_port == SMTP_PORT:
-        for probe in _listener(SMTP_PORT):
-            probe.close()  # aiosmtpd would only fail later, in a thread
-        mailbox = Mailbox(Pages(settings.model_copy(update={"oauth_issuer": "http://localhost"})), SMTP_PORT)
-        inside.append(_start_inside(mailbox.application(), MAILBOX_PORT))
-    resource = f"http://127.0.0.1:{os.environ.get('RESOURCE_PORT') or 9001}"
-    if public is not None:
-        inside.append(_start_inside(OnePort(f"http://127.0.0.1:{BEHIND_PORT}", resource).application(), 9000))
+    resource = f"http://127.0.0.1:{resource_port}"
+    inside = _serve_inside(settings, resource, public)
     servers: list[subprocess.Popen[bytes]] = []
     try:
+        _prepare(settings)
         # One after the other: the resource server's first look at the keys then finds them.
         servers.append(_start("gatepost_idp", "idp"))
         if (code := _wait(f"http://127.0.0.1:{settings.idp_port}/healthz", servers, stop)) is not None:
@@ -67,6 +61,43 @@ def run(public: str | None = None) -> int:
         _stop(servers)
         for server in inside:
             server.should_exit = True
+
+
+def _look_at_ports(settings: Settings, resource_port: str, public: str | None) -> None:
+    """Ends the process where one is taken, before anything is changed: another demo may run on this database."""
+    ours = [SMTP_PORT, MAILBOX_PORT] if _has_mailbox(settings) else []
+    for port in [*ours, *([PUBLIC_PORT] if public is not None else [])]:
+        for probe in _listener(port):
+            probe.close()
+    probes = listeners(settings.idp_host, settings.idp_port, "IDP")
+    if _is_port(resource_port):  # else the resource server says what is wrong with it
+        hosts = [host.strip() for host in os.environ["RESOURCE_HOST"].split(",") if host.strip()]
+        probes += listeners(hosts, int(resource_port), "RESOURCE")
+    for probe in probes:
+        probe.close()
+
+
+def _serve_inside(settings: Settings, resource: str, public: str | None) -> list[uvicorn.Server]:
+    """What runs in this process: the mailbox, and behind a tunnel the port that both servers share."""
+    inside = []
+    if _has_mailbox(settings):
+        mailbox = Mailbox(Pages(settings.model_copy(update={"oauth_issuer": "http://localhost"})), SMTP_PORT)
+        inside.append(_start_inside(mailbox.application(), MAILBOX_PORT))
+    if public is not None:
+        inside.append(_start_inside(OnePort(f"http://127.0.0.1:{BEHIND_PORT}", resource).application(), PUBLIC_PORT))
+    return inside
+
+
+def _has_mailbox(settings: Settings) -> bool:
+    return settings.smtp_host == "127.0.0.1" and settings.smtp_port == SMTP_PORT
+
+
+def _prepare(settings: Settings) -> None:
+    """The database at this version's schema, and credentials for the resource server where it was given none."""
+    _upgrade(settings)
+    if not os.environ.get("INTROSPECTION_CLIENT_ID") and not os.environ.get("INTROSPECTION_CLIENT_ID_FILE"):
+        client_id, secret = asyncio.run(_resource_server(settings))
+        os.environ.update(INTROSPECTION_CLIENT_ID=client_id, INTROSPECTION_CLIENT_SECRET=secret)
 
 
 def _defaults(environment: dict[str, str], public: str | None) -> dict[str, str]:
@@ -92,6 +123,10 @@ def _has_ipv6_loopback() -> bool:
     except OSError:
         return False
     return True
+
+
+def _is_port(text: str) -> bool:
+    return text.isdecimal() and 0 < int(text) < 65536
 
 
 def _upgrade(settings: Settings) -> None:
@@ -203,8 +238,7 @@ def _stop(servers: Sequence[subprocess.Popen[bytes]]) -> None:
 
 def _welcome(settings: Settings) -> str:
     """What to paste, and where the mail is."""
-    to_mailbox = settings.smtp_port == SMTP_PORT and settings.smtp_host == "127.0.0.1"
-    mail = f"http://localhost:{MAILBOX_PORT}" if to_mailbox else f"sent through {settings.smtp_host}"
+    mail = f"http://localhost:{MAILBOX_PORT}" if _has_mailbox(settings) else f"sent through {settings.smtp_host}"
     return f"""
 Gatepost is running.
 

@@ -102,6 +102,11 @@ def clean_environment(**settings: str) -> dict[str, str]:
     return {**kept, **settings}
 
 
+def in_checkout(**settings: str) -> dict[str, str]:
+    """The environment of a command of the checkout."""
+    return clean_environment(PYTHONPATH=os.pathsep.join(str(ROOT / name) for name in ("idp", "resource")), **settings)
+
+
 @contextlib.contextmanager
 def demo_ports() -> Iterator[None]:
     """Waits for its turn among tests that run side by side; raises AssertionError naming a port that is taken."""
@@ -122,14 +127,13 @@ def is_taken(port: int) -> bool:
 @contextlib.contextmanager
 def demo(command: Sequence[str], folder: Path, **settings: str) -> Iterator[Demo]:
     """``COMMAND demo`` in ``folder``, once it says what to paste; ended by Ctrl-C at the end where it still runs."""
-    paths = os.pathsep.join(str(ROOT / name) for name in ("idp", "resource"))
-    checkout = {"PYTHONPATH": paths} if list(command) == checkout_command() else {}
+    environment = in_checkout if list(command) == checkout_command() else clean_environment
     output = folder / "output.txt"
     with output.open("wb") as terminal:
         process = subprocess.Popen(
             [*command, "demo"],
             cwd=folder,
-            env=clean_environment(**checkout, **settings),
+            env=environment(**settings),
             stdout=terminal,
             stderr=terminal,
             start_new_session=True,

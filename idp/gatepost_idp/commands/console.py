@@ -163,5 +163,10 @@ def confirm(question: str) -> bool:
 
 def fail(message: str, as_json: bool) -> NoReturn:
     """Ends the command with exit code 1 and one line that says why."""
-    print(json.dumps({"error": message}) if as_json else message, file=sys.stderr)
+    tell(message, as_json)
     raise typer.Exit(1)
+
+
+def tell(message: str, as_json: bool) -> None:
+    """One line on stderr, so that stdout stays what scripts read."""
+    print(json.dumps({"error": message}) if as_json else message, file=sys.stderr)

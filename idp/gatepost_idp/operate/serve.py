@@ -1,21 +1,24 @@
 """Listens: own sockets, so that several addresses can be bound; uvicorn with its own logs and proxy trust off."""
 
+import errno
 import socket
 import sys
 from collections.abc import Sequence
+from typing import Literal
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from gatepost_idp.operate import garbage
 from gatepost_idp.operate.one_write import OneWrite
+from gatepost_idp.settings import SettingsError
 
 APPLICATION = "gatepost_idp.app:from_environment"
 
 
 def serve(hosts: Sequence[str], port: int, workers: int) -> None:
     """Serves until SIGINT or SIGTERM; what is in flight is answered first."""
-    sockets = [_bound(host, port) for host in hosts]
+    sockets = listeners(hosts, port)
     config = uvicorn.Config(
         APPLICATION,
         factory=True,
@@ -37,7 +40,12 @@ def serve(hosts: Sequence[str], port: int, workers: int) -> None:
     server.run(sockets=sockets)
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def listeners(hosts: Sequence[str], port: int, server: Literal["IDP", "RESOURCE"] = "IDP") -> list[socket.socket]:
+    """A listening socket for each address; raises SettingsError naming the host or the port of ``server``."""
+    return [_bound(host, port, server) for host in hosts]
+
+
+def _bound(host: str, port: int, server: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -46,7 +54,13 @@ def _bound(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
     except OSError as problem:
-        raise SystemExit(f"IDP_PORT: {host}:{port} cannot be bound ({problem.strerror}); set another port.") from None
+        raise SettingsError(_why(host, port, server, problem)) from None
     listener.listen(2048)
     listener.set_inheritable(True)
     return listener
+
+
+def _why(host: str, port: int, server: str, problem: OSError) -> str:
+    if problem.errno in (errno.EADDRINUSE, errno.EACCES):
+        return f"{server}_PORT: {host}:{port} cannot be bound ({problem.strerror}); set another port."
+    return f"{server}_HOST: {host} is no address of this machine. Example: {server}_HOST=127.0.0.1"
