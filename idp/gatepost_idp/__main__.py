@@ -59,7 +59,7 @@ def idp() -> None:
     from gatepost_idp.settings import load_or_exit
 
     settings = load_or_exit()
-    console.check_schema()
+    console.check_start(settings)
     serve(settings.idp_host, settings.idp_port, settings.workers)
 
 

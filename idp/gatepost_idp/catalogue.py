@@ -1,6 +1,7 @@
 """The catalogue: which resources there are, which scopes each has, and which backends stand behind it."""
 
 import asyncio
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -18,6 +19,8 @@ log = structlog.get_logger("gatepost.catalogue")
 
 LOOK_SECONDS = 1.0
 M = TypeVar("M", bound=BaseModel)
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
+_WORDS = {"extra_forbidden": "nobody reads this key", "missing": "it is missing"}
 _PACKAGED = Path(__file__).with_name("catalogue.toml")
 
 
@@ -26,10 +29,17 @@ class Scope(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")
+    name: str
     title: str
     description: str = ""
     new_accounts: bool = False
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_scope_token(cls, name: str) -> str:
+        if _SCOPE.fullmatch(name) is None:
+            raise ValueError("a scope's `name` must be ASCII without spaces, quotes and backslashes")
+        return name
 
 
 class Resource(BaseModel):
@@ -239,4 +249,5 @@ def _checked(model: type[M], document: dict[str, Any], path: Path) -> M:
     except ValidationError as invalid:
         first = invalid.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"CATALOGUE: {path}: {place}: {first['msg'].removeprefix('Value error, ')}.") from None
+        words = _WORDS.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"CATALOGUE: {path}: {place}: {words}.") from None

@@ -1,7 +1,7 @@
 """Signing keys and server secrets: made once, sealed under SECRET_KEY, rotated with an overlap."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property, lru_cache, partial
@@ -11,7 +11,7 @@ from joserfc.jws import JWSRegistry
 from joserfc.util import json_b64encode, urlsafe_b64encode
 
 from gatepost_idp import crypto, models
-from gatepost_idp.crypto import SecretKeys
+from gatepost_idp.crypto import SealBroken, SecretKeys
 from gatepost_idp.database import Database
 from gatepost_idp.protocol import Clock, compact_json, instant, milliseconds
 from gatepost_idp.store import audit
@@ -147,6 +147,18 @@ class Keys:
                 row.sealed_jwk = self._secret_keys.seal("signing key", plain)
                 store.save(tx, row)
         return store.living(tx, milliseconds(now))
+
+
+def opens(secret_keys: SecretKeys | None, rows: Sequence[models.SigningKey]) -> bool:
+    """Whether every seal opens; ``secret_keys`` may be None before the first start, when there is none."""
+    try:
+        for row in rows:
+            if secret_keys is None:
+                return False
+            secret_keys.opened("signing key", row.sealed_jwk)
+    except SealBroken:
+        return False
+    return True
 
 
 def make_signing_key(

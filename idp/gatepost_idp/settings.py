@@ -292,6 +292,11 @@ class Settings(BaseModel):
             return SecretKeys(self.secret_key)
         return SecretKeys((_kept_secret(self.secret_key_path),))
 
+    @property
+    def kept_secret_keys(self) -> SecretKeys | None:
+        """As ``secret_keys``, but None where the first start has yet to make the file: it is not made here."""
+        return self.secret_keys if self.secret_key or self.secret_key_path.exists() else None
+
     @cached_property
     def secret_key_path(self) -> Path:
         """Where SQLite keeps the key that its first start makes."""

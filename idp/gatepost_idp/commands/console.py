@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from gatepost_idp.database import Database
+    from gatepost_idp.settings import Settings
     from gatepost_idp.transaction import Transaction
 
 T = TypeVar("T")
@@ -108,10 +109,29 @@ def with_engine(work: Callable[[Any], T], as_json: bool) -> T:
         database.close()
 
 
-def check_schema() -> None:
-    """Ends the process with one line where the database is not at this version's schema."""
-    with opened():
-        pass
+def check_start(settings: "Settings") -> None:
+    """Ends the process with one line where no worker could start; raises SettingsError for keys and catalogue."""
+    from gatepost_idp import catalogue as catalogues
+
+    catalogues.Backends(settings, catalogues.load(settings))
+    with opened() as beside:
+        beside.run(beside.database.read(lambda tx: check_secret_key(tx, settings)))
+
+
+def check_secret_key(tx: "Transaction", settings: "Settings") -> None:
+    """Raises SettingsError where SECRET_KEY does not open the signing keys; makes no key file."""
+    from gatepost_idp import keys
+    from gatepost_idp.protocol import milliseconds, system_clock
+    from gatepost_idp.settings import SettingsError
+    from gatepost_idp.store import keys as store
+
+    if keys.opens(settings.kept_secret_keys, store.living(tx, milliseconds(system_clock()))):
+        return
+    file = f"; without SECRET_KEY the file {settings.secret_key_path.absolute()} holds it" if settings.is_sqlite else ""
+    raise SettingsError(
+        "SECRET_KEY: the signing keys in the database were sealed under another key; "
+        f"set SECRET_KEY=OLD,NEW (the last signs, all verify){file}."
+    )
 
 
 def show(found: dict[str, Any], as_json: bool, text: str) -> None:

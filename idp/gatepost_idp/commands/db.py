@@ -130,10 +130,11 @@ def _kept_keys(settings: "Settings") -> "SecretKeys":
     """SECRET_KEY as it is set or kept; a new one, which opens nothing, is not made here."""
     from gatepost_idp.store.backup import CannotCopy
 
-    path = settings.secret_key_path
-    if not settings.secret_key and not path.exists():
+    kept = settings.kept_secret_keys
+    if kept is None:
+        path = settings.secret_key_path
         raise CannotCopy(f"SECRET_KEY: set the one of the server that the backup was made from, or put it in {path}.")
-    return settings.secret_keys
+    return kept
 
 
 def _may_overwrite(there: dict[str, int], as_json: bool) -> bool:

@@ -46,6 +46,7 @@ def rotate(as_json: Json = False) -> None:
     life = timedelta(minutes=settings.access_token_minutes)
 
     def made(tx: "Transaction") -> list[dict[str, str]]:
+        console.check_secret_key(tx, settings)
         rows = rotate(tx, settings.secret_keys, system_clock(), life, network=COMMAND_LINE)
         return [{"kid": row.kid, "algorithm": row.algorithm} for row in rows]
 

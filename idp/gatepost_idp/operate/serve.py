@@ -4,6 +4,7 @@ import errno
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Literal
 
 import uvicorn
@@ -42,7 +43,10 @@ def serve(hosts: Sequence[str], port: int, workers: int) -> None:
 
 def listeners(hosts: Sequence[str], port: int, server: Literal["IDP", "RESOURCE"] = "IDP") -> list[socket.socket]:
     """A listening socket for each address; raises SettingsError naming the host or the port of ``server``."""
-    return [_bound(host, port, server) for host in hosts]
+    with ExitStack() as unwind:
+        bound = [unwind.enter_context(_bound(host, port, server)) for host in hosts]
+        unwind.pop_all()
+    return bound
 
 
 def _bound(host: str, port: int, server: str) -> socket.socket:
@@ -54,6 +58,7 @@ def _bound(host: str, port: int, server: str) -> socket.socket:
     try:
         listener.bind((host, port))
     except OSError as problem:
+        listener.close()
         raise SettingsError(_why(host, port, server, problem)) from None
     listener.listen(2048)
     listener.set_inheritable(True)

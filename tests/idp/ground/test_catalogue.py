@@ -159,7 +159,7 @@ def test_plain_http_stays_on_this_machine_or_in_a_private_network(tmp_path: Path
 
 
 BROKEN = {
-    "no-name": (CRM.replace('name = "crm"\n', ""), "backend.0.name: Field required"),
+    "no-name": (CRM.replace('name = "crm"\n', ""), "backend.0.name: it is missing"),
     "upper-case": (CRM.replace('"crm"', '"CRM"'), "backend.0.name: String should match"),
     "underscore": (CRM.replace('"crm"', '"crm_eu"'), "backend.0.name: String should match"),
     "long-name": (CRM.replace('"crm"', f'"{"c" * 32}"'), "backend.0.name: String should match"),
@@ -181,7 +181,7 @@ BROKEN = {
     "no-scope": (CRM.replace("a:read", "a:delete"), "http://localhost:9001/mcp has no scope a:delete"),
     "others-scope": (CRM.replace("a:read", "b:read"), "http://localhost:9001/mcp has no scope b:read"),
     "time-out": (CRM.replace("[backend.tools]", "timeout = 0\n[backend.tools]"), "backend.0.timeout: Input should be"),
-    "misspelt": (CRM.replace("backend.tools", "backend.tool"), "backend.0.tool: Extra inputs are not permitted"),
+    "misspelt": (CRM.replace("backend.tools", "backend.tool"), "backend.0.tool: nobody reads this key"),
     "no-list": ('backend = "crm"', "backend: Input should be"),
 }
 

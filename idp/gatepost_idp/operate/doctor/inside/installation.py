@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from gatepost_idp import catalogue as catalogues
 from gatepost_idp.catalogue import Backends, Catalogue
-from gatepost_idp.crypto import SecretKeys
 from gatepost_idp.database import Database
 from gatepost_idp.protocol import Clock
 from gatepost_idp.settings import Settings, SettingsError
@@ -51,13 +50,6 @@ class Installation:
         if self.survey is None or not backends:
             return None
         return await asyncio.to_thread(self.survey)
-
-    @property
-    def secret_keys(self) -> SecretKeys | None:
-        """SECRET_KEY, or None where the first start has yet to make it: asking the settings would make it."""
-        if self.settings.secret_key or self.settings.secret_key_path.exists():
-            return self.settings.secret_keys
-        return None
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Asks the database; raises DatabaseUnavailable, also where it does not answer in time."""

@@ -2,8 +2,7 @@
 
 from functools import partial
 
-from gatepost_idp.crypto import SealBroken, SecretKeys
-from gatepost_idp.models import SigningKey
+from gatepost_idp.keys import opens
 from gatepost_idp.operate.doctor.finding import Check, Fault, Finding
 from gatepost_idp.operate.doctor.inside.installation import Installation
 from gatepost_idp.protocol import milliseconds
@@ -20,21 +19,12 @@ KEY_LOST = Fault(
 
 async def _keys(installation: Installation) -> list[Finding]:
     rows = await installation.read(partial(keys.living, now_ms=milliseconds(installation.now())))
-    secret_keys = installation.secret_keys
-    if not rows or (secret_keys and _opens(secret_keys, rows)):
+    secret_keys = installation.settings.kept_secret_keys
+    if opens(secret_keys, rows):
         return []
     if secret_keys is None:
         return [KEY_LOST.seen(f"no SECRET_KEY and no file {installation.settings.secret_key_path}")]
     return [KEY_LOST.seen("the database's signing keys were sealed under another key")]
-
-
-def _opens(secret_keys: SecretKeys, rows: list[SigningKey]) -> bool:
-    try:
-        for row in rows:
-            secret_keys.opened("signing key", row.sealed_jwk)
-    except SealBroken:
-        return False
-    return True
 
 
 KEYS = Check("keys", "Signing keys", _keys, (KEY_LOST,), ("files", "schema"))
