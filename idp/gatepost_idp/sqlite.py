@@ -6,7 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,8 +20,15 @@ from gatepost_idp.transaction import DatabaseUnavailable, T, Transaction, Work, 
 _BEGIN_READING, _BEGIN_WRITING = "BEGIN", "BEGIN IMMEDIATE"
 
 
+def _make_for_its_owner_alone(path: Path) -> None:
+    """SQLite gives its -wal and -shm the same mode. One that is there is not opened: to close it would end locks."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # there already; or SQLite will say why it cannot be
+        path.touch(0o600, exist_ok=False)
+
+
 def _engine(url: str, *, read_only: bool) -> Engine:
-    Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    _make_for_its_owner_alone(Path(url.removeprefix("sqlite:///")))
     engine = sqlalchemy.create_engine(
         url, paramstyle="named", connect_args={"check_same_thread": False, "timeout": 5}, pool_size=4
     )

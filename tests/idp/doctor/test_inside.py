@@ -106,6 +106,18 @@ def test_a_secret_file_that_others_can_read(
     assert loud(examined(network, idp.settings)) == []
 
 
+def test_a_database_that_others_can_read(idp: Idp, network: Names) -> None:
+    """A warning, for one that an older version made; its group may read it, as a backup's program does."""
+    path = idp.settings.sqlite_path
+    path.chmod(0o644)
+    found = first(examined(network, idp.settings))
+    assert_first(found, "database-file-open", "DATABASE_URL")
+    assert found is not None
+    assert (found.level, found.example) == ("warning", f"chmod 600 {path}*")
+    path.chmod(0o640)
+    assert loud(examined(network, idp.settings)) == []
+
+
 def test_a_database_that_does_not_answer(idp: Idp, network: Names) -> None:
     """Where nobody listens; its password is not shown."""
     url = f"postgresql+psycopg://gatepost:hunter2@127.0.0.1:{free_port()}/gatepost"

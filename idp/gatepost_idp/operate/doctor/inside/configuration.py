@@ -29,6 +29,14 @@ SECRET_FILE_OPEN = Fault(
     "chmod 640 /etc/gatepost/smtp_password",
     "warning",
 )
+DATABASE_FILE_OPEN = Fault(
+    "database-file-open",
+    "Nothing yet: whoever has an account on the machine can read people's addresses.",
+    "a SQLite file that only its owner and group can read, as it is made now",
+    "DATABASE_URL",
+    "chmod 600 var/gatepost.db*",
+    "warning",
+)
 # A container runtime mounts secrets readable for whoever is in the container; there nobody else is.
 _MOUNTED = "/run/secrets/"
 
@@ -48,6 +56,10 @@ async def _files(installation: Installation) -> list[Finding]:
     found = []
     if not installation.settings.secret_key and _mode(kept) & 0o077:
         found.append(KEY_FILE_OPEN.seen(f"{kept} has mode {_mode(kept):04o}", example=f"chmod 600 {kept}"))
+    database = installation.settings.sqlite_path
+    if installation.settings.is_sqlite and _mode(database) & 0o007:
+        seen = f"{database} has mode {_mode(database):04o}"
+        found.append(DATABASE_FILE_OPEN.seen(seen, example=f"chmod 600 {database}*"))
     for name, path in secret_files().items():
         mode = _mode(path)
         if mode & 0o002 or (mode & 0o004 and not str(path).startswith(_MOUNTED)):
@@ -65,4 +77,6 @@ def _mode(path: Path) -> int:
 
 
 SETTINGS = Check("settings", "Settings", _settings, (SETTING_WRONG,))
-FILES = Check("files", "Files that hold secrets", _files, (KEY_FILE_OPEN, SECRET_FILE_OPEN), ("settings",))
+FILES = Check(
+    "files", "Files that hold secrets", _files, (KEY_FILE_OPEN, SECRET_FILE_OPEN, DATABASE_FILE_OPEN), ("settings",)
+)
