@@ -158,4 +158,6 @@ def test_a_move_to_postgresql_signs_nobody_out(tmp_path: Path, mails: Postbox, p
 )
 def test_a_wrong_path_is_one_line(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
     """No traceback, and exit code 1."""
-    assert said in refused(f"sqlite:///{tmp_path / 'gatepost.db'}", *arguments)
+    url = f"sqlite:///{tmp_path / 'gatepost.db'}"
+    gatepost(url, "upgrade")
+    assert said in refused(url, *arguments)

@@ -123,10 +123,11 @@ def verify(as_json: Json = False) -> None:
     from gatepost_idp.audit import verify as check
     from gatepost_idp.settings import load_or_exit
 
-    secret_keys = load_or_exit().secret_keys
     page = Console(stderr=True)
     with console.opened() as beside, page.status("Checking …", refresh_per_second=4) as status:
-        checked = check(beside.database, secret_keys, lambda done: status.update(f"Checking: {done} batches …"))
+        checked = check(
+            beside.database, load_or_exit().secret_keys, lambda done: status.update(f"Checking: {done} batches …")
+        )
         verdict = beside.run(checked)
     console.show(_verdict(verdict), as_json, _words(verdict))
     if verdict.broken:

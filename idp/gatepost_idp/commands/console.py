@@ -63,7 +63,9 @@ def opened() -> Iterator[Opened]:
     from gatepost_idp.settings import load_or_exit
     from gatepost_idp.store import schema
 
-    database = Database(load_or_exit().database_url)
+    settings = load_or_exit()
+    _must_be_there(settings, as_json=False)
+    database = Database(settings.database_url)
     try:
         with plainly(as_json=False), asyncio.Runner() as runner:
             beside = Opened(database, runner)
@@ -71,6 +73,16 @@ def opened() -> Iterator[Opened]:
             yield beside
     finally:
         database.close()
+
+
+def _must_be_there(settings: "Settings", as_json: bool) -> None:
+    """Ends the process where opening SQLite would make a file: the server's is most often in another folder."""
+    if settings.is_sqlite and not settings.sqlite_path.exists():
+        fail(
+            f"DATABASE_URL: there is no database at {settings.sqlite_path.absolute()}. Run this where `gatepost idp` "
+            "runs, or set DATABASE_URL to its absolute path; for a new server: gatepost db upgrade",
+            as_json,
+        )
 
 
 def in_database(work: "Callable[[Transaction], T]") -> T:
@@ -96,12 +108,18 @@ def note(tx: "Transaction", event: str, **what: str) -> None:
     audit.record(tx, event, system_clock(), network=audit.COMMAND_LINE, **what)
 
 
-def with_engine(work: Callable[[Any], T], as_json: bool) -> T:
-    """Runs ``work`` on the database's engine, whatever its schema; ends the process with one line where it cannot."""
+def with_engine(work: Callable[[Any], T], as_json: bool, *, may_make: bool = False) -> T:
+    """Runs ``work`` on the database's engine, whatever its schema; ends the process with one line where it cannot.
+
+    ``may_make``: whether a SQLite file that is not there is made.
+    """
     from gatepost_idp.database import Database
     from gatepost_idp.settings import load_or_exit
 
-    database = Database(load_or_exit().database_url)
+    settings = load_or_exit()
+    if not may_make:
+        _must_be_there(settings, as_json)
+    database = Database(settings.database_url)
     try:
         with plainly(as_json):
             return database.directly(work)

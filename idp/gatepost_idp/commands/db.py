@@ -26,7 +26,7 @@ def upgrade(as_json: Json = False) -> None:
     from gatepost_idp.models import SCHEMA
     from gatepost_idp.store import schema
 
-    before = console.with_engine(schema.upgrade, as_json)
+    before = console.with_engine(schema.upgrade, as_json, may_make=True)
     console.show({"before": before, "now": SCHEMA}, as_json, f"The database is at {SCHEMA}.")
 
 
@@ -64,7 +64,7 @@ def restore(
 
     with _clearly(as_json):
         keys = _kept_keys(load_or_exit())
-        there = console.with_engine(store.filled, as_json)
+        there = console.with_engine(store.filled, as_json, may_make=True)
         overwrite = bool(there) and (force or _may_overwrite(there, as_json))
         found = console.with_engine(
             lambda engine: store.restore(

@@ -1,6 +1,8 @@
 """The commonest mistakes of whoever starts it for the first time: one line each, and nothing made or changed."""
 
 import json
+import sqlite3
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,10 @@ import pytest
 from tests.support.processes import environment_of, run_gatepost
 
 KEY, OTHER = "k" * 32, "o" * 32
+NO_MAKERS = [
+    "idp", "users list", "clients list", "keys rotate", "audit verify", "db check", "db backup saved", "trace X",
+    "mail suppressed",
+]  # fmt: skip  # a list of commands
 SCOPE = '[[resource]]\nname = "x"\n[[resource.scope]]\ntitle = "T"\n'
 BAD_CATALOGUES = {
     None: "cannot be read (No such file or directory)",
@@ -93,6 +99,31 @@ def test_a_lost_key_file_ends_the_start_in_one_line(folder: Path) -> None:
         assert said.startswith("SECRET_KEY: the signing keys in the database were sealed under another key; ")
         assert str(kept) in said
     assert not kept.exists()
+
+
+@pytest.mark.parametrize("command", NO_MAKERS)
+def test_no_database_is_made_by_the_way(tmp_path: Path, command: str) -> None:
+    """In another folder than the server's: where it would be, and what to do; no file, no folder, no secret."""
+    said = line(tmp_path, *command.split(), code=1)
+    path = tmp_path / "var" / "gatepost.db"
+    assert said.startswith(f"DATABASE_URL: there is no database at {path}. Run this where `gatepost idp` runs, or set")
+    assert said.endswith("for a new server: gatepost db upgrade")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_database_is_its_owners_alone(folder: Path) -> None:
+    """It holds addresses, and what backups keep at 0600; one that is there keeps the mode that it was given."""
+    path = folder / "var" / "gatepost.db"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with sqlite3.connect(path) as held:
+        held.execute("SELECT count(*) FROM account").fetchall()
+        gatepost(folder, "users", "invite", "a@example.com")
+        assert {stat.S_IMODE(one.stat().st_mode) for one in path.parent.glob("gatepost.db*")} == {0o600}
+        assert len(list(path.parent.glob("gatepost.db-*"))) == 2
+    held.close()
+    path.chmod(0o640)
+    gatepost(folder, "users", "invite", "b@example.com")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
 def test_a_host_that_is_none_is_blamed_on_the_host(folder: Path) -> None:

@@ -10,7 +10,7 @@ from gatepost_idp.transaction import DatabaseUnavailable
 
 DATABASE_MISSING = Fault(
     "database-missing",
-    "`gatepost idp` says that the database is empty.",
+    "`gatepost idp` and other commands say that there is no database.",
     "a database that was made once",
     "DATABASE_URL",
     "the right path, or, for a new server: gatepost db upgrade",
@@ -34,7 +34,7 @@ SCHEMA_OLD = Fault(
 async def _database(installation: Installation) -> list[Finding]:
     settings = installation.settings
     if settings.is_sqlite and not _is_file(settings.sqlite_path):  # opening it would make one
-        return [DATABASE_MISSING.seen(f"no file {settings.sqlite_path}")]
+        return [DATABASE_MISSING.seen(f"no file {settings.sqlite_path.absolute()}")]
     try:
         await installation.read(schema.found)
     except DatabaseUnavailable as problem:
