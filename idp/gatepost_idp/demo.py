@@ -71,7 +71,7 @@ def _look_at_ports(settings: Settings, resource_port: str, public: str | None) -
             probe.close()
     probes = listeners(settings.idp_host, settings.idp_port, "IDP")
     if _is_port(resource_port):  # else the resource server says what is wrong with it
-        hosts = [host.strip() for host in os.environ["RESOURCE_HOST"].split(",") if host.strip()]
+        hosts = [host.strip() for host in os.environ.get("RESOURCE_HOST", "").split(",") if host.strip()]
         probes += listeners(hosts, int(resource_port), "RESOURCE")
     for probe in probes:
         probe.close()
@@ -95,7 +95,7 @@ def _has_mailbox(settings: Settings) -> bool:
 def _prepare(settings: Settings) -> None:
     """The database at this version's schema, and credentials for the resource server where it was given none."""
     _upgrade(settings)
-    if not os.environ.get("INTROSPECTION_CLIENT_ID") and not os.environ.get("INTROSPECTION_CLIENT_ID_FILE"):
+    if not _is_set(dict(os.environ), "INTROSPECTION_CLIENT_ID"):
         client_id, secret = asyncio.run(_resource_server(settings))
         os.environ.update(INTROSPECTION_CLIENT_ID=client_id, INTROSPECTION_CLIENT_SECRET=secret)
 
@@ -104,8 +104,8 @@ def _defaults(environment: dict[str, str], public: str | None) -> dict[str, str]
     """What the demo sets where the operator did not: both addresses of ``localhost``, and mail to the mailbox."""
     hosts = ",".join(["127.0.0.1", *(["::1"] if _has_ipv6_loopback() else [])])
     usual = {"IDP_HOST": hosts, "RESOURCE_HOST": hosts, "LOG_LEVEL": "warning"}
-    defaults = {name: value for name, value in usual.items() if not environment.get(name)}
-    if not environment.get("SMTP_HOST") and not environment.get("SMTP_HOST_FILE"):
+    defaults = {name: value for name, value in (usual | _urls(environment)).items() if not _is_set(environment, name)}
+    if not _is_set(environment, "SMTP_HOST"):
         mailbox = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(SMTP_PORT), "SMTP_SECURITY": "none", "SMTP_USERNAME": ""}
         defaults |= mailbox | {"MAIL_FROM": environment.get("MAIL_FROM") or "gatepost@demo.localhost"}
     if public is not None:
@@ -114,6 +114,17 @@ def _defaults(environment: dict[str, str], public: str | None) -> dict[str, str]
         tunnel = {"OAUTH_ISSUER": url, "MCP_RESOURCE_URL": f"{url}/mcp", "TRUSTED_PROXIES": "127.0.0.1/32,::1/128"}
         defaults |= tunnel | {"IDP_HOST": "127.0.0.1", "RESOURCE_HOST": "127.0.0.1", "IDP_PORT": str(BEHIND_PORT)}
     return defaults
+
+
+def _urls(environment: dict[str, str]) -> dict[str, str]:
+    """Where the servers answer on ports that the operator chose, for both to print and to check."""
+    ports = {name: environment.get(name, "") for name in ("IDP_PORT", "RESOURCE_PORT")}
+    urls = {"OAUTH_ISSUER": ("IDP_PORT", ""), "MCP_RESOURCE_URL": ("RESOURCE_PORT", "/mcp")}
+    return {name: f"http://localhost:{ports[at]}{path}" for name, (at, path) in urls.items() if _is_port(ports[at])}
+
+
+def _is_set(environment: dict[str, str], name: str) -> bool:
+    return bool(environment.get(name) or environment.get(f"{name}_FILE"))
 
 
 def _has_ipv6_loopback() -> bool:

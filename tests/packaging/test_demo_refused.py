@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.packaging.demo import PORTS, checkout_command, demo, in_checkout
@@ -46,6 +47,26 @@ def test_a_second_demo_leaves_the_first_its_secret(tmp_path: Path) -> None:
         assert refused(tmp_path, **elsewhere).startswith("IDP_PORT")
         assert refused(tmp_path, IDP_PORT="9700", **elsewhere).startswith("RESOURCE_PORT")
         assert credentials(tmp_path) == before
+
+
+def test_on_other_ports_it_prints_where_it_answers(tmp_path: Path) -> None:
+    """What it says when port 9000 is taken can be followed: the public URLs go with the ports."""
+    with taken(9000):
+        assert refused(tmp_path).startswith("IDP_PORT: ")
+        with demo(checkout_command(), tmp_path, IDP_PORT="9700", RESOURCE_PORT="9701") as running:
+            said = running.said()
+            assert "http://localhost:9701/mcp" in said
+            assert "http://localhost:9700" in said
+            assert ":9000" not in said
+            metadata = httpx2.get("http://localhost:9701/.well-known/oauth-protected-resource/mcp", trust_env=False)
+            assert metadata.json()["authorization_servers"] == ["http://localhost:9700"]
+            assert httpx2.get("http://localhost:9701/readyz", trust_env=False).status_code == 200
+
+
+@pytest.mark.parametrize("server", ["IDP", "RESOURCE"])
+def test_a_host_that_is_none_is_blamed_on_the_host(tmp_path: Path, server: str) -> None:
+    """Not on the port, which is fine."""
+    assert refused(tmp_path, **{f"{server}_HOST": "nope.invalid"}).startswith(f"{server}_HOST: nope.invalid")
 
 
 @pytest.mark.parametrize("port", PORTS)
