@@ -211,6 +211,8 @@ def from_environment() -> ASGIApp:
     """What each worker process serves."""
     settings = load()
     logs.configure(settings)
+    if not settings.smtp_host and not settings.is_local:
+        log.warning("nobody_can_sign_in", setting="SMTP_HOST", reason="no mail server is set, and sign-in is by mail")
     app = create(settings)
     garbage.settle()
     return app

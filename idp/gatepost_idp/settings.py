@@ -23,6 +23,7 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 # What both servers, every client and every proxy write alike: nothing that one of them would escape or fold.
 _HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
+_ADDRESS = re.compile(r'[^\s<>(),;:"\\@]+@[^\s<>(),;:"\\@]+')
 _PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*/?")
 
 EXAMPLES = {
@@ -39,6 +40,9 @@ EXAMPLES = {
     "SMTP_PORT": "587",
     "SMTP_SECURITY": "starttls",
     "MAIL_FROM": "gatepost@example.com",
+    "SUPPORT_EMAIL": "help@example.com",
+    "PRIVACY_URL": "https://example.com/privacy",
+    "TERMS_URL": "https://example.com/terms",
     "SECRET_KEY": "the output of: openssl rand -base64 32",
     "SIGNUP": "open",
     "ACCENT": "#0b5fff",
@@ -167,6 +171,35 @@ class Settings(BaseModel):
             raise ValueError("it ends in a slash; clients compare the issuer byte for byte, write it without")
         return value
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if _HOST.fullmatch(host.lower()) is None:
+                raise ValueError(f"{host!r} is not a host with its port if it has one; no scheme and no path")
+        return value
+
+    @field_validator("mail_from", "support_email")
+    @classmethod
+    def _is_mailbox(cls, value: str) -> str:
+        if value and _ADDRESS.fullmatch(value) is None:
+            raise ValueError("it is no plain address; the name that mail shows is SERVICE_NAME")
+        return value
+
+    @field_validator("privacy_url", "terms_url")
+    @classmethod
+    def _can_be_linked(cls, value: str) -> str:
+        """Another scheme would run in the page of whoever follows the link."""
+        parts = urlsplit(value)
+        if value and (parts.scheme not in ("http", "https") or not parts.hostname or any(c.isspace() for c in value)):
+            raise ValueError("it is not a URL that begins with https://")
+        return value
+
+    @field_validator("log_format", "log_level", mode="before")
+    @classmethod
+    def _in_either_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
     @field_validator("trusted_proxies")
     @classmethod
     def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -261,6 +294,8 @@ class Settings(BaseModel):
                 found.append(("SMTP_SECURITY", "none is only taken for loopback or a private network; set starttls."))
         if self.smtp_host and not self.mail_from:
             found.append(("MAIL_FROM", f"is required with SMTP_HOST; example: {EXAMPLES['MAIL_FROM']}."))
+        if self.smtp_username and not self.smtp_password:
+            found.append(("SMTP_PASSWORD", "is required with SMTP_USERNAME; unset both where no sign-in is wanted."))
         if self.signup == "domains" and not self.signup_domains:
             found.append(("SIGNUP_DOMAINS", "is required with SIGNUP=domains; example: example.com,example.org."))
         return found

@@ -24,8 +24,11 @@ def send_test(address: str, as_json: Json = False) -> None:
     from gatepost_idp.mail.smtp import deliver
     from gatepost_idp.protocol import system_clock
     from gatepost_idp.settings import load_or_exit
+    from gatepost_idp.signin import addresses
 
     settings = load_or_exit()
+    if addresses.parse(address) is None:
+        console.fail(f"{address!r} is no email address.", as_json)
     if not settings.smtp_host:
         console.fail("SMTP_HOST: is not set. Example: SMTP_HOST=smtp.example.com", as_json)
     letter = Letters(settings, catalogues.load(settings)).test(address, system_clock())

@@ -54,6 +54,7 @@ WRONG = {
     "mail allow nobody@example.com": "is not suppressed",
     "trace 00000-00000": "Nothing is known",
     "audit --since never": "is no time",
+    "mail test nobody": "is no email address",
 }
 
 

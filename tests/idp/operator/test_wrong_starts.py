@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import environment_of, run_gatepost
+from tests.support.ports import free_port
+from tests.support.processes import environment_of, run_gatepost, running
 
 KEY, OTHER = "k" * 32, "o" * 32
 NO_MAKERS = [
@@ -124,6 +125,18 @@ def test_the_database_is_its_owners_alone(folder: Path) -> None:
     path.chmod(0o640)
     gatepost(folder, "users", "invite", "b@example.com")
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_a_public_server_without_mail_says_so(folder: Path) -> None:
+    """It starts, for who is signed in and what has tokens goes on; on this machine it is no news."""
+    public = {"OAUTH_ISSUER": "https://auth.example.com", "MCP_RESOURCE_URL": "https://mcp.example.com/mcp"}
+    for settings, warned in ((public, True), ({}, False)):
+        port = free_port()
+        environment = environment_of(DATABASE_URL=database(folder), IDP_PORT=str(port), METRICS_ADDRESS="", **settings)
+        with running(f"http://127.0.0.1:{port}", environment, folder / "log", "gatepost_idp", "idp") as server:
+            events = [json.loads(each) for each in server.logged().splitlines()]
+        found = [(one["level"], one["setting"]) for one in events if one["event"] == "nobody_can_sign_in"]
+        assert found == ([("warning", "SMTP_HOST")] if warned else [])
 
 
 def test_a_host_that_is_none_is_blamed_on_the_host(folder: Path) -> None:
