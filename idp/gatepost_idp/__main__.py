@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from gatepost_idp import __version__
 from gatepost_idp.commands import audit, clients, console, db, doctor, keys, mail, tools, tracing, users
 
-cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Sign-in by mail, consent and tokens for MCP.")
+cli = typer.Typer(no_args_is_help=True, add_completion=False)
 _RUN, _PEOPLE, _LOOK, _KEEP = "Run it", "People, clients, tools, mail", "See what happens", "Keep it"
 for name, group, panel in (
     ("users", users, _PEOPLE),
@@ -35,6 +36,21 @@ def main() -> None:
             raise
         console.tell(str(problem), "--json" in sys.argv)
         raise SystemExit(2) from None
+
+
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"gatepost {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def gatepost(
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Sign-in by mail, consent and tokens for MCP."""
 
 
 @cli.command(rich_help_panel=_RUN)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.idp.account.being_there import connected
 from tests.idp.account.test_personal_tokens import made
 from tests.idp.oauth.wire import beside, rows
 from tests.support.person import Person
+from tests.support.processes import ROOT
 from tests.support.serving import Idp
 from tests.support.smtp import receiving
 
@@ -200,6 +202,13 @@ def test_what_show_and_export_tell_of_a_person(place: Place) -> None:
     assert {"account", "scopes", "events"} <= json.loads(exported).keys()
     assert "hash" not in exported + json.dumps(shown)
     assert BOB not in exported
+
+
+def test_the_version_is_the_distributions() -> None:
+    """For a report of a fault: on stdout, alone, with nothing configured."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    result = CliRunner().invoke(cli, ["--version"])
+    assert (result.exit_code, result.stdout, result.stderr) == (0, f"gatepost {version}\n", "")
 
 
 def test_help_is_in_groups_and_whole() -> None:
