@@ -239,8 +239,10 @@ def _document(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as problem:
         raise SettingsError(f"CATALOGUE: {path} cannot be read ({problem.strerror}).") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+    except ValueError as problem:  # broken UTF-8, broken TOML and a number of 5,000 digits alike
         raise SettingsError(f"CATALOGUE: {path} is not TOML: {problem}.") from None
+    except RecursionError:
+        raise SettingsError(f"CATALOGUE: {path} is not TOML: too deep.") from None
 
 
 def _checked(model: type[M], document: dict[str, Any], path: Path) -> M:

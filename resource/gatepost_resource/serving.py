@@ -46,7 +46,7 @@ def bind(hosts: tuple[str, ...], port: int) -> list[socket.socket]:
                 if family == socket.AF_INET6 and problem.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
                     log.warning("address_left_out", address=address[0], reason=problem.strerror)
                     continue
-                setting = "RESOURCE_PORT" if problem.errno == errno.EADDRINUSE else "RESOURCE_HOST"
+                setting = "RESOURCE_PORT" if problem.errno in (errno.EADDRINUSE, errno.EACCES) else "RESOURCE_HOST"
                 raise SettingsError(explain(setting, f"cannot listen there ({problem.strerror})")) from None
         if not bound:
             raise SettingsError(explain("RESOURCE_HOST", "none of its addresses is on this machine"))

@@ -78,6 +78,8 @@ def test_a_resource_is_found_by_its_url(tmp_path: Path) -> None:
         ("", "resource"),
         ("resource = []", "resource"),
         ("[[resource", "is not TOML"),
+        (f"x = {'[' * 5000}", "is not TOML: too deep"),
+        (f"x = {'9' * 5000}", "is not TOML"),
         ("[[resource]]", "resource.0.name"),
         ('[[resource]]\nname = "x"\nscop = []', "resource.0.scop"),
         ('[[resource]]\nname = "x"\n[[resource.scope]]\ntitle = "T"', "resource.0.scope.0.name"),
