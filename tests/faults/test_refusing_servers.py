@@ -8,6 +8,8 @@ import pytest
 
 from tests.faults.asking import as_thread, built, changed, counted, crowd, environment_for, eventually, identity
 from tests.faults.mailservers import Office, opened, tapped
+from tests.support.metrics import scrape
+from tests.support.ports import free_port
 from tests.support.processes import run_gatepost
 from tests.support.serving import Idp
 
@@ -100,6 +102,21 @@ def test_421_at_the_greeting(tmp_path: Path) -> None:
             idp.clock.forward(seconds=4)
             assert alice.signs_in(office.wait("alice@example.com", seconds=4))
             assert len(office.offered) == 1
+
+
+@pytest.mark.parametrize("answer", ["451 4.7.1 greylisted", "550 5.1.1 no such user"])
+def test_an_outage_is_over_with_the_first_answer_about_a_mail(tmp_path: Path, answer: str) -> None:
+    """Connection and log-in are proven then: the alarm ends, though that mail did not go out."""
+    office = Office()
+    office.refusal = answer
+    idp = built(tmp_path, office, metrics_address=f"127.0.0.1:{free_port()}")
+    with as_thread(idp), crowd(idp, ["alice"]) as [alice]:
+        alice.until("delayed")
+        assert scrape(idp.settings.metrics_address).value("gatepost_mail_up") == 0
+        with opened(office):
+            idp.clock.forward(seconds=5)
+            eventually(lambda: scrape(idp.settings.metrics_address).value("gatepost_mail_up") == 1, "the alarm stays")
+        assert office.mails == []
 
 
 def test_drop_after_data(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ AT_ONCE = 20
 AT_FIRST = 2
 CLOSE_SECONDS = 5.0
 CIRCUIT_OPEN = timedelta(seconds=30)
+_OF_ONE_MAIL = ("accepted", "later", "refused")
+"""What a server says only after connection and log-in went well."""
 
 
 class Outbox:
@@ -146,8 +148,10 @@ class Outbox:
     async def _note(self, letter: Letter, occasion: Occasion | News, delivery: Delivery) -> None:
         now = self._clock()
         about = self._trace(letter, occasion, delivery)
+        if delivery.outcome in _OF_ONE_MAIL:
+            self.problem = ""
         if delivery.outcome == "accepted":
-            self.problem, self._proven = "", True
+            self._proven = True
             life = timedelta(minutes=self._settings.sign_in_minutes)
             await self._database.write(lambda tx: _accepted(tx, letter, occasion, delivery, now, life))
             log.info("mail_sent", **about, tries=letter.tries + 1)
@@ -156,7 +160,7 @@ class Outbox:
         if delivery.outcome == "refused":
             await self._database.write(lambda tx: _refused(tx, letter, delivery, now))
             return
-        if delivery.outcome != "later":
+        if delivery.outcome not in _OF_ONE_MAIL:
             self.problem = delivery.answer
         if delivery.outcome == "misconfigured":
             self._closed_until = now + CIRCUIT_OPEN
@@ -192,4 +196,5 @@ def _accepted(
 
 def _refused(tx: Transaction, letter: Letter, delivery: Delivery, now: datetime) -> None:
     store.close(tx, letter.id, "failed", delivery.answer)
-    store.suppress(tx, letter.recipient, delivery.answer, now)
+    if delivery.no_mailbox:  # of the content a stranger writes a part: their host would end the mails of all others
+        store.suppress(tx, letter.recipient, delivery.answer, now)

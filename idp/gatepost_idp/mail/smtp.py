@@ -5,7 +5,7 @@ import re
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.message import Message
 from typing import Literal
 
@@ -22,12 +22,14 @@ GOODBYE_SECONDS = 2
 class Delivery:
     """What the server said.
 
-    ``later`` and ``refused`` are about this recipient; ``unreachable`` is about the server and passes by itself;
-    with ``misconfigured`` no mail can go out until the operator mends a setting.
+    ``later`` and ``refused`` are about this mail; ``unreachable`` is about the server and passes by itself; with
+    ``misconfigured`` no mail can go out until the operator mends a setting. ``no_mailbox``: it was the recipient that
+    was refused for good, before the server saw what strangers can put into a mail.
     """
 
     outcome: Literal["accepted", "later", "refused", "unreachable", "misconfigured"]
     answer: str
+    no_mailbox: bool = False
 
 
 async def deliver(settings: Settings, tls: ssl.SSLContext, message: Message, recipient: str) -> Delivery:
@@ -83,9 +85,10 @@ _goodbyes: set[asyncio.Task[None]] = set()
 
 
 def _failed(problem: Exception) -> Delivery:
-    """Whose doing it was: the recipient's address, the server's state, or a setting."""
+    """Whose doing it was: the recipient's address, the mail's content, the server's state, or a setting."""
     if isinstance(problem, SMTPRecipientsRefused):
-        return _answered(problem.recipients[0].code, problem.recipients[0].message)
+        refused = problem.recipients[0]
+        return replace(_answered(refused.code, refused.message), no_mailbox=refused.code >= 500)
     if isinstance(problem, SMTPDataError):
         return _answered(problem.code, problem.message)
     if isinstance(problem, SMTPResponseException):  # greeting, STARTTLS, AUTH, MAIL FROM: not this recipient's doing

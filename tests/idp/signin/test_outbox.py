@@ -174,6 +174,33 @@ def test_reject_550(tmp_path: Path, stage: str) -> None:
         assert signed_in(person)
 
 
+class Filtering(Postbox):
+    """Refuses for good what mentions a host on its block list."""
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Envelope) -> str:  # noqa: N802 (aiosmtpd's name)
+        if b"blocked.example" in bytes(envelope.original_content or b""):
+            return "554 5.7.1 listed on a block list"
+        return await super().handle_DATA(server, session, envelope)
+
+
+def test_a_stranger_cannot_shut_a_mailbox_off_with_a_host_that_filters_refuse(tmp_path: Path) -> None:
+    """A refusal of the content, of which whoever asks writes a part, fails that one mail; the next one goes out."""
+    postbox = Filtering()
+    with (
+        _up(postbox),
+        _idp_of(tmp_path, postbox) as idp,
+        Person("alice@example.com", postbox) as stranger,
+        Person("alice@example.com", postbox) as alice,
+    ):
+        stranger.open(registered(idp, redirect_uris=["https://blocked.example/cb"]).authorize_url())
+        types(idp, stranger)
+        assert stranger.page is not None
+        _comes_to_say(stranger, str(stranger.page.url), "failed")
+        idp.clock.forward(seconds=31)  # the mailbox's own limit
+        asks(idp, alice).person.sign_in_by_link()
+        assert signed_in(alice)
+
+
 class Dropping(Postbox):
     """Keeps what it got, and the first time drops the line instead of saying so."""
 
