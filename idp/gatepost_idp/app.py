@@ -242,7 +242,7 @@ def _hang_doors(app: FastAPI, parts: Parts) -> list[Route]:
         _get_alone("/authorize", braked(authorize.authorize, limits.BRAKES["authorize"])),
         Route("/register", braked(register.post, limits.BRAKES["register"]), methods=["POST"]),
         Route("/revoke", braked(revoke.post, limits.BRAKES["token"]), methods=["POST"]),
-        Route("/introspect", braked(introspect.post, limits.BRAKES["token"]), methods=["POST"]),
+        Route("/introspect", limiter.refusals(introspect.post, limits.BRAKES["token"]), methods=["POST"]),
         Route("/userinfo", braked(userinfo.answer, limits.BRAKES["token"]), methods=["GET", "POST"]),
         *discovery.routes(settings.root),
     ]

@@ -15,6 +15,7 @@ from slowapi.wrappers import LimitGroup
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gatepost_idp.errors import OAuthRefusal
 from gatepost_idp.limits import Callers
 
 log = structlog.get_logger("gatepost.brakes")
@@ -136,18 +137,41 @@ class Brakes(Limiter):
 
         It does not read the function's signature and a dozen options at each request, which cost 0.03 ms.
         """
-        name = f"{door.__module__}.{door.__name__}"
-        (limit,) = LimitGroup(rule, self._callers.network, None, False, None, None, None, 1, False)
+        count = self._counting(door, rule)
 
         @wraps(door)
         async def braked(request: Request) -> Response:
+            count(request)
+            return await door(request)
+
+        return braked
+
+    def refusals(self, door: Door, rule: str) -> Door:
+        """A door that counts what it refuses alone: who has credentials is asked by strangers, and must answer them."""
+        count = self._counting(door, rule)
+
+        @wraps(door)
+        async def braked(request: Request) -> Response:
+            try:
+                return await door(request)
+            except OAuthRefusal:
+                count(request)
+                raise
+
+        return braked
+
+    def _counting(self, door: Door, rule: str) -> Callable[[Request], None]:
+        """Counts a request at ``door`` for its network; raises RateLimitExceeded where that had too many."""
+        name = f"{door.__module__}.{door.__name__}"
+        (limit,) = LimitGroup(rule, self._callers.network, None, False, None, None, None, 1, False)
+
+        def count(request: Request) -> None:
             network = self._callers.network(request)
             if not self._window.hit(limit.limit, network, name):
                 self.logger.warning("ratelimit %s (%s) exceeded at endpoint: %s", limit.limit, network, name)
                 raise RateLimitExceeded(limit)
-            return await door(request)
 
-        return braked
+        return count
 
 
 class Sharing:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ ACTIVE_SECONDS = 30.0
 INACTIVE_SECONDS = 10.0
 MAX_REMEMBERED = 10_000
 MAX_ASKED_AT_ONCE = 20
+MAX_UNKNOWN_AT_ONCE = 12
+_PERSONAL_TOKEN = re.compile(r"gp_pt_[A-Za-z0-9_-]{43}")
 
 
 class Answer(NamedTuple):
@@ -22,6 +25,11 @@ class Answer(NamedTuple):
 
     until: float
     token: BearerToken | None
+
+
+def may_know(bearer: str) -> bool:
+    """Whether the issuer could know of it: it has the form of a personal token, and not any that strangers make up."""
+    return _PERSONAL_TOKEN.fullmatch(bearer) is not None
 
 
 class Introspection:
@@ -44,14 +52,18 @@ class Introspection:
         self._basic = (quote_plus(credentials[0]), quote_plus(credentials[1]))  # RFC 6749, section 2.3.1
         self._clock = clock
         self._monotonic = monotonic
-        self._answers: OrderedDict[bytes, Answer] = OrderedDict()
+        # Apart, both memory and room: a flood of made-up tokens must neither become the issuer's nor get in the way of
+        # those that were active when last asked about.
+        self._active: OrderedDict[bytes, Answer] = OrderedDict()
+        self._inactive: OrderedDict[bytes, Answer] = OrderedDict()
         self._asked: dict[bytes, asyncio.Task[Answer]] = {}
-        self._room = asyncio.Semaphore(MAX_ASKED_AT_ONCE)  # a flood of made-up tokens must not become the issuer's
+        self._room = asyncio.Semaphore(MAX_ASKED_AT_ONCE - MAX_UNKNOWN_AT_ONCE)
+        self._room_for_unknown = asyncio.Semaphore(MAX_UNKNOWN_AT_ONCE)
 
     async def verify(self, bearer: str) -> BearerToken:
         """The token's content; raises InvalidToken, or IssuerUnavailable when that cannot be said."""
         digest = hashlib.sha256(bearer.encode()).digest()
-        answer = self._answers.get(digest)
+        answer = self._active.get(digest) or self._inactive.get(digest)
         if answer is None or answer.until <= self._monotonic():
             answer = await self._ask_once(digest, bearer)
         if answer.token is None:
@@ -60,20 +72,26 @@ class Introspection:
 
     async def _ask_once(self, digest: bytes, bearer: str) -> Answer:
         if digest not in self._asked:
-            task = asyncio.create_task(self._ask(bearer))
+            room = self._room if digest in self._active else self._room_for_unknown
+            task = asyncio.create_task(self._ask(bearer, room))
             task.add_done_callback(lambda _: self._asked.pop(digest, None))
             self._asked[digest] = task
         # Shielded: the caller that goes away must not take the answer of all the others with it.
         answer = await asyncio.shield(self._asked[digest])
-        self._answers[digest] = answer
-        if len(self._answers) > MAX_REMEMBERED:
-            self._answers.popitem(last=False)
+        self._remember(digest, answer)
         return answer
 
-    async def _ask(self, bearer: str) -> Answer:
+    def _remember(self, digest: bytes, answer: Answer) -> None:
+        self._active.pop(digest, None)
+        answers = self._inactive if answer.token is None else self._active
+        answers[digest] = answer
+        if len(answers) > MAX_REMEMBERED:
+            answers.popitem(last=False)
+
+    async def _ask(self, bearer: str, room: asyncio.Semaphore) -> Answer:
         form = {"token": bearer, "token_type_hint": "access_token"}
         try:
-            async with asyncio.timeout(ANSWER_SECONDS), self._room:
+            async with asyncio.timeout(ANSWER_SECONDS), room:
                 told = await self._issuer.post(await self._issuer.endpoint("introspection_endpoint"), form, self._basic)
         except Exception as problem:  # noqa: BLE001 - the network's edge: whatever happens, nobody is let in
             self._issuer.forget()

@@ -9,9 +9,9 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from gatepost_resource.access_token import MAX_TOKEN_CHARACTERS, BearerToken, Identifiers, read_claims, read_header
+from gatepost_resource.access_token import BearerToken, Identifiers, read_claims, read_header
 from gatepost_resource.errors import InvalidToken
-from gatepost_resource.introspection import Introspection
+from gatepost_resource.introspection import Introspection, may_know
 from gatepost_resource.jwks import IssuerKeys
 
 MAX_CACHED_TOKENS = 10_000
@@ -49,7 +49,7 @@ class Verifier:
 
     async def verify(self, bearer: str) -> BearerToken:
         """The token's content; raises InvalidToken, or IssuerUnavailable when that cannot be said."""
-        if "." not in bearer and len(bearer) <= MAX_TOKEN_CHARACTERS:
+        if may_know(bearer):
             if self._introspection is None:
                 raise InvalidToken("an opaque token, and INTROSPECTION_CLIENT_ID is not set")
             return await self._introspection.verify(bearer)

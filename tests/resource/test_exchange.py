@@ -326,9 +326,10 @@ async def behind_the_challenge(issuer: Issuer) -> AsyncIterator[tuple[httpx2.Asy
 async def test_the_bearer_is_exchanged_and_shown_to_nobody_inside(issuer: Issuer) -> None:
     """Neither in the caller nor in the headers of the request, which a tool can read; JWT and personal token alike."""
     jwt = issuer.token(MCP, scope="crm:read")
-    issuer.told["gp_pt_secret"] = issuer.claims(MCP, scope="crm:read")
+    personal = f"gp_pt_{'s' * 43}"
+    issuer.told[personal] = issuer.claims(MCP, scope="crm:read")
     async with behind_the_challenge(issuer) as (client, seen):
-        for number, bearer in enumerate((jwt, "gp_pt_secret"), start=1):
+        for number, bearer in enumerate((jwt, personal), start=1):
             answer = await client.post("/mcp", headers={"authorization": f"Bearer {bearer}", "x-other": "kept"})
             assert answer.json() == {"token": f"backend-token-{number}"}
             assert issuer.exchanged[-1]["subject_token"] == bearer

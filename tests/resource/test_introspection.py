@@ -1,7 +1,9 @@
 """R3: a bearer that is no JWT is asked about at the issuer, seldom, and let in only where the issuer says so."""
 
 import contextlib
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
@@ -12,6 +14,11 @@ from tests.resource.running import LIST, Running, at_once, challenge, serving
 
 pytestmark = pytest.mark.clause("R3.opaque")
 TOKEN = "gp_pt_" + "a" * 43
+
+
+def made_up(number: int) -> str:
+    """What a stranger sends who has read the source."""
+    return f"gp_pt_{number:043}"
 
 
 @contextlib.contextmanager
@@ -91,13 +98,13 @@ def test_a_clock_that_goes_back_makes_no_answer_count_for_longer(resource: Runni
     """Yes and no alike: the half minute and the ten seconds are the same by any clock."""
     knows(resource)
     tools(asked(resource))
-    assert asked(resource, "gp_pt_unknown").status_code == 401
+    assert asked(resource, made_up(0)).status_code == 401
     resource.issuer.told.clear()
     resource.clock.offset -= 3600
     resource.monotonic.offset += 31
     assert asked(resource).status_code == 401
-    knows(resource, "gp_pt_unknown")
-    tools(asked(resource, "gp_pt_unknown"))
+    knows(resource, made_up(0))
+    tools(asked(resource, made_up(0)))
 
 
 def test_a_storm_with_one_bad_token_asks_once_in_ten_seconds(resource: Running) -> None:
@@ -121,7 +128,7 @@ def test_many_calls_at_once_with_one_token_are_one_question(resource: Running) -
 def test_a_flood_of_made_up_tokens_reaches_the_issuer_twenty_at_a_time(resource: Running) -> None:
     """However many come: the others wait their turn."""
     resource.issuer.delay = 0.2
-    answers = at_once(60, lambda number: asked(resource, f"gp_pt_{number}"))
+    answers = at_once(60, lambda number: asked(resource, made_up(number)))
     assert {answer.status_code for answer in answers} == {401}
     assert 1 < resource.issuer.most_at_once <= 20
 
@@ -225,8 +232,29 @@ def test_a_forged_jwt_is_not_asked_about(resource: Running) -> None:
     assert resource.issuer.introspected == []
 
 
-@pytest.mark.parametrize(("characters", "times"), [(8192, 1), (8193, 0)])
-def test_of_a_bearer_that_is_too_long_nobody_is_asked(resource: Running, characters: int, times: int) -> None:
-    """The limit of a JWT is that of any bearer."""
-    assert asked(resource, "a" * characters).status_code == 401
-    assert len(resource.issuer.introspected) == times
+@pytest.mark.parametrize(
+    "bearer",
+    ["stranger", "a" * 49, TOKEN[:-1], f"{TOKEN}a", f"{TOKEN[:-1]}=", TOKEN.upper(), TOKEN.replace("pt", "rt")],
+)
+def test_of_a_bearer_without_the_form_of_a_personal_token_nobody_is_asked(resource: Running, bearer: str) -> None:
+    """No issuer is asked about what it cannot have issued, let alone a refresh token."""
+    knows(resource, bearer)
+    assert asked(resource, bearer).status_code == 401
+    assert resource.issuer.introspected == []
+
+
+def test_a_flood_of_made_up_tokens_does_not_shut_off_a_known_one(
+    resource: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the room of those that were active when last asked about is the strangers', nor the memory of it."""
+    monkeypatch.setattr("gatepost_resource.introspection.MAX_REMEMBERED", 10)
+    knows(resource)
+    tools(asked(resource))
+    at_once(20, lambda number: asked(resource, made_up(number)))
+    resource.monotonic.offset += 31
+    resource.issuer.delay = 1
+    with ThreadPoolExecutor(40) as strangers:
+        flood = [strangers.submit(asked, resource, made_up(100 + number)) for number in range(40)]
+        time.sleep(0.5)
+        tools(asked(resource))
+        assert not all(one.done() for one in flood), "it had to wait for all of them"

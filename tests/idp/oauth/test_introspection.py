@@ -1,10 +1,12 @@
 """A11: a resource server asks about tokens, with credentials of its own, and hears of its own resource alone."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from gatepost_idp import limits
 from gatepost_idp.store import accounts, clients
 from tests.idp.oauth.wire import Server, basic, beside, opened, refused, running, tokens_of
 from tests.support.oauth import TestClient, registered
@@ -147,6 +149,18 @@ def test_nobody_else_may_ask(server: Server, alice: Person, client: TestClient, 
     confidential = registered(server, token_endpoint_auth_method="client_secret_basic")
     mine = (confidential.id, str(confidential.information["client_secret"]))
     refused(asked(server, mine, token), "unauthorized_client", 403)
+
+
+def test_strangers_cannot_use_up_what_a_resource_server_may_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks about whatever strangers send it, and all from its own network: no brake but on wrong credentials."""
+    monkeypatch.setitem(limits.BRAKES, "token", "6/minute")
+    with running(tmp_path) as idp:
+        own = credentials(idp)
+        assert [asked(idp, own, f"made-up-{n}").status_code for n in range(20)] == [200] * 20
+        assert [asked(idp, (own[0], "wrong")).status_code for _ in range(8)] == [401] * 6 + [429] * 2
+        assert asked(idp, own).status_code == 200
 
 
 def test_disabled_credentials_end_within_ten_seconds(idp: Server, monkeypatch: pytest.MonkeyPatch) -> None:
