@@ -221,7 +221,7 @@ def from_environment() -> ASGIApp:
 def _hang_doors(app: FastAPI, parts: Parts) -> list[Route]:
     """The doors of programs are plain routes, which it answers with; those of people are FastAPI's."""
     settings, clock = parts.settings, parts.clock
-    authentication = ClientAuthentication(parts.registry)
+    authentication = ClientAuthentication(parts.registry, parts.callers)
     grants = Grants(
         {"authorization_code": authorization_code, "refresh_token": refresh_token},
         {TOKEN_EXCHANGE: TokenExchange(parts.backends), "client_credentials": ClientCredentials(parts.backends)},

@@ -26,9 +26,9 @@ class _OnePort(Fetcher):
         super().__init__(host.resolve, lambda address: address == "127.0.0.1", tls)
         self._port = host.port
 
-    async def fetch(self, url: DocumentUrl, etag: str = "") -> Fetched:
+    async def fetch(self, url: DocumentUrl, etag: str = "", network: str = "") -> Fetched:
         """From the tests' host, which has a certificate for every name that is asked of it."""
-        return await super().fetch(dataclasses.replace(url, port=self._port), etag)
+        return await super().fetch(dataclasses.replace(url, port=self._port), etag, network)
 
 
 @dataclasses.dataclass

@@ -56,12 +56,12 @@ class AuthorizePages:
             raise PageProblem("This request cannot be read", asked.description, reason=asked.reason, action=_GO_BACK)
         trace = traces.current()
         trace.asked, trace.client_id = asked, asked.get("client_id") or ""
-        client = await self._client(asked)
+        visitor = self.visitors.welcome(request)
+        client = await self._client(asked, visitor)
         redirect_uri = checks.redirect_of(asked, client)
         if isinstance(redirect_uri, NoReturn) or client is None:
             raise _problem(redirect_uri)
         checked = checks.request_of(asked, client, redirect_uri, self.catalogue, self._clock())
-        visitor = self.visitors.welcome(request)
         if isinstance(checked, Refused):
             back = self._refuse(redirect_uri, asked.get("state"), checked)
             unseen = checks.returns_unseen(asked, client, redirect_uri)
@@ -80,12 +80,12 @@ class AuthorizePages:
             RedirectResponse(f"{self.settings.root}/{place}/{checked.id}", 303, _NO_STORE), visitor
         )
 
-    async def _client(self, asked: Parameters) -> Client | None:
+    async def _client(self, asked: Parameters, visitor: Visitor) -> Client | None:
         if asked.repeats_who_asks:
             return None  # refused below; nothing is fetched for it
         client_id = asked.get("client_id") or ""
         try:
-            return await self.registry.find(client_id)
+            return await self.registry.find(client_id, visitor.network)
         except NoDocument as missing:
             raise _problem(checks.no_document(client_id, missing)) from None
 

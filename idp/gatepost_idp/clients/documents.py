@@ -1,16 +1,16 @@
 """Clients that are metadata documents: fetched when first met, kept, and asked for again when no longer fresh."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import structlog
 
 from gatepost_idp import crypto
 from gatepost_idp.clients import metadata_document, pinned
-from gatepost_idp.clients.fetcher import Fetcher
+from gatepost_idp.clients.fetcher import AT_ONCE, AT_ONCE_FROM_A_NETWORK, Fetcher, TooMany
 from gatepost_idp.clients.metadata import Registration
 from gatepost_idp.clients.metadata_document import NoDocument
 from gatepost_idp.database import Database
@@ -22,8 +22,8 @@ from gatepost_idp.store.documents import Copy, Document
 log = structlog.get_logger("gatepost.documents")
 
 ROW_PREFIX = "gp_md_"
-AT_ONCE, AT_ONCE_FROM_A_HOST = 32, 4
-A_MINUTE, A_MINUTE_FROM_A_HOST = 600, 60
+AT_ONCE_FROM_A_HOST = 4
+A_MINUTE, A_MINUTE_FROM_A_NETWORK, A_MINUTE_FROM_A_HOST = 600, 150, 60
 STALE_FOR = timedelta(days=7)
 KEPT_UNUSED = timedelta(days=90)
 RETRY_KEPT = timedelta(minutes=5)
@@ -43,8 +43,8 @@ class Documents:
         self._under_way: dict[str, asyncio.Task[Document | NoDocument]] = {}
         self._refused: dict[str, tuple[datetime, NoDocument]] = {}
 
-    async def find(self, url: str) -> Client:
-        """The client, disabled or not; raises NoDocument."""
+    async def find(self, url: str, network: str) -> Client:
+        """The client, disabled or not; raises NoDocument. ``network``: who asks, and has a share of the fetches."""
         host = metadata_document.parse(url).host
         now = self._clock()
         known = await self._database.read(lambda tx: store.find(tx, url))
@@ -52,7 +52,7 @@ class Documents:
         if known is not None and (known.disabled or known.fresh_until > now):
             document = known
         else:
-            document = self._brake(url, now) or await self._renewed(url, host, known)
+            document = self._brake(url, now) or await self._renewed(url, _Turn(host, network), known)
         if isinstance(document, NoDocument):
             raise NoDocument(document.words, document.reason, document.received)
         if document.client is None:
@@ -79,30 +79,31 @@ class Documents:
         at, refusal = self._refused.get(url, (None, None))
         return refusal if at is not None and abs(now - at) < RETRY_REFUSED else None
 
-    async def _renewed(self, url: str, host: str, known: Document | None) -> Document | NoDocument:
+    async def _renewed(self, url: str, turn: "_Turn", known: Document | None) -> Document | NoDocument:
         """What a fetch gives. Whoever asks meanwhile waits for the same one; who goes away does not end it."""
         task = self._under_way.get(url)
         if task is None:
-            task = self._under_way[url] = asyncio.create_task(self._renew(url, host, known))
+            task = self._under_way[url] = asyncio.create_task(self._renew(url, turn, known))
             task.add_done_callback(lambda _done: self._under_way.pop(url))
         return await asyncio.shield(task)
 
-    async def _renew(self, url: str, host: str, known: Document | None) -> Document | NoDocument:
+    async def _renew(self, url: str, turn: "_Turn", known: Document | None) -> Document | NoDocument:
         now = self._clock()
         try:
-            with self._turns.one(host, now):
-                renewed = await self._fetch(url, known, now)
+            with self._turns.one(turn, now):
+                renewed = await self._fetch(url, turn.network, known, now)
         except NoDocument as problem:
             log.warning("document_not_fetched", url=url, reason=problem.reason)
             renewed = await self._kept(url, known, now)
             if renewed is None:
-                self._refuse(url, problem, now)
+                if not isinstance(problem, TooMany):  # that is one network's refusal, not everybody's
+                    self._refuse(url, problem, now)
                 return problem
         return renewed or NoDocument("It was removed just now. Try again.", "deleted while it was fetched")
 
-    async def _fetch(self, url: str, known: Document | None, now: datetime) -> Document | None:
+    async def _fetch(self, url: str, network: str, known: Document | None, now: datetime) -> Document | None:
         etag = known.etag if known is not None and known.client is not None else ""
-        fetched = await self._fetcher.fetch(metadata_document.parse(url), etag)
+        fetched = await self._fetcher.fetch(metadata_document.parse(url), etag, network)
         fresh_until = now + fetched.fresh_for
         if fetched.body is None:
             return await self._database.write(lambda tx: store.extend(tx, url, now, fresh_until))
@@ -131,35 +132,45 @@ class Documents:
         self._refused[url] = (now, problem)
 
 
+class _Turn(NamedTuple):
+    """One fetch from ``host``, since somebody in ``network`` asks."""
+
+    host: str
+    network: str
+
+
 class _Turns:
     """How many fetches there may be: nobody can make this server hammer a host, or fill up with those that hang."""
 
     def __init__(self) -> None:
-        self._running: Counter[str] = Counter()
+        self._running: list[_Turn] = []
         self._minute = 0
-        self._asked: Counter[str] = Counter()
+        self._asked: list[_Turn] = []
 
     @contextmanager
-    def one(self, host: str, now: datetime) -> Iterator[None]:
-        """One fetch from ``host``; raises NoDocument where there are too many."""
+    def one(self, turn: _Turn, now: datetime) -> Iterator[None]:
+        """One fetch; raises TooMany where there are too many already."""
         minute = int(now.timestamp()) // 60
         if minute != self._minute:
-            self._minute, self._asked = minute, Counter()
-        if (
-            self._running.total() >= AT_ONCE
-            or self._running[host] >= AT_ONCE_FROM_A_HOST
-            or self._asked.total() >= A_MINUTE
-            or self._asked[host] >= A_MINUTE_FROM_A_HOST
+            self._minute, self._asked = minute, []
+        if _is_full(self._running, turn, AT_ONCE, AT_ONCE_FROM_A_HOST, AT_ONCE_FROM_A_NETWORK) or _is_full(
+            self._asked, turn, A_MINUTE, A_MINUTE_FROM_A_HOST, A_MINUTE_FROM_A_NETWORK
         ):
-            raise NoDocument("Too many of these are being fetched just now. Try again in a minute.", "too many fetches")
-        self._asked[host] += 1
-        self._running[host] += 1
+            raise TooMany
+        self._asked.append(turn)
+        self._running.append(turn)
         try:
             yield
         finally:
-            self._running[host] -= 1
-            if not self._running[host]:
-                del self._running[host]
+            self._running.remove(turn)
+
+
+def _is_full(turns: list[_Turn], turn: _Turn, most: int, from_a_host: int, from_a_network: int) -> bool:
+    return (
+        len(turns) >= most
+        or sum(each.host == turn.host for each in turns) >= from_a_host
+        or sum(each.network == turn.network for each in turns) >= from_a_network
+    )
 
 
 def _copy(url: str, registration: Registration, etag: str, fetched_at: datetime, fresh_until: datetime) -> Copy:

@@ -15,6 +15,15 @@ Send = Callable[[list[str], DocumentUrl, str], Awaitable[Fetched]]
 
 SECONDS = 5.0
 MAX_ADDRESSES = 3
+AT_ONCE = 32
+AT_ONCE_FROM_A_NETWORK = AT_ONCE // 4
+
+
+class TooMany(NoDocument):
+    """Nobody was asked, so it says nothing of the document: others may have their turn at once."""
+
+    def __init__(self) -> None:
+        super().__init__("Too many of these are being fetched just now. Try again in a minute.", "too many fetches")
 
 
 class Fetcher:
@@ -27,17 +36,21 @@ class Fetcher:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         # Threads of its own: names that are slow to resolve keep nobody else waiting.
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="gatepost-names")
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="gatepost-names")
+        self._lookups: dict[asyncio.Future[list[str]], str] = {}
         self._resolve = resolve or self._look_up
         self._is_allowed = is_allowed
         self._tls = tls
         self._send: Send | None = None
 
-    async def fetch(self, url: DocumentUrl, etag: str = "") -> Fetched:
-        """The document, unless it is still the one of ``etag``; raises NoDocument, after SECONDS at the latest."""
+    async def fetch(self, url: DocumentUrl, etag: str = "", network: str = "") -> Fetched:
+        """The document, unless it is still the one of ``etag``; raises NoDocument, after SECONDS at the latest.
+
+        ``network``: who wants it.
+        """
         try:
             async with asyncio.timeout(SECONDS):  # over all of it: a drip of bytes would outlive a timeout for each
-                addresses = await self._addresses(url)
+                addresses = await self._addresses(url, network)
                 if self._send is None:
                     self._send = await asyncio.to_thread(self._sending)
                 return await self._send(addresses, url, etag)
@@ -45,7 +58,9 @@ class Fetcher:
             raise NoDocument(f"It did not answer in full within {SECONDS:.0f} seconds.") from None
 
     def close(self) -> None:
-        """Ends its threads."""
+        """Ends its threads, and waits for no name."""
+        for lookup in self._lookups:
+            lookup.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _sending(self) -> Send:
@@ -54,16 +69,25 @@ class Fetcher:
 
         return DocumentRequest(self._tls, SECONDS).send
 
-    async def _addresses(self, url: DocumentUrl) -> list[str]:
+    async def _addresses(self, url: DocumentUrl, network: str) -> list[str]:
         """The host's addresses, looked up once: what is checked here is what is connected to (DNS rebinding)."""
         try:
-            found = await self._resolve(url.host, url.port)
+            found = await self._looked_up(url, network)
         except (OSError, UnicodeError) as problem:
             raise NoDocument(_NO_ADDRESS, f"{url.host} does not resolve: {problem}") from None
         refused = [address for address in found if not self._is_allowed(address)]
         if refused or not found:
             raise NoDocument(_NO_ADDRESS, f"{url.host} has an address that is not public: {refused}")
         return found[:MAX_ADDRESSES]
+
+    async def _looked_up(self, url: DocumentUrl, network: str) -> list[str]:
+        """Counts a lookup until it ends: a name that hangs holds its thread long after nobody waits any more."""
+        if len(self._lookups) >= AT_ONCE or list(self._lookups.values()).count(network) >= AT_ONCE_FROM_A_NETWORK:
+            raise TooMany
+        lookup = asyncio.ensure_future(self._resolve(url.host, url.port))
+        self._lookups[lookup] = network
+        lookup.add_done_callback(self._lookups.pop)
+        return await asyncio.shield(lookup)
 
     async def _look_up(self, host: str, port: int) -> list[str]:
         answer = await asyncio.get_running_loop().run_in_executor(

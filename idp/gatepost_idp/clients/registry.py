@@ -43,13 +43,13 @@ class Registry:
         self._cache: dict[str, tuple[float, Client]] = {}
         self._stored_kinds: dict[str, float] = {}
 
-    async def find(self, client_id: str) -> Client | None:
-        """The client, disabled or not; None where the id is not ours or its MAC is wrong.
+    async def find(self, client_id: str, network: str) -> Client | None:
+        """The client, disabled or not; None where the id is not ours or its MAC is wrong. ``network``: who asks.
 
         Raises NoDocument where the id is a URL and there is no client behind it.
         """
         if self._documents is not None and metadata_document.is_url(client_id):
-            return await self._documents.find(client_id)
+            return await self._documents.find(client_id, network)
         cached = self._cache.get(client_id)
         if cached is not None and monotonic() - cached[0] < _CACHE_SECONDS:
             return cached[1]

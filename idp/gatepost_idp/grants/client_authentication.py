@@ -10,6 +10,7 @@ from gatepost_idp import parameters, traces
 from gatepost_idp.clients.metadata_document import NoDocument
 from gatepost_idp.clients.registry import Registry, is_secret_of, why_unknown
 from gatepost_idp.errors import OAuthRefusal
+from gatepost_idp.limits import Callers
 from gatepost_idp.parameters import Parameters
 from gatepost_idp.protocol import Refused
 from gatepost_idp.store.clients import Client
@@ -59,15 +60,16 @@ class _Credentials:
 class ClientAuthentication:
     """Basic, post or none, whichever the client uses: real ones do not keep to what they registered."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, callers: Callers) -> None:
         self._registry = registry
+        self._callers = callers
 
     async def client(self, request: Request, asked: Parameters) -> Client:
         """The client, proven where it has a secret; raises ``invalid_client`` with 401."""
         credentials = _credentials(request, asked)
         traces.current().client_id = credentials.client_id
         try:
-            client = await self._registry.find(credentials.client_id)
+            client = await self._registry.find(credentials.client_id, self._callers.network(request))
         except NoDocument as missing:
             raise _refused(
                 "The metadata document of this client cannot be used.", missing.reason, credentials, missing.words

@@ -9,6 +9,7 @@ import pytest
 
 from gatepost_idp.clients import documents as rules
 from gatepost_idp.clients import pinned
+from gatepost_idp.clients.fetcher import AT_ONCE_FROM_A_NETWORK
 from gatepost_idp.store import documents as store
 from gatepost_idp.store import grants
 from gatepost_idp.transaction import Transaction
@@ -465,6 +466,32 @@ def test_a_hundred_urls_at_once_stay_bounded(idp: Server, host: DocumentHost) ->
     assert 1 <= pages.count(303) < 100
     assert set(pages) == {303, 400}
     assert idp.get("/healthz").status_code == 200
+
+
+def _status_for(idp: Server, url: str, network: str) -> int:
+    """What /authorize answers somebody there."""
+    with line() as own:
+        return own.get(client_of(idp, url).authorize_url(), headers={"x-forwarded-for": network}).status_code
+
+
+@pytest.mark.clause("A4.bounded")
+def test_one_network_cannot_take_every_turn(tmp_path: Path, host: DocumentHost) -> None:
+    """It has a share of the fetches at once and of those of a minute; and where it had no turn, another gets one for
+    the same document."""
+    a_minute, at_once_of_a_network = rules.A_MINUTE_FROM_A_NETWORK, AT_ONCE_FROM_A_NETWORK
+    with running(tmp_path, fetcher=host.fetcher(), trusted_proxies=("127.0.0.1/32",)) as idp:
+        idp.clock.forward(seconds=60 - idp.clock().second)
+        host.slow = 2
+        urls = [host.show(f"/{number}.json", f"n{number}.client.test") for number in range(20)]
+        pages = at_once(20, lambda number: _status_for(idp, urls[number], "192.0.2.1"))
+        assert (pages.count(303), host.most_at_once) == (at_once_of_a_network, at_once_of_a_network)
+        host.slow = 0
+        assert _status_for(idp, urls[pages.index(400)], "192.0.2.2") == 303
+        for number in range(a_minute - at_once_of_a_network + 5):
+            _status_for(idp, host.url(f"/{number}.json", f"m{number}.client.test"), "192.0.2.1")
+        assert len(host.asked) == a_minute + 1
+        assert _status_for(idp, host.show("/another.json"), "192.0.2.1") == 400
+        assert _status_for(idp, host.show("/another.json"), "192.0.2.2") == 303
 
 
 @pytest.mark.clause("A4.bounded")

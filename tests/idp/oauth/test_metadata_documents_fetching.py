@@ -201,6 +201,39 @@ async def test_a_name_server_that_does_not_answer_counts_as_well(
     assert "seconds" in await refusal(host.fetcher(resolve=never), host.show())
 
 
+@pytest.mark.clause("A4.bounded")
+async def test_names_that_hang_stop_nobody_elses_document(host: DocumentHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lookup cannot be broken off: it counts for the network that wants it until it ends, not until that gave up."""
+    find, hang, hung = socket.getaddrinfo, threading.Event(), list[str]()
+
+    def looked_up(name: str, *rest: Any) -> Any:
+        if name.endswith(".slow.test"):
+            hung.append(name)
+            hang.wait()
+        return find("127.0.0.1", *rest)
+
+    monkeypatch.setattr(socket, "getaddrinfo", looked_up)
+    monkeypatch.setattr(fetching, "SECONDS", 0.3)
+    fetcher = host.fetcher(resolve=None)
+
+    async def wants(name: str, network: str) -> str:
+        try:
+            fetched = await fetcher.fetch(metadata_document.parse(host.show(name=name)), network=network)
+        except NoDocument as refused:
+            return refused.reason
+        return str(fetched.body)
+
+    try:
+        for attempt in range(3):
+            asked = [wants(f"{attempt}-{number}.slow.test", "192.0.2.1") for number in range(20)]
+            assert not [body for body in await asyncio.gather(*asked) if "client_id" in body]
+        assert len(hung) == fetching.AT_ONCE_FROM_A_NETWORK
+        assert await wants("client.test", "192.0.2.1") == "too many fetches"
+        assert "client_id" in await wants("client.test", "192.0.2.2")
+    finally:
+        hang.set()
+
+
 # --- Addresses ------------------------------------------------------------------------------------------------------
 
 
