@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from gatepost_idp import catalogue as catalogues
 from gatepost_idp.clients.registry import RESOURCE_SERVER_PREFIX, Registry
@@ -159,7 +159,7 @@ async def _resource_server(settings: Settings) -> tuple[str, str]:
         database.close()
 
 
-def _start_inside(application: Starlette, port: int) -> uvicorn.Server:
+def _start_inside(application: ASGIApp, port: int) -> uvicorn.Server:
     """Serves an application in a thread of this process; returns once it is up."""
     config = uvicorn.Config(
         application,

@@ -17,8 +17,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from gatepost_idp import crypto
+from gatepost_idp.operate.hosts import OwnNames
 from gatepost_idp.pages import Pages
 from gatepost_idp.protocol import system_clock
 
@@ -94,8 +96,8 @@ class Mailbox:
             self._arrived.appendleft(Arrived(crypto.random_id(8), recipient, message, system_clock()))
         return "250 Message accepted for delivery"
 
-    def application(self) -> Starlette:
-        """The pages; the SMTP server lives as long as they do."""
+    def application(self) -> ASGIApp:
+        """The pages, for this machine alone; the SMTP server lives as long as they do."""
 
         @asynccontextmanager
         async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -105,14 +107,12 @@ class Mailbox:
             finally:
                 self._smtp.stop()
 
-        return Starlette(
-            lifespan=lifespan,
-            routes=[
-                Route("/", self._list),
-                Route("/messages/{id}", self._show),
-                Route("/messages/{id}/html", self._show_html),
-            ],
-        )
+        routes = [
+            Route("/", self._list),
+            Route("/messages/{id}", self._show),
+            Route("/messages/{id}/html", self._show_html),
+        ]
+        return OwnNames(Starlette(lifespan=lifespan, routes=routes))
 
     async def _list(self, _request: Request) -> Response:
         return self._pages.response("mailbox/list.html", messages=list(self._arrived))

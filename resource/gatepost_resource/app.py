@@ -81,7 +81,7 @@ def build_app(
     server = build_server(settings.service_name, tools, functions, counts, roster.call)
     page = ConnectPage(settings, catalogue)
     drain = Drain(settings.workers)
-    details = Details(settings.metrics_address, settings.workers, keys, counts, drain, roster)
+    details = Details(settings.metrics_address, settings.allowed_hosts, settings.workers, keys, counts, drain, roster)
     endpoint = _endpoint(settings, catalogue, tools, server, verifier, page, counts)
     routes = [
         *_endpoints(settings, endpoint),  # first, since they are asked for most

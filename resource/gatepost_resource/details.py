@@ -19,6 +19,7 @@ from starlette.routing import Route
 from gatepost_resource.backends.roster import Roster
 from gatepost_resource.counts import Counts
 from gatepost_resource.drain import Drain
+from gatepost_resource.hosts import OwnNames
 from gatepost_resource.jwks import IssuerKeys
 
 log = structlog.get_logger("gatepost_resource.details")
@@ -41,6 +42,7 @@ class Details:
     """The pages of the operator's listener. ``address``: METRICS_ADDRESS, empty for none."""
 
     address: str
+    allowed_hosts: tuple[str, ...]
     workers: int
     keys: IssuerKeys
     counts: Counts
@@ -52,7 +54,8 @@ class Details:
         listener = self._listener() if self.address else None
         if listener is None:
             return
-        app = Starlette(routes=[Route("/readyz", self._readyz), Route("/metrics", self._metrics)])
+        pages = Starlette(routes=[Route("/readyz", self._readyz), Route("/metrics", self._metrics)])
+        app = OwnNames(pages, self.address.rpartition(":")[0], self.allowed_hosts)
         server = _Inner(
             uvicorn.Config(
                 app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1

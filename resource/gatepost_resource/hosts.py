@@ -1,6 +1,6 @@
 """Which Host is answered: any other is a name somebody pointed here (DNS rebinding), or a wrong setting."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import structlog
 from starlette.datastructures import Headers
@@ -15,6 +15,8 @@ log = structlog.get_logger("gatepost_resource.hosts")
 # Probes of an orchestrator come to whatever address the container has today.
 EXCEPTED = ("/healthz", "/readyz")
 MISDIRECTED = 421  # RFC 9110, section 15.5.20
+
+_EVERY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 (compared with, not listened on)
 
 PLAIN_WORDS = (
     "This server does not answer under the host name in your request.\n"
@@ -50,13 +52,7 @@ class HostRule:
 
     def answers(self, host: str) -> bool:
         """Whether a Host header's value, port included or not, is one of ours."""
-        lowered = host.lower()
-        name, colon, port = lowered.rpartition(":")
-        bare = name if colon and port.isdecimal() else lowered
-        if not self._allowed.isdisjoint((lowered, bare)):
-            return True
-        unbracketed = bare.removeprefix("[").removesuffix("]")
-        return unbracketed in self._names or is_loopback(unbracketed)
+        return _is_one_of(host, self._names, self._allowed)
 
     def _explain(self, host: str) -> None:
         log.warning(
@@ -65,3 +61,31 @@ class HostRule:
             hint=f"MCP_RESOURCE_URL is {self._resource_url}: is that the URL people type?"
             " Only if a proxy rewrites Host on the way: add what it sends to ALLOWED_HOSTS",
         )
+
+
+class OwnNames:
+    """In front of what only the operator is to see: a page in their browser would else read it under a name of its
+    own."""
+
+    def __init__(self, app: ASGIApp, bound: str, allowed: Sequence[str]) -> None:
+        """``bound``: where it listens. On every address at once it is reached by names that nobody here knows."""
+        self._app = app
+        self._name = bound.strip("[]").lower()
+        self._allowed = frozenset(allowed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes on what may be answered."""
+        if scope["type"] == "http" and self._name not in _EVERY_ADDRESS:
+            hosts = Headers(scope=scope).getlist("host")
+            if len(hosts) != 1 or not _is_one_of(hosts[0], (self._name,), self._allowed):
+                await PlainTextResponse(PLAIN_WORDS, status_code=MISDIRECTED)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _is_one_of(host: str, names: Collection[str], allowed: Collection[str]) -> bool:
+    lowered = host.lower()
+    name, colon, port = lowered.rpartition(":")
+    bare = name if colon and port.isdecimal() else lowered
+    unbracketed = bare.removeprefix("[").removesuffix("]")
+    return lowered in allowed or bare in allowed or unbracketed in names or is_loopback(unbracketed)

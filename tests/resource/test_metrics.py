@@ -99,6 +99,24 @@ def test_keys_tell_how_long_ago_they_were_fetched(resource: tuple[Running, str])
     assert (ready.status_code, ready.json()) == (200, told)
 
 
+def test_details_are_not_read_by_a_page_under_a_rebound_name(issuer: Issuer) -> None:
+    """What is wrong inside is for whoever asks this machine by a name that it has; on every address, by any."""
+    for bound, foreign in (("127.0.0.1", 421), ("0.0.0.0", 200)):
+        port = free_port()
+        with serving(issuer, metrics_address=f"{bound}:{port}", allowed_hosts=("metrics.internal",)):
+            scrape(f"127.0.0.1:{port}")
+            names = ("rebound.example", f"127.0.0.1.rebound.example:{port}")
+            own = (f"localhost:{port}", "[::1]", "metrics.internal:80")
+            for path in ("/readyz", "/metrics"):
+                assert {status(port, path, host) for host in names} == {foreign}
+                assert {status(port, path, host) for host in own} == {200}
+
+
+def status(port: int, path: str, host: str) -> int:
+    """What a browser gets that was told that ``host`` is this machine."""
+    return httpx2.get(f"http://127.0.0.1:{port}{path}", headers={"host": host}, trust_env=False).status_code
+
+
 def test_each_worker_listens_ten_ports_on(issuer: Issuer, tmp_path: Path) -> None:
     """Two workers, two listeners; a third address is nobody's."""
     port, metrics = free_port(), free_port()

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx2
 import uvicorn
+from starlette.types import ASGIApp
 
 from gatepost_idp import app as application
 from gatepost_idp.clients.fetcher import Fetcher
@@ -112,9 +113,16 @@ def serving(folder: Path, **changes: Any) -> Iterator[Idp]:
 
 @contextlib.contextmanager
 def listening(settings: Settings, clock: Clock, port: int, fetcher: Fetcher | None = None) -> Iterator[None]:
-    """Serves one application in a thread until the block ends; ``fetcher`` finds clients' metadata documents."""
+    """Serves the IdP in a thread until the block ends; ``fetcher`` finds clients' metadata documents."""
+    with answering(application.create(settings, clock, fetcher), port):
+        yield
+
+
+@contextlib.contextmanager
+def answering(app: ASGIApp, port: int) -> Iterator[None]:
+    """Serves one application in a thread until the block ends."""
     config = uvicorn.Config(
-        application.create(settings, clock, fetcher),
+        app,
         host="127.0.0.1",
         port=port,
         log_config=None,

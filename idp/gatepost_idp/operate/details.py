@@ -22,6 +22,7 @@ from gatepost_idp.database import Database
 from gatepost_idp.keys import Keys
 from gatepost_idp.operate.doctor.readiness import Readiness
 from gatepost_idp.operate.drain import Drain
+from gatepost_idp.operate.hosts import OwnNames
 from gatepost_idp.protocol import Clock
 from gatepost_idp.settings import Settings
 from gatepost_idp.transaction import DatabaseUnavailable
@@ -61,7 +62,8 @@ class Details:
         listener = self._listener()
         if listener is None:
             return
-        app = Starlette(routes=[Route("/readyz", self._readyz), Route("/metrics", self._metrics)])
+        pages = Starlette(routes=[Route("/readyz", self._readyz), Route("/metrics", self._metrics)])
+        app = OwnNames(pages, self.settings.metrics_address.rpartition(":")[0], self.settings.allowed_hosts)
         server = _Inner(
             uvicorn.Config(
                 app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1

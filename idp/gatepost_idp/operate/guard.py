@@ -7,13 +7,14 @@ from urllib.parse import urlsplit
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gatepost_idp import traces
 from gatepost_idp.audit import Refusals
 from gatepost_idp.counts import Counts
 from gatepost_idp.limits import Callers
+from gatepost_idp.operate.hosts import MISDIRECTED, is_one_of
 from gatepost_idp.recorder import Recorder
 from gatepost_idp.settings import LOOPBACK_NAMES, Settings
 from gatepost_idp.traces import Trace
@@ -118,7 +119,7 @@ class Guard:
         """A foreign Host, or a preflight."""
         hosts = _headers(scope, b"host")
         # Of two Hosts a proxy may have looked at the other one (RFC 9112 section 3.2).
-        if scope["path"] not in HEALTH and not (len(hosts) == 1 and self._is_ours(hosts[0])):
+        if scope["path"] not in HEALTH and not (len(hosts) == 1 and is_one_of(hosts[0], self._names, self._allowed)):
             traces.current().refuse("foreign Host", f"Host: {', '.join(hosts)[:100]}", f"that of {self._issuer}")
             log.warning(
                 "foreign_host",
@@ -126,19 +127,10 @@ class Guard:
                 setting="OAUTH_ISSUER",
                 otherwise="ALLOWED_HOSTS, where a proxy rewrites Host",
             )
-            return PlainTextResponse("This server does not answer for the host name that you asked for.\n", 421)
+            return MISDIRECTED
         if scope["method"] == "OPTIONS" and is_open:
             return Response(status_code=204, headers=_PREFLIGHT)
         return None
-
-    def _is_ours(self, host: str) -> bool:
-        """Whether a Host is one of ours. The port says nothing: a proxy's is its own, and some leave it out."""
-        whole = host.lower()
-        name, colon, port = whole.rpartition(":")
-        bare = name if colon and port.isdecimal() else whole
-        if whole in self._allowed or bare in self._allowed:
-            return True
-        return bare.removeprefix("[").removesuffix("]") in self._names
 
 
 def _bounded(receive: Receive) -> Receive:

@@ -1,14 +1,19 @@
 """METRICS_ADDRESS: what the operator may see of readiness, on a listener of its own; the public sees ready or not."""
 
+import re
+import smtplib
 from pathlib import Path
 
 import httpx2
 
+from gatepost_idp.demo_mailbox import Mailbox
+from gatepost_idp.pages import Pages
 from tests.faults.asking import as_process, as_thread, built, changed, crowd, details
 from tests.faults.mailservers import Office, opened
 from tests.store.servers import Postgres
 from tests.support.ports import free_port
-from tests.support.serving import serving
+from tests.support.serving import answering, serving, settings_of
+from tests.support.smtp import Postbox
 
 
 def test_details_of_a_healthy_server(tmp_path: Path) -> None:
@@ -92,3 +97,54 @@ def test_details_of_what_doctor_finds(tmp_path: Path) -> None:
         assert details(idp)["doctor"] == [finding]
         idp.clock.forward(seconds=61)
         assert {found["fault"] for found in details(idp)["doctor"]} == {"key-file-open", "catalogue-lacks-resource"}
+
+
+FOREIGN = [
+    "rebound.example:{port}",
+    "127.0.0.1.rebound.example",
+    "localhost.rebound.example:{port}",
+    "rebound.example",
+    "",
+]
+
+
+def test_details_are_not_read_by_a_page_under_a_rebound_name(tmp_path: Path) -> None:
+    """What the mail server said and what doctor finds is for whoever asks this machine by a name that it has."""
+    port = free_port()
+    with serving(tmp_path, metrics_address=f"127.0.0.1:{port}", allowed_hosts=("metrics.internal",)) as idp:
+        details(idp)  # it listens
+        for path in ("/readyz", "/metrics"):
+            asked = [status(port, path, host.format(port=port)) for host in FOREIGN]
+            assert asked == [421] * len(FOREIGN)
+            for host in (f"localhost:{port}", "LOCALHOST", "127.0.0.1", f"[::1]:{port}", "metrics.internal:80"):
+                assert status(port, path, host) == 200, host
+
+
+def test_details_on_every_address_are_read_by_any_name(tmp_path: Path) -> None:
+    """Prometheus then comes by a name of the machine, and nobody here knows which it has."""
+    port = free_port()
+    with serving(tmp_path, metrics_address=f"0.0.0.0:{port}"):
+        assert httpx2.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).status_code == 200
+        assert status(port, "/metrics", "idp.internal:9100") == 200
+
+
+def test_the_demos_mailbox_is_not_read_by_a_page_under_a_rebound_name(tmp_path: Path) -> None:
+    """It shows codes and links to whoever asks this machine by a name that it has."""
+    port, smtp_port = free_port(), free_port()
+    settings = settings_of(tmp_path, Postbox(), free_port())
+    with answering(Mailbox(Pages(settings), smtp_port).application(), port):
+        with smtplib.SMTP("127.0.0.1", smtp_port) as sender:
+            sender.sendmail("a@x.test", ["alice@example.com"], "Subject: 1234 5678 is your code\r\n\r\nhello")
+        for host in (f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}"):
+            assert status(port, "/", host) == 200
+        page = httpx2.get(f"http://127.0.0.1:{port}/", trust_env=False).text
+        [message] = re.findall(r"/messages/[\w-]+", page)
+        for path in ("/", message, f"{message}/html"):
+            assert status(port, path, f"127.0.0.1:{port}") == 200
+            assert {status(port, path, host.format(port=port)) for host in FOREIGN} == {421}
+
+
+def status(port: int, path: str, host: str) -> int:
+    """What a browser gets that was told that ``host`` is this machine."""
+    url = f"http://127.0.0.1:{port}{path}"
+    return httpx2.get(url, headers={"host": host}, trust_env=False, timeout=10).status_code

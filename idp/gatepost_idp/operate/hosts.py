@@ -1,0 +1,43 @@
+"""Which Host is answered: any other is a name that somebody pointed here (DNS rebinding), or a wrong setting."""
+
+from collections.abc import Collection
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gatepost_idp.settings import LOOPBACK_NAMES
+
+MISDIRECTED = PlainTextResponse("This server does not answer for the host name that you asked for.\n", 421)
+_EVERY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 (compared with, not listened on)
+
+
+def is_one_of(host: str, names: Collection[str], allowed: Collection[str] = ()) -> bool:
+    """Whether a Host is among ``names``, or as it is in ``allowed``.
+
+    The port says nothing: a proxy's is its own, and some leave it out.
+    """
+    whole = host.lower()
+    name, colon, port = whole.rpartition(":")
+    bare = name if colon and port.isdecimal() else whole
+    return whole in allowed or bare in allowed or bare.removeprefix("[").removesuffix("]") in names
+
+
+class OwnNames:
+    """In front of what only this machine is to see: a page in a browser would else read it under a name of its own."""
+
+    def __init__(self, app: ASGIApp, bound: str = "localhost", allowed: Collection[str] = ()) -> None:
+        """``bound``: where it listens. On every address at once it is reached by names that nobody here knows."""
+        self._app = app
+        self._names = frozenset((*LOOPBACK_NAMES, bound.strip("[]").lower()))
+        self._allowed = frozenset(host.lower() for host in allowed)
+        self._any = bound.strip("[]") in _EVERY_ADDRESS
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes on what may be answered; 421 for the rest (RFC 9110 section 15.5.20)."""
+        if scope["type"] == "http" and not self._any:
+            hosts = Request(scope).headers.getlist("host")
+            if len(hosts) != 1 or not is_one_of(hosts[0], self._names, self._allowed):
+                await MISDIRECTED(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
