@@ -10,6 +10,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from gatepost_idp.operate.guard import bounded
+
 _TO_RESOURCE = ("/mcp", "/.well-known/oauth-protected-resource")
 # These speak of one connection alone (RFC 9110 section 7.6.1); all other headers pass as they are, Host included.
 _HOP_BY_HOP = frozenset(
@@ -39,6 +41,8 @@ class OnePort:
         return app
 
     async def _pass_on(self, request: Request) -> Response:
+        # Here already: the servers behind would bound only what this one has taken in whole.
+        body = await Request(request.scope, bounded(request.receive)).body()
         target = self._resource if request.scope["path"].startswith(_TO_RESOURCE) else self._idp
         path = request.scope["raw_path"].decode("latin-1")
         query = request.scope["query_string"].decode("latin-1")
@@ -46,7 +50,7 @@ class OnePort:
             request.method,
             f"{target}{path}" + (f"?{query}" if query else ""),
             headers=[(name, value) for name, value in request.headers.raw if name.decode() not in _HOP_BY_HOP],
-            content=await request.body(),
+            content=body,
         )
         try:
             answer = await self._client.send(upstream, stream=True)

@@ -80,7 +80,7 @@ class Guard:
             await send(message)
 
         try:
-            await (self._at_once(scope, is_open) or self._app)(scope, _bounded(receive), answer)
+            await (self._at_once(scope, is_open) or self._app)(scope, bounded(receive), answer)
         finally:
             self._note(trace, scope, status, started)
 
@@ -133,7 +133,7 @@ class Guard:
         return None
 
 
-def _bounded(receive: Receive) -> Receive:
+def bounded(receive: Receive) -> Receive:
     """The request's body, as long as it is neither too big nor too slow: one that drips would hold its memory for ever.
 
     Raised where the body is read, so that errors.py writes the answer.

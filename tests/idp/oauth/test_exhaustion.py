@@ -3,16 +3,21 @@
 import gzip
 import socket
 import time
+from collections.abc import Iterator
 
+import httpx2
 import pytest
 
+from gatepost_idp.oneport import OnePort
 from gatepost_idp.operate import guard
 from tests.idp.oauth.wire import Server, page_of, refused
+from tests.support.ports import free_port
+from tests.support.serving import answering
 
 
-def dripping(server: Server, path: str, kind: str) -> bytes:
+def dripping(base: str, path: str, kind: str) -> bytes:
     """The answer to a body of which a byte comes every 50 ms, for three seconds at the most."""
-    port = int(server.base.rpartition(":")[2])
+    port = int(base.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
         head = f"POST {path} HTTP/1.1\r\nhost: localhost:{port}\r\ncontent-type: {kind}\r\ncontent-length: 500\r\n\r\n"
         line.sendall(head.encode())
@@ -44,10 +49,37 @@ def dripping(server: Server, path: str, kind: str) -> bytes:
 def test_a_body_that_drips_is_cut_off(server: Server, monkeypatch: pytest.MonkeyPatch, path: str, kind: str) -> None:
     """The limit is for the whole of it, so that a byte now and then buys no time; then the line is closed."""
     monkeypatch.setattr(guard, "BODY_SECONDS", 0.5)
-    answer = dripping(server, path, kind)
+    answer = dripping(server.base, path, kind)
     assert answer.startswith(b"HTTP/1.1 408 "), answer[:200]
     assert b"\r\nconnection: close\r\n" in answer.lower()
     assert server.get("/healthz").status_code == 200
+
+
+@pytest.fixture
+def one_port(server: Server) -> Iterator[str]:
+    """Where ``demo --public`` listens for both servers; answers its URL."""
+    port = free_port()
+    with answering(OnePort(server.base, server.base).application(), port):
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.mark.clause("E5")
+def test_a_body_that_drips_is_cut_off_before_it_is_passed_on(one_port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands in front keeps to the same seconds: the server behind sees a body only once it is whole."""
+    monkeypatch.setattr(guard, "BODY_SECONDS", 0.5)
+    assert dripping(one_port, "/token", "application/json").startswith(b"HTTP/1.1 408 ")
+    assert httpx2.get(f"{one_port}/healthz", trust_env=False).status_code == 200
+
+
+@pytest.mark.clause("E5")
+@pytest.mark.parametrize("path", ["/token", "/mcp"])
+def test_a_huge_body_is_refused_before_it_is_passed_on(one_port: str, path: str) -> None:
+    """Behind the first mebibyte, whatever is still to come: nothing gathers here."""
+    port = int(one_port.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as line:
+        line.sendall(f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 400000000\r\n\r\n".encode())
+        line.sendall(b"a" * (2**20 + 1))
+        assert line.recv(65536).startswith(b"HTTP/1.1 413 ")
 
 
 @pytest.mark.clause("E5")
