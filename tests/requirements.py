@@ -160,7 +160,7 @@ _AUTHORIZATION = (
     Clause(
         "A10.vouched",
         "MAY",
-        "A name is marked as verified only with the domain whose document says it.",
+        "A name is marked as verified only with the domain whose document says it, to which the answer goes too.",
         f"{CIMD} 6.4",
     ),
     Clause("A11", "OURS", "A client can end its own grant.", "RFC 7009"),

@@ -19,8 +19,9 @@ from gatepost_idp.settings import Settings
 class Asker:
     """Who asks, as pages and mails show it: ``host`` is the fact, ``name`` only what the client calls itself.
 
-    ``vouched_by`` is the domain whose metadata document the client is, and the name is that domain's word. ``own``:
-    nobody but this server, for its own pages, which ``resource`` then names.
+    ``vouched_by`` is the domain whose metadata document the client is; the name is that domain's word, and
+    ``verified`` where the answer goes to that very domain. ``own``: nobody but this server, for its own pages, which
+    ``resource`` then names.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Asker:
     local: bool
     resource: str
     vouched_by: str = ""
+    verified: bool = False
     own: bool = False
 
 
@@ -36,12 +38,15 @@ def asker(client_id: str, client_name: str, redirect_uri: str, resource_name: st
     if redirect_uri.startswith("/"):
         place = "the admin pages" if redirect_uri.startswith("/admin") else "your account page"
         return Asker(name="", host="this site", local=False, resource=place, own=True)
+    local, domain = redirects.is_private(redirect_uri), urlsplit(client_id if client_id.startswith("https://") else "")
     return Asker(
         name=redirects.plain_name(client_name),
         host=redirects.host_shown(redirect_uri) + (" on this computer" if redirects.is_loopback(redirect_uri) else ""),
-        local=redirects.is_private(redirect_uri),
+        local=local,
         resource=resource_name,
-        vouched_by=urlsplit(client_id).netloc.lower() if client_id.startswith("https://") else "",
+        vouched_by=domain.netloc.lower(),
+        # Many a host shows what strangers write: a document there vouches for no name at an address elsewhere.
+        verified=bool(domain.hostname) and not local and urlsplit(redirect_uri).hostname == domain.hostname,
     )
 
 

@@ -142,12 +142,30 @@ def test_only_the_documents_redirects_are_answered(idp: Server, host: DocumentHo
 @pytest.mark.clause("A10.vouched", "A10.host")
 def test_the_page_names_the_domain_that_vouches(idp: Server, host: DocumentHost, alice: Person) -> None:
     """The name is that domain's word: whoever calls itself Claude elsewhere is Claude of elsewhere."""
-    url = host.show(name="other.test", client_name="Claude", redirect_uris=["https://claude.ai/api/mcp/auth_callback"])
-    page = consent_page(alice, client_of(idp, url, "https://claude.ai/api/mcp/auth_callback"))
+    url = host.show(name="other.test", client_name="Claude", redirect_uris=["https://OTHER.test/callback"])
+    page = consent_page(alice, client_of(idp, url, "https://OTHER.test/callback"))
     assert f"Verified: it is “<bdi>Claude</bdi>” of <b><bdi>other.test:{host.port}</bdi></b>." in page
     assert "not verified" not in page
     mail = alice.postbox.to(alice.email)[0]
     assert f'"Claude" of other.test:{host.port}, verified' in str(mail.get_body(("plain",)))
+
+
+@pytest.mark.clause("A10.vouched", "A10.unverified")
+@pytest.mark.parametrize("redirect", ["https://evil.example/cb", "https://cdn.other.test/cb", "https://test/cb"])
+def test_a_host_that_shows_what_strangers_write_verifies_no_name(
+    idp: Server, host: DocumentHost, alice: Person, redirect: str
+) -> None:
+    """Such as a CDN: where the answer goes somewhere else, be it below or above that host, it vouches for nothing."""
+    url = host.show(name="other.test", client_name="Claude by Anthropic", redirect_uris=[redirect])
+    page = consent_page(alice, client_of(idp, url, redirect))
+    assert f"calls itself “<bdi>Claude by Anthropic</bdi>” of <bdi>other.test:{host.port}</bdi>, not verified." in page
+    assert "Verified" not in page
+    mail = alice.postbox.to(alice.email)[0]
+    for kind in ("plain", "html"):
+        body = mail.get_body((kind,))
+        assert body is not None
+        assert "not verified" in body.get_content()
+        assert ", verified" not in body.get_content()
 
 
 @pytest.mark.clause("A10.vouched", "A10.loopback", "A10.unverified")
