@@ -90,11 +90,14 @@ class Introspection:
 
     async def _ask(self, bearer: str, room: asyncio.Semaphore) -> Answer:
         form = {"token": bearer, "token_type_hint": "access_token"}
+        was_asked = False
         try:
             async with asyncio.timeout(ANSWER_SECONDS), room:
+                was_asked = True
                 told = await self._issuer.post(await self._issuer.endpoint("introspection_endpoint"), form, self._basic)
         except Exception as problem:  # noqa: BLE001 - the network's edge: whatever happens, nobody is let in
-            self._issuer.forget()
+            if was_asked:  # else it waited for its turn, which says nothing of the endpoint
+                self._issuer.forget()
             said = str(problem) or type(problem).__name__
             raise IssuerUnavailable(f"introspection with INTROSPECTION_CLIENT_ID: {said}") from None
         return self._read(told)
