@@ -5,13 +5,16 @@ import json
 from datetime import timedelta
 from functools import partial
 
+from sqlmodel import SQLModel
+
 from gatepost_idp import models
 from gatepost_idp.clients.metadata import Registration
 from gatepost_idp.database import Database
 from gatepost_idp.store import clients, documents
 from gatepost_idp.store.documents import Copy, Document
 from gatepost_idp.transaction import Work
-from tests.store.parts import CALLBACK, NOW, a_code, at_once, person, rows
+from tests.store.parts import CALLBACK, NOW, at_once, person, rows
+from tests.store.test_purge import fill
 
 URL = "https://client.test/client.json"
 REGISTRATION = Registration("Claude", (CALLBACK,), "none", ("authorization_code", "refresh_token")).canonical_json()
@@ -92,20 +95,27 @@ async def test_a_copy_can_serve_on(database: Database) -> None:
 
 
 async def test_what_nobody_uses_is_forgotten(database: Database) -> None:
-    """Not what a code, a consent or a grant still names, nor what the operator said, nor another kind of client."""
-    named = dataclasses.replace(COPY, url=f"{URL}?named", row="gp_md_named")
+    """Not what a request, a consent or a grant still names, nor what the operator said, nor another kind of client."""
+    tables: dict[str, type[SQLModel]] = {
+        "gp_md_asked": models.AuthorizationRequest,
+        "gp_md_agreed": models.Consent,
+        "gp_md_granted": models.AuthorizationGrant,
+    }
+    named = [dataclasses.replace(COPY, url=f"{URL}?{row}", row=row) for row in tables]
     marked = dataclasses.replace(COPY, url=f"{URL}?marked", row="gp_md_marked")
-    for copy in (COPY, named, marked):
+    for copy in (COPY, *named, marked):
         await database.write(keeping(copy))
     await database.write(lambda tx: clients.add(tx, "gp_mc_1", "manual", REGISTRATION, NOW))
     await database.write(lambda tx: documents.mark(tx, marked.url, True))
-    await a_code(database, await person(database), client_id=named.url, client_row=named.row)
+    account_id = await person(database)
+    for row, table in tables.items():
+        await fill(database, table, 1, client_row=row, **({"account_id": account_id} if row != "gp_md_asked" else {}))
     await database.write(lambda tx: documents.forget(tx, NOW))
-    assert await database.read(lambda tx: len(documents.listed(tx))) == 3
+    assert await database.read(lambda tx: len(documents.listed(tx))) == 5
     await database.write(lambda tx: documents.forget(tx, NOW + timedelta(seconds=1)))
     assert [found.url for found in await database.read(documents.listed)] == [marked.url]
     left = {row.id for row in await rows(database, models.Client)}
-    assert left == {"gp_md_named", "gp_md_marked", "gp_mc_1"}
+    assert left == {*tables, "gp_md_marked", "gp_mc_1"}
 
 
 async def test_documents_are_not_listed_among_clients(database: Database) -> None:

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam
+from sqlalchemy import bindparam, exists
 from sqlmodel import col, delete, select, update
 
-from gatepost_idp.models import AuthorizationCode, AuthorizationGrant, AuthorizationRequest, ClientDocument, Consent
+from gatepost_idp.models import AuthorizationGrant, AuthorizationRequest, ClientDocument, Consent
 from gatepost_idp.models import Client as ClientRow
 from gatepost_idp.protocol import instant, milliseconds
 from gatepost_idp.store import audit, clients
@@ -155,11 +155,13 @@ def forget(tx: Transaction, unused_since: datetime) -> None:
             col(ClientDocument.checks_iss).is_(False),
         )
     )
-    naming = (ClientDocument, Consent, AuthorizationGrant, AuthorizationCode, AuthorizationRequest)
+    # Documents are few; of the others there may be millions, each found by its index. A code has its request.
+    naming = (Consent, AuthorizationGrant, AuthorizationRequest)
     tx.session.exec(
         delete(ClientRow).where(
             col(ClientRow.origin) == "document",
             col(ClientRow.created_at) < milliseconds(unused_since),
-            *(col(ClientRow.id).not_in(select(table.client_row)) for table in naming),
+            col(ClientRow.id).not_in(select(ClientDocument.client_row)),
+            *(~exists().where(col(table.client_row) == col(ClientRow.id)) for table in naming),
         )
     )
