@@ -152,7 +152,7 @@ def test_a_move_to_postgresql_signs_nobody_out(tmp_path: Path, mails: Postbox, p
     ("arguments", "said"),
     [
         (("copy", "nowhere.db", "postgresql+psycopg://x/y"), "nowhere.db is no file"),
-        (("restore", "/nowhere/at/all"), "Nothing was changed: "),
+        (("restore", "/nowhere/at/all"), "/nowhere/at/all is no file"),
         (("backup", "/nowhere/at/all"), "Nothing was changed: "),
     ],
 )

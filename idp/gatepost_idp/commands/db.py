@@ -62,6 +62,8 @@ def restore(
     from gatepost_idp.settings import load_or_exit
     from gatepost_idp.store import backup as store
 
+    if not file.is_file():  # before a database is made for it
+        console.fail(f"{file} is no file; name the backup.", as_json)
     with _clearly(as_json):
         keys = _kept_keys(load_or_exit())
         there = console.with_engine(store.filled, as_json, may_make=True)

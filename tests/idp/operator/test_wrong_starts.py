@@ -112,6 +112,12 @@ def test_no_database_is_made_by_the_way(tmp_path: Path, command: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_database_is_made_for_a_backup_that_is_not_there(tmp_path: Path) -> None:
+    """The file is looked for first."""
+    assert line(tmp_path, "db", "restore", "gone.db", code=1) == "gone.db is no file; name the backup."
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_database_is_its_owners_alone(folder: Path) -> None:
     """It holds addresses, and what backups keep at 0600; one that is there keeps the mode that it was given."""
     path = folder / "var" / "gatepost.db"
