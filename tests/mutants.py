@@ -46,7 +46,9 @@ SECONDS = 300  # and five times what the tests take without a change: one that m
 
 OAUTH, GROUND, RESOURCE = "tests/idp/oauth", "tests/idp/ground", "tests/resource"
 _TRACES = ("tests/idp/operator/test_trace_secrets.py", "tests/idp/operator/test_trace_refusals.py")
-_RECORDED = "tests/idp/operator/test_audit.py::test_a_refusal_is_recorded"
+_REFUSED = f"{_TRACES[1]}::test_a_refusal_says_what_was_received_and_what_was_expected"
+_AUDIT = "tests/idp/operator/test_audit.py"
+_RECORDED = f"{_AUDIT}::test_a_refusal_is_recorded"
 _TOKEN = (f"{OAUTH}/test_grants.py", _TRACES[1], f"{OAUTH}/test_token_endpoint.py", f"{OAUTH}/test_openid.py")
 _REDEEMED = (*_TOKEN[:2], _TOKEN[3], _RECORDED)
 _VERIFIER = (
@@ -63,11 +65,31 @@ TARGETS: dict[str, tuple[str, ...]] = {
         f"{_TRACES[0]}::test_an_address_is_shown_without_what_may_be_secret_in_it",
     ),
     "gatepost_idp.consent.rules": (f"{GROUND}/test_consent_rules.py", f"{OAUTH}/test_consent.py"),
-    "gatepost_idp.authorize.checks": (f"{OAUTH}/test_authorize.py", f"{OAUTH}/test_redirects.py", *_TRACES, _RECORDED),
+    "gatepost_idp.authorize.checks": (
+        f"{GROUND}/test_request_checks.py",
+        f"{OAUTH}/test_authorize.py",
+        f"{OAUTH}/test_redirects.py",
+        *_TRACES,
+        _RECORDED,
+        f"{_AUDIT}::test_at_authorize_a_client_that_is_switched_off_is_recorded",
+        f"{OAUTH}/test_metadata_documents.py::test_page_and_trace_tell_what_is_wrong_and_what_is_there_instead",
+        "tests/idp/operator/test_clients_by_hand.py"
+        "::test_an_error_goes_back_at_once_to_a_client_that_an_operator_knows",
+    ),
     "gatepost_idp.authorize.journey": (
+        f"{GROUND}/test_next_step.py",
         f"{OAUTH}/test_consent.py",
         f"{OAUTH}/test_authorize.py",
         "tests/idp/account/test_access.py",
+        f"{OAUTH}/test_redirects.py::test_a_link_to_us_leads_nobody_unseen_to_a_stranger",
+        f"{OAUTH}/test_redirects.py::test_an_answer_keeps_the_query_of_the_redirect",
+        f"{_REFUSED}[nobody signed in]",
+        f"{_REFUSED}[nobody agreed yet]",
+        f"{_AUDIT}::test_the_way_to_a_connection_is_recorded",
+        f"{_AUDIT}::test_saying_no_and_another_account_are_recorded",
+        f"{_AUDIT}::test_a_no_of_nobody_is_recorded",
+        f"{_AUDIT}::test_signing_out_on_a_page_that_is_over_is_recorded",
+        "tests/idp/account/test_cut_off.py::test_one_mail_for_each_kind_of_app",
     ),
     "gatepost_idp.grants.authorization_code": _TOKEN,
     "gatepost_idp.grants.refresh_token": _TOKEN,
@@ -85,7 +107,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "gatepost_idp.signin.steps": (
         *(f"tests/idp/signin/test_{part}.py" for part in _SIGN_IN),
         "tests/idp/operator/test_who_may_sign_in.py",
-        "tests/idp/operator/test_audit.py::test_refused_sign_ins_are_recorded",
+        f"{_AUDIT}::test_refused_sign_ins_are_recorded",
     ),
     "gatepost_idp.store.idle_accounts": ("tests/store/test_idle_accounts.py",),
     "gatepost_resource.exchange": (f"{RESOURCE}/test_exchange.py",),

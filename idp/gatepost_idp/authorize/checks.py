@@ -25,8 +25,8 @@ class NoReturn:
     action: str
     details: tuple[tuple[str, str], ...]
     reason: str
-    received: str = ""
-    expected: str = ""
+    received: str
+    expected: str
     event: str = ""
 
 

@@ -224,7 +224,7 @@ class Journey:
 
     def _deny(self, tx: Transaction, visit: Visit, now: datetime) -> Stage | None:
         stage = self._open(tx, visit, now)
-        if stage is None or stage.step == "finished" or stage.request.is_own:
+        if stage is None or stage.request.is_own:
             return stage
         if not requests.finish(tx, visit.request_id, now):
             return replace(stage, step="finished")

@@ -98,11 +98,14 @@ def test_a_bent_link_cuts_nothing_off(idp: Idp, people: People, bend: str) -> No
 
 
 def test_one_mail_for_each_kind_of_app(idp: Idp, people: People) -> None:
-    """A reconnect, and another registration of the same kind, send none; another app does."""
+    """A reconnect, asked or silent, and another registration of the same kind, send none; another app does."""
     alice = people()
     client, _ = connected(idp, alice)
     notice_to(idp.postbox, alice.email)
+    connected(idp, alice, BOTH, client=client)
     connected(idp, alice, client=client)
+    assert alice.page is not None
+    assert alice.page.status_code == 302, "this time in silence"
     connected(idp, alice)
     connected(idp, alice, client_name="Another", redirect_uris=["https://another.test/callback"])
     deadline = time.monotonic() + 10

@@ -169,6 +169,38 @@ def test_prompt_select_account_is_one_tap(server: Server, newcomer: Newcomer) ->
     assert person.email in person.text
 
 
+@pytest.mark.clause("C2", "C6")
+def test_what_was_agreed_to_can_be_looked_over_instead_of_tapped(server: Server, newcomer: Newcomer) -> None:
+    """The short page leads to the whole one, and what is ticked there counts."""
+    person = newcomer()
+    agreed(server, person)
+    second = registered(server)
+    person.open(second.authorize_url())
+    assert asks_one_tap(person)
+    assert person.page is not None
+    person.open(f"{person.page.url}?review=yes")
+    assert asks_everything(person)
+    person.allow(scope=["demo:read"])
+    assert scope_of(tokens_of(second.redeem(answer_of(person.answer())["code"]))) == {"demo:read"}
+
+
+@pytest.mark.clause("C2", "C5")
+def test_a_tap_in_a_second_tab_gives_a_code_too(server: Server, newcomer: Newcomer) -> None:
+    """After the first it would have been silent: the press that somebody made still counts."""
+    person = newcomer()
+    agreed(server, person)
+    second = registered(server)
+    person.open(second.authorize_url())
+    first_tab = person.page
+    person.open(second.authorize_url())
+    person.allow()
+    assert "code" in answer_of(person.answer())
+    person.page = first_tab
+    assert asks_one_tap(person)
+    person.allow()
+    assert "code" in answer_of(person.answer())
+
+
 @pytest.mark.clause("C2", "C7")
 def test_one_tap_can_be_declined(server: Server, newcomer: Newcomer) -> None:
     """access_denied; the earlier yes stands."""
@@ -285,6 +317,21 @@ def test_prompt_consent_asks_again_and_the_new_answer_counts(server: Server, new
     person.allow(scope=["demo:read"])
     person.open(client.authorize_url(scope="demo:read"))
     assert scope_of(tokens_of(client.redeem(went_silently(person, client)["code"]))) == {"demo:read"}
+
+
+@pytest.mark.clause("C3", "C6")
+def test_an_answer_in_a_second_tab_counts_too(server: Server, newcomer: Newcomer) -> None:
+    """Though the first tab's yes was remembered meanwhile: the code has what was ticked in the tab it came from."""
+    person = newcomer()
+    client = registered(server)
+    consent_page(person, client)
+    first_tab = person.page
+    person.open(client.authorize_url())
+    person.allow()
+    assert "code" in answer_of(person.answer())
+    person.page = first_tab
+    person.allow(scope=["demo:read"])
+    assert scope_of(tokens_of(client.redeem(answer_of(person.answer())["code"]))) == {"demo:read"}
 
 
 @pytest.mark.clause("C3")
@@ -433,9 +480,12 @@ def test_a_no_is_told_to_the_client(server: Server, newcomer: Newcomer) -> None:
     person.submit(person.form("decision"), decision="deny")
     found = answer_of(person.answer())
     assert (found["error"], found["state"], found["iss"]) == ("access_denied", "a b&c=d", server.issuer)
+    assert found["error_description"] == "The person did not agree."
     assert "code" not in found
     person.open(str(address))
     assert "This is finished" in person.text
+    assert person.page is not None
+    assert person.page.url == address, "it leads to no sign-in"
     person.open(client.authorize_url())
     assert asks_everything(person)
 
@@ -459,6 +509,20 @@ def test_a_no_before_the_sign_in_is_told_to_the_client(server: Server, newcomer:
     person.open(client.authorize_url())
     person.submit(person.form_to("/deny"))
     assert answer_of(person.answer())["error"] == "access_denied"
+
+
+@pytest.mark.clause("C7", "C5")
+def test_use_another_address_ends_the_session_itself(server: Server, newcomer: Newcomer) -> None:
+    """Not only its cookie: who kept a copy of it is nobody."""
+    person = newcomer()
+    client = registered(server)
+    consent_page(person, client)
+    kept = dict(person.browser.cookies)
+    person.submit(person.form_to("/switch"))
+    for name, value in kept.items():
+        person.browser.cookies.set(name, value, domain="localhost.local")
+    person.open(client.authorize_url())
+    assert "email" in person.form("email").names()
 
 
 @pytest.mark.clause("A1.person", "C5")

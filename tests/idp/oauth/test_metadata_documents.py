@@ -1,5 +1,7 @@
 """A4: a client that is the URL of its metadata document, through the server's own doors."""
 
+import html
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +32,7 @@ from tests.idp.oauth.wire import (
     tokens_of,
     went_silently,
 )
+from tests.idp.operator.recorded import told
 from tests.support.documents import DocumentHost, response, showing
 from tests.support.oauth import TestClient, answer_of
 from tests.support.person import Person
@@ -393,6 +396,35 @@ def test_a_document_without_a_redirect_that_may_be_used_is_refused(idp: Server, 
     page = problem_of(idp, host.show(redirect_uris=["http://client.test/callback"]))
     assert "redirect_uris may be used" in page
     assert "http://client.test/callback" in page
+
+
+@pytest.mark.clause("A4.said")
+@pytest.mark.parametrize("instead", ["http://client.test/callback", ""], ids=["unusable", "absent"])
+def test_page_and_trace_tell_what_is_wrong_and_what_is_there_instead(
+    idp: Server, host: DocumentHost, instead: str
+) -> None:
+    """To the letter, for the person and for the operator; nothing is there instead where nothing came."""
+    url = host.show(redirect_uris=[instead])
+    wrong = "None of the document's redirect_uris may be used."
+    if not instead:
+        host.answers["/client.json"], wrong = response(b"", "404 Not Found"), "It answered 404, not 200."
+    answer = authorize(client_of(idp, url))
+    page = html.unescape(page_of(answer))
+    facts = [("Address received", url), ("What is wrong with it", wrong), ("What is there instead", instead)]
+    assert re.findall("<dt>([^<]+)</dt><dd>([^<]*)</dd>", page) == [fact for fact in facts if fact[1]]
+    paragraphs = re.findall("<p>([^<]+)</p>", page)
+    assert (
+        "The app that sent you here names itself by an address, and what should stand there cannot be used."
+        in paragraphs
+    )
+    assert "Try again in a minute. If that does not help, report this to the makers of the app." in paragraphs
+    step = told(idp, answer.headers["x-trace-id"], "authorize").step("authorize")
+    received = f"client_id={url}; {instead}" if instead else f"client_id={url}"
+    assert (step["reason"], step["received"], step["expected"]) == (
+        f"client metadata document: {wrong}",
+        received,
+        wrong,
+    )
 
 
 @pytest.mark.clause("A4.said", "E7")

@@ -132,7 +132,8 @@ def test_a_deletion_is_recorded_without_its_person(idp: Idp, people: People) -> 
 def test_saying_no_and_another_account_are_recorded(idp: Idp, people: People) -> None:
     """Who said no, to whom; and who was signed out to make room."""
     alice = people()
-    client, _ = connected(idp, alice)
+    client, _ = connected(idp, alice, BOTH)
+    assert the(idp, "consent.given").detail == BOTH
     alice.open(client.authorize_url(scope=BOTH, prompt="consent"))
     alice.submit(alice.form("decision"), decision="deny")
     found = the(idp, "consent.denied")
@@ -140,6 +141,33 @@ def test_saying_no_and_another_account_are_recorded(idp: Idp, people: People) ->
     alice.open(client.authorize_url(scope=BOTH, prompt="consent"))
     alice.submit(alice.form_to("/switch"))
     assert (the(idp, "signed_out").account_id, the(idp, "signed_out").network) == (account_of(idp, alice), FROM)
+    assert the(idp, "signed_out").trace_id == trace_of_newest(idp)
+
+
+def trace_of_newest(idp: Idp) -> str:
+    """The trace of the authorization that began last."""
+    return str(rows(idp, "SELECT trace_id FROM authorization_request ORDER BY created_at DESC LIMIT 1")[0][0])
+
+
+def test_a_no_of_nobody_is_recorded(idp: Idp, people: People) -> None:
+    """Before the sign-in there is no account to name, but the client and the trace."""
+    stranger, client = people(), registered(idp)
+    stranger.open(client.authorize_url())
+    stranger.submit(stranger.form_to("/deny"))
+    found = the(idp, "consent.denied")
+    assert (found.account_id, found.client_id, found.network) == ("", client.id, FROM)
+    assert found.trace_id == trace_of_newest(idp)
+
+
+def test_signing_out_on_a_page_that_is_over_is_recorded(idp: Idp, people: People) -> None:
+    """The person leaves all the same; of the request that they left nothing is told any more."""
+    alice = people()
+    client, _ = connected(idp, alice)
+    alice.open(client.authorize_url(scope=BOTH, prompt="consent"))
+    idp.clock.forward(minutes=31)
+    alice.submit(alice.form_to("/switch"))
+    found = the(idp, "signed_out")
+    assert (found.account_id, found.trace_id) == (account_of(idp, alice), "")
 
 
 # --- Refusals ---------------------------------------------------------------------------------------------------------
@@ -248,6 +276,19 @@ def test_a_refusal_is_recorded(idp: Idp, people: People, event: str) -> None:
         ended = the(idp, "grant.ended")
         assert "replayed" in ended.detail
         assert (bool(ended.account_id), ended.client_id, ended.network) == (True, client_id, FROM)
+
+
+def test_at_authorize_a_client_that_is_switched_off_is_recorded(idp: Idp) -> None:
+    """An operator wants to see that it still comes; an id of nobody's, or two of them, are noise and no event."""
+    client = registered(idp)
+    row = client.id.partition(".")[0]
+    beside(idp, lambda tx: clients.set_disabled(tx, row, idp.clock()))
+    path = client.authorize_url().removeprefix(idp.issuer)
+    for asked in (path.replace(client.id, "nobody"), f"{path}&client_id=again", path):
+        assert idp.get(asked).status_code == 400
+    until(idp, "SELECT count(*) FROM audit_event WHERE event = 'refused.client_disabled'")
+    events = [(one.event, one.client_id, one.network) for one in told(idp)]
+    assert events == [("client.made", row, FROM), ("refused.client_disabled", client.id, FROM)]
 
 
 def test_refused_sign_ins_are_recorded(idp: Idp, people: People) -> None:

@@ -11,7 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import pytest
 
-from tests.idp.oauth.wire import Server, authorize, basic, running
+from gatepost_idp.store import clients
+from tests.idp.oauth.wire import Server, authorize, basic, beside, running
 from tests.idp.operator.recorded import told
 from tests.support.oauth import TestClient, registered
 from tests.support.person import Person
@@ -59,6 +60,18 @@ def _of_six(client: TestClient) -> TestClient:
     return registered(client.idp, redirect_uris=[f"https://client.test/{number}" for number in range(6)])
 
 
+def _switched_off(client: TestClient, _person: Person) -> httpx2.Response:
+    other = registered(client.idp, client_name="Switched off")
+    row = other.id.partition(".")[0]
+    beside(client.idp, lambda tx: clients.set_disabled(tx, row, client.idp.clock()))
+    return authorize(other)
+
+
+def _nobody_agreed(client: TestClient, person: Person) -> httpx2.Response:
+    client.connect(person)
+    return person.open(registered(client.idp, client_name="Never agreed to").authorize_url(prompt="none"))
+
+
 def _after_revocation(client: TestClient, person: Person) -> httpx2.Response:
     token = client.connect(person)["refresh_token"]
     client.idp.post("/revoke", {"client_id": client.id, "token": token})
@@ -98,6 +111,12 @@ CASES = [
          (UNKNOWN, ANEW, "App id received: claude-web")),
     Case("an id cut short", lambda c, p: authorize(c, client_id=c.id[:-2]),
          "authorize", "unknown client_id", "client_id gp_dc_*", AN_ID,
+         (UNKNOWN, ANEW, "App id received: gp_dc_*")),
+    Case("no client_id at /authorize", lambda c, p: authorize(c, client_id=None),
+         "authorize", "unknown client_id", "client_id nothing", "a client_id",
+         (UNKNOWN, ANEW, "App id received: nothing")),
+    Case("a client that is switched off", _switched_off,
+         "authorize", "client disabled", "client_id gp_dc_*", "a client that is enabled: gatepost clients enable",
          (UNKNOWN, ANEW, "App id received: gp_dc_*")),
     Case("another return address", lambda c, p: authorize(c, redirect_uri="https://client.test/other?key=hidden"),
          "authorize", "redirect_uri not registered", "https://client.test/other?key=...",
@@ -165,6 +184,9 @@ CASES = [
     Case("nobody signed in", lambda c, p: authorize(c, prompt="none"),
          "authorize", "login_required: prompt=none", "", "",
          ("Nobody is signed in.",)),
+    Case("nobody agreed yet", _nobody_agreed,
+         "authorize", "consent_required: prompt=none", "", "",
+         ("The person has to be asked first.",)),
     Case("a registration that is no JSON", lambda c, p: _posted(c, b"redirect_uris=x"),
          "register", "invalid_client_metadata: unreadable metadata", "body: json_invalid",
          "a JSON object with the members of RFC 7591 section 2",
