@@ -107,7 +107,9 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "gatepost_idp.signin.steps": (
         *(f"tests/idp/signin/test_{part}.py" for part in _SIGN_IN),
         "tests/idp/operator/test_who_may_sign_in.py",
+        "tests/idp/signin/test_outbox.py::test_what_was_sent_stays_sent_while_the_server_is_away",
         f"{_AUDIT}::test_refused_sign_ins_are_recorded",
+        f"{_AUDIT}::test_the_way_to_a_connection_is_recorded",
     ),
     "gatepost_idp.store.idle_accounts": ("tests/store/test_idle_accounts.py",),
     "gatepost_resource.exchange": (f"{RESOURCE}/test_exchange.py",),

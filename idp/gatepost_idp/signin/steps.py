@@ -126,7 +126,7 @@ class SignIn:
         """The state of an attempt for the browser that started it."""
         now = self._clock()
         found = await self._database.read(lambda tx: self._look(tx, attempt_id, browser_hash, now))
-        if found is not None and polling and found.state in ("pending", "consumed"):
+        if found is not None and polling and found.state == "pending":
             await self._database.write(lambda tx: attempts.mark_polled(tx, attempt_id, now))
         return found
 

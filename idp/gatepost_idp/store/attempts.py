@@ -98,7 +98,7 @@ def add(tx: Transaction, attempt: Attempt) -> None:
         key_id=attempt.key_id,
         reference=attempt.reference,
         state=attempt.stored_state,
-        wrong_codes=0,
+        wrong_codes=attempt.wrong_codes,
         browser=attempt.browser,
         network=attempt.network,
         created_at=milliseconds(attempt.created_at),

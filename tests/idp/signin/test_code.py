@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.idp.signin.walk import asks, field_value, link_page, press, sessions_made, signed_in, words_of
+from tests.idp.signin.walk import asks, field_value, link_page, press, rows, sessions_made, signed_in, words_of
 from tests.support.oauth import answer_of
 from tests.support.person import Person
 from tests.support.serving import Idp, serving
@@ -40,7 +40,9 @@ def test_other_device_code_entry(idp: Idp, people: People) -> None:
     assert "code" in answer_of(pending.person.answer())
 
 
-@pytest.mark.parametrize("typed", ["{0} {1}", "{0}{1}", "  {0}-{1} ", "{0}\N{NO-BREAK SPACE}{1}", "\t{0} {1}\t"])
+@pytest.mark.parametrize(
+    "typed", ["{0} {1}", "{0}{1}", "  {0}-{1} ", "X {0} X {1}", "{0}\N{NO-BREAK SPACE}{1}", "\t{0} {1}\t"]
+)
 def test_autofill_and_paste_forms_of_the_code_are_taken(idp: Idp, people: People, typed: str) -> None:
     """With the space, without it, with a dash, and with what a paste brings along, the code is the same."""
     pending = asks(idp, people())
@@ -71,6 +73,9 @@ def test_wrong_code_5(idp: Idp, people: People) -> None:
     assert pending.state()["state"] == "locked"
     right = press(pending.person, f"{pending.url}/code", {"code": pending.code, "csrf": csrf})
     assert not sessions_made([right])
+    press(pending.person, f"{pending.url}/code", {"code": _another(pending.code), "csrf": csrf})
+    counted = rows(idp, "SELECT detail FROM audit_event WHERE event = 'refused.wrong_code'")
+    assert counted.count(f"attempt {pending.url.rpartition('/')[2]}") == 5, "what comes after counts against nobody"
     page = link_page(pending, pending.person)
     assert "This sign-in is closed" in words_of(page)
     link = press(pending.person, f"{idp.issuer}/sign-in/link", {"token": pending.token, "csrf": csrf})
@@ -153,6 +158,7 @@ def test_wrong_code_daily(tmp_path: Path) -> None:
         alice.submit(alice.form("code"), code=pending.code)
         assert "Too many wrong codes were typed for this address today" in words_of(alice.text)
         assert not signed_in(alice)
+        assert rows(idp, "SELECT count(*) FROM audit_event WHERE event = 'refused.codes_off'") == [1]
         alice.sign_in_by_link(6)
         assert signed_in(alice)
         other = asks(idp, bob)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.idp.oauth.wire import beside
 from tests.idp.signin.walk import (
     Pending,
     asks,
@@ -98,3 +99,13 @@ def test_sign_in_minutes(tmp_path: Path) -> None:
         assert "Both work for 3 minutes" in " ".join(str(pending.mail.get_body(("plain",))).split())
         idp.clock.forward(minutes=3, seconds=1)
         assert pending.state()["state"] == "expired"
+
+
+def test_a_key_that_is_gone_ends_what_was_mailed_under_it(idp: Idp, people: People) -> None:
+    """SECRET_KEY may change while a mail is under way: link and code lead nowhere, and are no fault."""
+    pending = asks(idp, people())
+    csrf = field_value(pending.look(), "csrf")
+    beside(idp, lambda tx: tx._cursor.execute("UPDATE sign_in_attempt SET key_id = '00000000'") and None)
+    code = press(pending.person, f"{pending.url}/code", {"code": pending.code, "csrf": csrf})
+    assert (code.status_code, sessions_made([code])) == (303, [])
+    assert pending.person.open(pending.link).status_code == 410

@@ -16,6 +16,7 @@ from tests.idp.signin.walk import (
     rows,
     sessions_made,
     signed_in,
+    stand_still,
     words_of,
 )
 from tests.support.oauth import answer_of, registered
@@ -164,7 +165,7 @@ def test_not_me_needs_the_mailed_link(idp: Idp, people: People) -> None:
     form = victim.form_to("not-me")
     bent = pending.token[:-2] + ("yy" if pending.token.endswith("xx") else "xx")
     for token in ("", pending.token.partition(".")[0], bent, pending.token + "x"):
-        victim.submit(form, token=token)
+        assert victim.submit(form, token=token).status_code == 410
     assert pending.state()["state"] == "pending"
 
 
@@ -187,6 +188,17 @@ def test_a_bent_link_leads_nowhere(idp: Idp, people: People, bend: str) -> None:
     assert "leads nowhere" in words
     assert "connect again" in words
     assert "alice" not in words
+    assert pending.state()["state"] == "pending"
+
+
+def test_a_token_that_is_no_text_is_no_fault(idp: Idp, people: People) -> None:
+    """A form may name a charset of its own, and half a character in it compares with nothing."""
+    pending = asks(idp, people())
+    fields = {"csrf": field_value(pending.look(), "csrf"), "token": f"{pending.token.partition('.')[0]}.+2AA-"}
+    parts = [f'--x\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{fields[name]}\r\n' for name in fields]
+    headers = {"content-type": "multipart/form-data; boundary=x; charset=utf-7", "origin": idp.issuer}
+    url, body = f"{idp.issuer}/sign-in/link/not-me", "".join([*parts, "--x--\r\n"])
+    assert pending.person.browser.post(url, content=body, headers=headers).status_code == 410
     assert pending.state()["state"] == "pending"
 
 
@@ -248,6 +260,26 @@ def test_tab_closed(idp: Idp, people: People) -> None:
     link_page(pending, pending.person)
     pending.person.submit(pending.person.form("token"))
     assert ("decision", "allow") in pending.person.form("decision").buttons
+
+
+def test_a_tab_without_script_does_not_wait(idp: Idp, people: People) -> None:
+    """It was opened just now, but will not go on by itself: the link does."""
+    pending = asks(idp, people())
+    idp.clock.forward(seconds=6)
+    pending.look()
+    pending.person.sign_in_by_link()
+    assert ("decision", "allow") in pending.person.form("decision").buttons
+
+
+@pytest.mark.parametrize(("ago", "waits"), [(5000, True), (5001, False)])
+def test_a_tab_waits_that_looked_within_five_seconds(idp: Idp, people: People, ago: int, waits: bool) -> None:
+    """To the millisecond: later than that it is closed, or sleeps."""
+    stand_still(idp)
+    pending = asks(idp, people())
+    pending.state()
+    idp.clock.forward(milliseconds=ago)
+    pending.person.sign_in_by_link()
+    assert ("Go back to the tab where you asked" in words_of(pending.person.text)) is waits
 
 
 def test_a_tab_that_waits_is_pointed_to(idp: Idp, people: People) -> None:

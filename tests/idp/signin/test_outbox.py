@@ -125,6 +125,15 @@ def test_greylist_451(idp: Idp, people: People) -> None:
     assert signed_in(person)
 
 
+def test_what_was_sent_stays_sent_while_the_server_is_away(idp: Idp, people: People) -> None:
+    """One person's page is not frightened by another one's mail."""
+    first = asks(idp, people())
+    idp.postbox.refusal = "451 later"
+    second = people("bob@example.com")
+    _comes_to_say(second, _waits(idp, second), "delayed")
+    assert first.state()["mail"] == "sent"
+
+
 class Picky(Postbox):
     """Answers RCPT with ``says`` while that is set."""
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.idp.oauth.wire import beside
 from tests.idp.signin.walk import asks, field_value, link_page, press, signed_in, types, words_of
 from tests.support.oauth import CALLBACK, TestClient, answer_of, registered
 from tests.support.person import Person
@@ -120,6 +121,25 @@ def test_the_finish_page_goes_back_with_state_and_issuer(idp: Idp, people: Peopl
     assert answer["state"] == "state of the client"
     assert person.page is not None
     assert person.page.status_code == 200, "a redirect after a form would be held by form-action"
+
+
+def test_an_attempt_that_never_was_leads_back(idp: Idp, people: People) -> None:
+    """An address that was typed or bent does nothing at any of its doors, and the request goes on."""
+    pending = asks(idp, people())
+    request, csrf = pending.url.rpartition("/")[0], field_value(pending.look(), "csrf")
+    for door in ("resend", "change", "code"):
+        assert press(pending.person, f"{request}/never/{door}", {"csrf": csrf, "code": "0"}).status_code == 303
+    assert pending.person.browser.get(f"{request}/never").headers["location"] == request.removeprefix(idp.issuer)
+    assert pending.person.browser.get(f"{request}/never/state").json()["state"] == "expired"
+    assert pending.state()["state"] == "pending"
+
+
+def test_a_request_whose_client_is_gone_is_over(idp: Idp, people: People) -> None:
+    """A page each, and no fault."""
+    pending = asks(idp, people())
+    beside(idp, lambda tx: tx._cursor.execute("DELETE FROM client") and None)
+    statuses = [pending.person.open(url).status_code for url in (pending.url, pending.link)]
+    assert statuses == [400, 410]
 
 
 def test_change_address(idp: Idp, people: People) -> None:
