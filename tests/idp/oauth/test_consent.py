@@ -554,8 +554,9 @@ def test_a_double_submit_gives_one_code(server: Server, newcomer: Newcomer, seco
     person.submit(form, decision="allow")
     code = answer_of(person.answer())["code"]
     person.page = page
-    person.submit(form, decision=second, scope=["demo:read"])
+    answer = person.submit(form, decision=second, scope=["demo:read"])
     assert "This is finished" in person.text
+    assert "/consent/" in str(answer.url), "it leads to no sign-in"
     assert "code=" not in person.text
     assert rows(server, "SELECT count(*) FROM authorization_code")[0][0] == codes + 1
     assert scope_of(tokens_of(client.redeem(code))) == {"demo:read", "demo:echo"}

@@ -126,12 +126,15 @@ def test_greylist_451(idp: Idp, people: People) -> None:
 
 
 def test_what_was_sent_stays_sent_while_the_server_is_away(idp: Idp, people: People) -> None:
-    """One person's page is not frightened by another one's mail."""
+    """Nobody is frightened by another one's mail; who asks meanwhile reads at once that it will take a while."""
     first = asks(idp, people())
     idp.postbox.refusal = "451 later"
     second = people("bob@example.com")
     _comes_to_say(second, _waits(idp, second), "delayed")
     assert first.state()["mail"] == "sent"
+    third = people("carol@example.com")
+    _waits(idp, third)
+    assert AWAY in words_of(third.text), "it was not tried yet, and will not be at once"
 
 
 class Picky(Postbox):
