@@ -108,6 +108,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
         *(f"tests/idp/signin/test_{part}.py" for part in _SIGN_IN),
         "tests/idp/operator/test_who_may_sign_in.py",
         "tests/idp/signin/test_outbox.py::test_what_was_sent_stays_sent_while_the_server_is_away",
+        "tests/idp/signin/test_outbox.py::test_a_mail_that_nothing_can_take_is_late_before_it_is_tried",
         f"{_AUDIT}::test_refused_sign_ins_are_recorded",
         f"{_AUDIT}::test_the_way_to_a_connection_is_recorded",
     ),
