@@ -3,10 +3,12 @@
 import base64
 import json
 
+from gatepost_idp import crypto
 from gatepost_idp.operate.doctor.finding import Check, Fault, Finding
 from gatepost_idp.operate.doctor.outside.routing import FILTERED, IDP
 from gatepost_idp.operate.doctor.outside.visit import CLAUDE, Visit, inserted
 from gatepost_idp.operate.doctor.outside.wire import Answer
+from gatepost_idp.tokens import PERSONAL_PREFIX
 
 AUTHORIZATION_SWALLOWED = Fault(
     "authorization-swallowed",
@@ -52,8 +54,8 @@ async def _keys(visit: Visit) -> list[Finding]:
 
 
 async def _introspection(visit: Visit) -> list[Finding]:
-    """A token that is no JWT and nobody's: a server that introspects has to ask the issuer."""
-    answer = await visit.post_mcp(("authorization", "Bearer gatepost-doctor"))
+    """Of the form of a personal token, and nobody's: a server that introspects has to ask the issuer."""
+    answer = await visit.post_mcp(("authorization", f"Bearer {crypto.opaque_token(PERSONAL_PREFIX)}"))
     if isinstance(answer, Finding):
         return [answer]
     if answer.status == 503 and answer.document is not None:
