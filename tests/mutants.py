@@ -103,7 +103,13 @@ TARGETS: dict[str, tuple[str, ...]] = {
     ),
     "gatepost_idp.store.codes": ("tests/store/test_codes.py", *_REDEEMED),
     "gatepost_idp.store.refresh_tokens": ("tests/store/test_refresh.py", *_REDEEMED),
-    "gatepost_idp.store.grants": ("tests/store/test_codes.py", "tests/store/test_refresh.py", *_REDEEMED),
+    "gatepost_idp.store.grants": (
+        "tests/store/test_codes.py",
+        "tests/store/test_refresh.py",
+        *_REDEEMED,
+        f"{OAUTH}/test_introspection.py::test_the_access_tokens_of_a_client_that_was_switched_off_are_inactive",
+        f"{OAUTH}/test_metadata_documents.py::test_a_disabled_url_is_refused_in_every_version",
+    ),
     "gatepost_idp.signin.steps": (
         *(f"tests/idp/signin/test_{part}.py" for part in _SIGN_IN),
         "tests/idp/operator/test_who_may_sign_in.py",

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from gatepost_idp import limits
-from gatepost_idp.store import accounts, clients
+from gatepost_idp.store import accounts, clients, documents
 from tests.idp.oauth.wire import Server, basic, beside, opened, refused, running, tokens_of
 from tests.support.oauth import TestClient, registered
 from tests.support.person import Person
@@ -125,7 +125,9 @@ def test_the_access_tokens_of_a_client_that_was_switched_off_are_inactive(idp: S
     own, client = credentials(idp), registered(idp)
     with Person("alice@example.com", idp.postbox) as alice:
         token = client.connect(alice, scope="demo:read openid")["access_token"]
-    kind = client.id.partition(".")[0]
+    kind, other = client.id.partition(".")[0], registered(idp, client_name="Another").id.partition(".")[0]
+    beside(idp, lambda tx: clients.set_disabled(tx, other, idp.clock()))
+    beside(idp, lambda tx: documents.set_disabled(tx, "https://another.test/client.json", idp.clock()))
     for disabled_at, is_active in ((None, True), (idp.clock(), False), (None, True)):
         beside(idp, lambda tx, at=disabled_at: clients.set_disabled(tx, kind, at))  # type: ignore[misc]  # a default binds the loop's value, which mypy does not infer
         assert introspect(idp, token, own)["active"] is is_active
