@@ -537,6 +537,23 @@ def test_what_looks_like_somebody_trying_is_in_the_audit_log(
         until(server, query, event=event, client=client_id)
 
 
+@pytest.mark.clause("A15.subject", "A15.narrows")
+def test_who_lost_a_scope_or_comes_late_is_nobody_trying(idp: Server) -> None:
+    """They are refused, and the audit log is left to what looks like an attack."""
+    own = resource_server(idp)
+    with Person("alice@example.com", idp.postbox) as alice:
+        bearer = connected(idp, alice)["access_token"]
+    account = opened(idp, bearer).claims["sub"]
+    beside(idp, lambda tx: accounts.revoke_scope(tx, account, MCP, "crm:write"))
+    refused(own.exchange(bearer, scope="crm:write"), "invalid_scope")
+    idp.clock.forward(hours=1)
+    refused(own.exchange(bearer), "invalid_request")
+    refused(own.exchange(bearer, actor_token="x"), "invalid_request")
+    until(idp, "SELECT count(*) FROM audit_event WHERE event = 'refused.exchange_actor'")
+    found = [event for event, client_id in rows(idp, "SELECT event, client_id FROM audit_event") if client_id == own.id]
+    assert found == ["client.made", "refused.exchange_actor"]
+
+
 A_TOKEN = "the access token, or personal token, that the resource server was just called with"
 NO_TOKEN = "The subject_token is not an access token that is good here."
 NO_SCOPE = "The scope exceeds what the subject token and the backend have in common."
