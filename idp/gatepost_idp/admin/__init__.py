@@ -13,7 +13,7 @@ from gatepost_idp.admin.backend_doors import backend_doors
 from gatepost_idp.admin.client_doors import client_doors
 from gatepost_idp.admin.connection_doors import connection_doors
 from gatepost_idp.admin.doors import AdminPages
-from gatepost_idp.admin.overview_doors import overview_doors
+from gatepost_idp.admin.overview_doors import overview_doors, way_out
 from gatepost_idp.admin.people_doors import people_doors
 from gatepost_idp.signin.guests import Door
 
@@ -22,6 +22,7 @@ def router(own: AdminPages, brake: Callable[[Door], Door]) -> APIRouter:
     """Every address below /admin; ``brake`` stands where a stranger can make a request be stored."""
     doors = APIRouter(prefix="/admin", include_in_schema=False)
     overview_doors(own, doors, brake)
+    way_out(own, doors)
     people_doors(own, doors, brake)
     client_doors(own, doors, brake)
     connection_doors(own, doors, brake)

@@ -40,7 +40,7 @@ def chart(days: Days) -> Chart:
 
 
 def overview_doors(own: AdminPages, doors: APIRouter, brake: Callable[[Door], Door]) -> None:
-    """Each a page to look at; and the button of whoever it is not for."""
+    """Each a page to look at."""
 
     @doors.get("")
     @brake
@@ -63,10 +63,6 @@ def overview_doors(own: AdminPages, doors: APIRouter, brake: Callable[[Door], Do
             return guest
         return own.show(guest, "/state", "state", state=await own.steps.health.see(), moment=moment)
 
-    @doors.post("/switch")
-    async def switch_account(request: Request, csrf: Field = "") -> Response:
-        return await own.switch(own.visitors.of_own_form(request, csrf), ADMIN)
-
     @doors.get("/audit")
     @brake
     async def show_audit(
@@ -82,3 +78,11 @@ def overview_doors(own: AdminPages, doors: APIRouter, brake: Callable[[Door], Do
             guest, "/audit", "audit", events=found.rows, given=given, moment=moment,
             next=own.more(AUDIT, found.following, **given),
         )  # fmt: skip  # one page
+
+
+def way_out(own: AdminPages, doors: APIRouter) -> None:
+    """The button of whoever these pages are not for."""
+
+    @doors.post("/switch")
+    async def switch_account(request: Request, csrf: Field = "") -> Response:
+        return await own.switch(own.visitors.of_own_form(request, csrf), ADMIN)

@@ -34,8 +34,6 @@ _PREFLIGHT = {
     "access-control-allow-headers": "Authorization, Content-Type, MCP-Protocol-Version",
     "access-control-max-age": "86400",
 }
-
-
 _NO_MULTIPART = PlainTextResponse("Send the form as application/x-www-form-urlencoded.\n", 415)
 
 

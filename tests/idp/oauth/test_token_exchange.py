@@ -78,6 +78,15 @@ def connected(idp: Server, person: Person, **changes: str) -> dict[str, Any]:
     return registered(idp).connect(person, **{"scope": ALL, "resource": MCP, **changes})
 
 
+def token_of_a_lost_scope(idp: Server) -> str:
+    """An access token that names crm:write, which its person holds no more."""
+    with Person("alice@example.com", idp.postbox) as alice:
+        bearer = str(connected(idp, alice)["access_token"])
+    account = opened(idp, bearer).claims["sub"]
+    beside(idp, lambda tx: accounts.revoke_scope(tx, account, MCP, "crm:write"))
+    return bearer
+
+
 def claims_of(idp: Server, answer: httpx2.Response) -> dict[str, Any]:
     """What the issued token says, its signature checked with the keys that the server publishes."""
     return dict(opened(idp, tokens_of(answer)["access_token"]).claims)
@@ -348,11 +357,7 @@ def test_a_personal_token_that_was_revoked_exchanges_no_more(idp: Server) -> Non
 @pytest.mark.clause("A15.end", "A15.narrows")
 def test_a_scope_that_a_person_lost_is_exchanged_no_more(idp: Server) -> None:
     """Though the token that their client holds still names it."""
-    own = resource_server(idp)
-    with Person("alice@example.com", idp.postbox) as alice:
-        bearer = connected(idp, alice)["access_token"]
-    account = opened(idp, bearer).claims["sub"]
-    beside(idp, lambda tx: accounts.revoke_scope(tx, account, MCP, "crm:write"))
+    own, bearer = resource_server(idp), token_of_a_lost_scope(idp)
     refused(own.exchange(bearer, scope="crm:write"), "invalid_scope")
     for asked in (None, "crm:read crm:write"):
         assert scope_of(tokens_of(own.exchange(bearer, scope=asked))) == {"crm:read"}
@@ -540,11 +545,7 @@ def test_what_looks_like_somebody_trying_is_in_the_audit_log(
 @pytest.mark.clause("A15.subject", "A15.narrows")
 def test_who_lost_a_scope_or_comes_late_is_nobody_trying(idp: Server) -> None:
     """They are refused, and the audit log is left to what looks like an attack."""
-    own = resource_server(idp)
-    with Person("alice@example.com", idp.postbox) as alice:
-        bearer = connected(idp, alice)["access_token"]
-    account = opened(idp, bearer).claims["sub"]
-    beside(idp, lambda tx: accounts.revoke_scope(tx, account, MCP, "crm:write"))
+    own, bearer = resource_server(idp), token_of_a_lost_scope(idp)
     refused(own.exchange(bearer, scope="crm:write"), "invalid_scope")
     idp.clock.forward(hours=1)
     refused(own.exchange(bearer), "invalid_request")
