@@ -28,7 +28,13 @@ _STATUS: dict[ErrorCode, int] = {
 }
 PROGRAM_PATHS = ("/token", "/register", "/revoke", "/introspect", "/userinfo", "/jwks.json", "/.well-known/")
 
-
+_ADDRESS = "The address may be mistyped or out of date."
+_UNDONE = "Nothing was done with it."
+_WORDS = {
+    404: ("There is nothing here", _ADDRESS),
+    405: ("This address takes other requests", _ADDRESS),
+    415: ("This form cannot be read", _UNDONE),
+}
 _BACK = "Go back to your app and connect again."
 
 
@@ -161,15 +167,13 @@ class Errors:
         """Wrong address, method or body size."""
         status = problem.status_code if isinstance(problem, HTTPException) else 500
         headers = dict((problem.headers if isinstance(problem, HTTPException) else None) or {})
-        title = {404: "There is nothing here", 405: "This address takes other requests"}.get(
-            status, "This request cannot be answered"
-        )
+        title, happened = _WORDS.get(status, ("This request cannot be answered", _UNDONE))
         return await self._either(
             request,
             Refused("invalid_request", f"{title}.", f"HTTP {status}"),
             PageProblem(
                 title,
-                "The address may be mistyped or out of date.",
+                happened,
                 action="Go back to your app.",
                 status=status,
                 way=START_PAGE,
@@ -180,7 +184,7 @@ class Errors:
 
     async def unreadable(self, request: Request, problem: Exception) -> Response:
         """A form whose fields are of another kind than the page's, a file for instance: no browser sends it."""
-        unreadable = PageProblem("This form cannot be read", "Nothing was done with it.", action=_BACK)
+        unreadable = PageProblem(*_WORDS[415], action=_BACK)
         return await self.page(request, unreadable)
 
     async def unstorable(self, request: Request, problem: Exception) -> Response:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gatepost_idp import traces
@@ -34,7 +34,6 @@ _PREFLIGHT = {
     "access-control-allow-headers": "Authorization, Content-Type, MCP-Protocol-Version",
     "access-control-max-age": "86400",
 }
-_NO_MULTIPART = PlainTextResponse("Send the form as application/x-www-form-urlencoded.\n", 415)
 
 
 class Guard:
@@ -81,7 +80,7 @@ class Guard:
             await send(message)
 
         try:
-            await (self._at_once(scope, is_open) or self._app)(scope, bounded(receive), answer)
+            await (self._at_once(scope, is_open) or self._app)(scope, _body(scope, receive), answer)
         finally:
             self._note(trace, scope, status, started)
 
@@ -117,7 +116,7 @@ class Guard:
         scope["raw_path"] = path.encode("utf-8", "surrogateescape")
 
     def _at_once(self, scope: Scope, is_open: bool) -> Response | None:
-        """A foreign Host, a preflight, or a form of a kind that no page of ours sends."""
+        """A foreign Host, or a preflight."""
         hosts = _headers(scope, b"host")
         # Of two Hosts a proxy may have looked at the other one (RFC 9112 section 3.2).
         if scope["path"] not in HEALTH and not (len(hosts) == 1 and is_one_of(hosts[0], self._names, self._allowed)):
@@ -131,12 +130,20 @@ class Guard:
             return MISDIRECTED
         if scope["method"] == "OPTIONS" and is_open:
             return Response(status_code=204, headers=_PREFLIGHT)
-        # It may name a charset of its own, and hold what is no text. Programs are told by their doors, in JSON.
-        kinds = [] if is_open or scope["path"] == "/introspect" else _headers(scope, b"content-type")
-        if any(kind.lower().lstrip().startswith("multipart/") for kind in kinds):
-            traces.current().refuse("multipart form", kinds[0][:100], "application/x-www-form-urlencoded")
-            return _NO_MULTIPART
         return None
+
+
+def _body(scope: Scope, receive: Receive) -> Receive:
+    """What a door may read: no form of several parts, which no page of ours sends.
+
+    It may name a charset of its own, and hold what is no text.
+    """
+    kinds = _headers(scope, b"content-type")
+    return _unread if any(kind.lower().lstrip().startswith("multipart/") for kind in kinds) else bounded(receive)
+
+
+async def _unread() -> Message:
+    raise HTTPException(415)
 
 
 def bounded(receive: Receive) -> Receive:
