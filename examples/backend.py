@@ -1,6 +1,6 @@
 """People behind Gatepost's resource server: pip install "mcp>=2.3" "joserfc>=1.8" httpx2.
 
-It believes a token alone, and of tokens only those that were made for it: no header says who somebody is.
+It trusts only tokens, and only those made for it: no header says who the caller is.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from mcp.server.transport_security import TransportSecuritySettings
 
 ISSUER = os.environ["OAUTH_ISSUER"]  # https://auth.example.com
 OWN = os.environ["BACKEND_URL"]  # the `url` of this [[backend]], byte for byte
-GATE = os.environ["INTROSPECTION_CLIENT_ID"]  # the resource server's client_id: nobody else calls for people
+GATE = os.environ["INTROSPECTION_CLIENT_ID"]  # the resource server's client_id: only it may call for people
 CLAIMS = jwt.JWTClaimsRegistry(
     iss={"essential": True, "value": ISSUER},
-    aud={"essential": True, "value": OWN},  # else the client's own token, or another backend's, would do
+    aud={"essential": True, "value": OWN},  # else the client's own token, or another backend's, would be accepted
     client_id={"essential": True, "value": GATE},
     exp={"essential": True},
     sub={"essential": True},
@@ -33,7 +33,7 @@ CLAIMS = jwt.JWTClaimsRegistry(
 
 
 class BackendTokens:
-    """Checks each token (RFC 9068) by the issuer's published keys, without a call for each."""
+    """Checks each token (RFC 9068) against the issuer's published keys, without asking the issuer each time."""
 
     def __init__(self) -> None:
         self._keys = KeySet([])
@@ -41,7 +41,7 @@ class BackendTokens:
         self._fetching = asyncio.Lock()
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """The SDK's question: who is it? None is answered with 401."""
+        """Called by the SDK; None means a 401."""
         try:
             return self._read(token)
         except (JoseError, ValueError):
@@ -60,7 +60,7 @@ class BackendTokens:
         return AccessToken(token=token, client_id=GATE, scopes=scopes, subject=found.claims["sub"], claims=found.claims)
 
     async def _refresh(self) -> None:
-        """Perhaps the key is new: Gatepost rotates them. Not more often than every 10 s: a stranger can invent ids."""
+        """The key may be new: Gatepost rotates keys. At most every 10 s, since a stranger can invent ids."""
         async with self._fetching:
             if time.monotonic() - self._fetched_at < 10:
                 return
@@ -79,7 +79,7 @@ people = {"ada": "Ada Lovelace", "alan": "Alan Turing"}
 
 
 def person(scope: str) -> dict[str, Any]:
-    """Whose call it is. A token for lists is nobody's: it has no `act`, and no scope."""
+    """The caller's claims. A token for tool lists is nobody's: it has no `act` and no scope."""
     token = get_access_token()
     if token is None or token.claims is None or token.claims.get("act") != {"sub": GATE}:
         raise ToolError("This is for people.")
@@ -90,7 +90,7 @@ def person(scope: str) -> dict[str, Any]:
 
 @server.tool()
 async def whose_call() -> dict[str, str]:
-    """Who the caller is: `sub` for good, `email` as it is now."""
+    """Who the caller is: `sub` is permanent, `email` may change."""
     caller = person("crm:read")
     return {"sub": caller["sub"], "email": caller["email"]}
 
@@ -104,7 +104,7 @@ async def find_person(name: str) -> str:
 
 @server.tool()
 async def delete_person(name: str) -> str:
-    """Deletes somebody, for good."""
+    """Deletes somebody permanently."""
     person("crm:write")
     return "deleted" if people.pop(name.lower(), None) else "nobody"
 

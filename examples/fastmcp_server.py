@@ -16,10 +16,10 @@ public = urlsplit(RESOURCE)
 
 
 class GatepostTokens(JWTVerifier):
-    """FastMCP checks signature, issuer, audience, expiry and scopes; that it is an access token is ours to check."""
+    """FastMCP checks signature, issuer, audience, expiry and scopes; this checks that it is an access token."""
 
     async def load_access_token(self, token: str) -> AccessToken | None:
-        """None is answered with 401. An id token is signed by the same keys (RFC 9068, section 4)."""
+        """None means a 401. An id token is signed by the same keys (RFC 9068, section 4)."""
         found = await super().load_access_token(token)
         if found is None or found.subject is None or found.expires_at is None:
             return None
@@ -32,7 +32,7 @@ server = FastMCP(
         GatepostTokens(
             jwks_uri=f"{ISSUER}/jwks.json",
             issuer=ISSUER,
-            audience=RESOURCE,  # else a token for another server would open this one
+            audience=RESOURCE,  # else a token for another server would be accepted here
             algorithm="ES256",
             required_scopes=["notes:read"],
         ),
@@ -45,7 +45,7 @@ notes: dict[str, list[str]] = {}
 
 
 def caller(scope: str) -> str:
-    """Whose request it is; a tool that needs more than `required_scopes` says so here."""
+    """The caller's id; a tool that needs more than `required_scopes` asks for it here."""
     token = get_access_token()
     if token is None or token.subject is None or scope not in token.scopes:
         raise ToolError(f"This needs the scope {scope}.")

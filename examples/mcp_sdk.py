@@ -20,7 +20,7 @@ ISSUER = os.environ["OAUTH_ISSUER"]  # https://auth.example.com
 RESOURCE = os.environ["MCP_RESOURCE_URL"]  # https://notes.example.com/mcp, as people paste it
 CLAIMS = jwt.JWTClaimsRegistry(
     iss={"essential": True, "value": ISSUER},
-    aud={"essential": True, "value": RESOURCE},  # else a token for another server would open this one
+    aud={"essential": True, "value": RESOURCE},  # else a token for another server would be accepted here
     exp={"essential": True},
     sub={"essential": True},
     client_id={"essential": True},
@@ -28,7 +28,7 @@ CLAIMS = jwt.JWTClaimsRegistry(
 
 
 class GatepostTokens:
-    """Checks access tokens (RFC 9068) by the issuer's published keys, without a call for each."""
+    """Checks access tokens (RFC 9068) against the issuer's published keys, without asking the issuer each time."""
 
     def __init__(self) -> None:
         self._keys = KeySet([])
@@ -36,7 +36,7 @@ class GatepostTokens:
         self._fetching = asyncio.Lock()
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """The SDK's question: who is it? None is answered with 401."""
+        """Called by the SDK; None means a 401."""
         try:
             return self._read(token)
         except (JoseError, ValueError):
@@ -62,7 +62,7 @@ class GatepostTokens:
         )
 
     async def _refresh(self) -> None:
-        """Perhaps the key is new: Gatepost rotates them. Not more often than every 10 s: a stranger can invent ids."""
+        """The key may be new: Gatepost rotates keys. At most every 10 s, since a stranger can invent ids."""
         async with self._fetching:
             if time.monotonic() - self._fetched_at < 10:
                 return
@@ -79,14 +79,14 @@ server = MCPServer(
         issuer_url=ISSUER,
         resource_server_url=RESOURCE,
         required_scopes=["notes:read"],
-        validate_token_resource=False,  # CLAIMS has done it
+        validate_token_resource=False,  # CLAIMS does that
     ),
 )
 notes: dict[str, list[str]] = {}
 
 
 def caller(scope: str) -> str:
-    """Whose request it is; a tool that needs more than `required_scopes` says so here."""
+    """The caller's id; a tool that needs more than `required_scopes` asks for it here."""
     token = get_access_token()
     if token is None or token.subject is None or scope not in token.scopes:
         raise ToolError(f"This needs the scope {scope}.")

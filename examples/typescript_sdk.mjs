@@ -19,7 +19,7 @@ async function verifyAccessToken(token) {
   try {
     const { payload } = await jwtVerify(token, keys, {
       issuer,
-      audience: resource, // else a token for another server would open this one
+      audience: resource, // else a token for another server would be accepted here
       algorithms: ["ES256"], // the token's own `alg` chooses nothing
       typ: "at+jwt", // an id token is signed by the same keys
       requiredClaims: ["exp", "sub", "client_id"],
@@ -32,7 +32,7 @@ async function verifyAccessToken(token) {
   }
 }
 
-// Whose request it is; a tool that needs more than requiredScopes says so here.
+// The caller's id; a tool that needs more than requiredScopes asks for it here.
 function caller({ authInfo }, scope) {
   if (!authInfo?.scopes.includes(scope)) throw new Error(`This needs the scope ${scope}.`);
   return authInfo.extra.subject;
