@@ -31,11 +31,11 @@ SHORT = {
 
 
 _NOTES = (
-    "Each group has a scale of its own.",
-    "Code flow: /authorize with a remembered consent, and /token.",
-    "Floor: one signature and one row on the disk, on bare ASGI.",
-    "SDK: the plain server of that MCP SDK, checking the same tokens.",
-    "SQLite everywhere, on the disk before the answer; one core.",
+    "Each group has its own scale.",
+    "Code flow: /authorize with a remembered consent, then /token.",
+    "Floor: one signature and one row on disk, on bare ASGI.",
+    "SDK: that MCP SDK's plain server, checking the same tokens.",
+    "SQLite everywhere, on disk before the answer; one core.",
 )
 
 
@@ -63,10 +63,10 @@ def _frame(height: int, about: About) -> list[str]:
     foot = f"{about.date}, {about.cores} cores of {about.machine}, Python {about.python}{rest}. make bench"
     return [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" font-size="12"'
-        ' font-family="system-ui, sans-serif" role="img" aria-label="CPU milliseconds an operation">',
+        ' font-family="system-ui, sans-serif" role="img" aria-label="CPU milliseconds per operation">',
         f"<style>{_STYLE}</style>",
         f'<rect class="ground" x="0.5" y="0.5" width="{_WIDTH - 1}" height="{height - 1}" rx="6"/>',
-        _text(16, 28, f"CPU milliseconds an operation, {AT_ONCE} at a time: shorter is better", size=15, bold=True),
+        _text(16, 28, f"CPU milliseconds per operation, {AT_ONCE} at a time: shorter is better", size=15, bold=True),
         _text(16, height - 14, foot, kind="quiet"),
     ]
 

@@ -28,8 +28,8 @@ LARGE = {"SQLite": 10_000_000, "PostgreSQL": 1_000_000}
 CODE_FLOWS = 100_000
 NOTHING = "Not measured in these runs."
 BUSY_WORDS = (
-    "**The machine was busy with other work in at least one of them**: rates, latencies and starts say little, and CPU"
-    " times are higher than at rest. Read them as a first look."
+    "**The machine was busy with other work in at least one run**: rates, latencies and start times mean little, and"
+    " CPU times are higher than on an idle machine. Treat them as a first look."
 )
 WIRES = ("2025 wire", "2026 wire")
 
@@ -141,18 +141,18 @@ def _two_workers(run: Run) -> float | None:
 
 _TIMES, _MS = " x", " ms"
 AIMS = (
-    Aim("refresh: rate, times oidc-provider's", 3, 4, False, _TIMES, _faster("refresh")),
+    Aim("refresh: rate, relative to oidc-provider", 3, 4, False, _TIMES, _faster("refresh")),
     Aim("refresh: CPU time", 0.40, 0.32, True, _MS, _cpu("refresh")),
-    Aim("code flow: rate, times oidc-provider's", 3, 5, False, _TIMES, _faster("code flow")),
+    Aim("code flow: rate, relative to oidc-provider", 3, 5, False, _TIMES, _faster("code flow")),
     Aim("code flow: CPU time", 0.9, 0.65, True, _MS, _cpu("code flow")),
-    Aim("register: rate, times oidc-provider's", 2.5, 3.4, False, _TIMES, _faster("register")),
+    Aim("register: rate, relative to oidc-provider", 2.5, 3.4, False, _TIMES, _faster("register")),
     Aim("register: CPU time", 0.25, 0.16, True, _MS, _cpu("register")),
-    Aim("metadata: rate, times oidc-provider's", 1, 1.2, False, _TIMES, _faster("metadata")),
-    Aim("JWKS: rate, times oidc-provider's", 1, 1.2, False, _TIMES, _faster("JWKS")),
-    Aim("refresh: CPU time, times the floor's", 2.5, 1.8, True, _TIMES, _ratio(["refresh"], "gatepost", "floor")),
+    Aim("metadata: rate, relative to oidc-provider", 1, 1.2, False, _TIMES, _faster("metadata")),
+    Aim("JWKS: rate, relative to oidc-provider", 1, 1.2, False, _TIMES, _faster("JWKS")),
+    Aim("refresh: CPU time, relative to the floor", 2.5, 1.8, True, _TIMES, _ratio(["refresh"], "gatepost", "floor")),
     Aim("refresh: p99", 30, 20, True, _MS, _p99),
     *(
-        Aim(f"{method}: CPU time, times the plain Python server's, worse wire", 0.5, 0.1, True, _TIMES,
+        Aim(f"{method}: CPU time, relative to the plain Python server, worse wire", 0.5, 0.1, True, _TIMES,
             _ratio([f"{method}, {wire}" for wire in WIRES], "gatepost resource", "plain MCP, Python"))
         for method in ("tools/list", "tools/call")
     ),
@@ -164,15 +164,15 @@ AIMS = (
         )
     ),
     Aim("growth on SQLite: the operation whose CPU time grows most", 1.3, 1.1, True, _TIMES, _growth("SQLite")),
-    Aim("growth on PostgreSQL: likewise, its processes included", 1.3, 1.1, True, _TIMES, _growth("PostgreSQL")),
-    Aim("memory after 100,000 code flows: more than idle", 20, 5, True, " MiB", _more_memory),
-    Aim("PostgreSQL, 2 workers: refresh rate, times that of 1", 1.6, 1.9, False, _TIMES, _two_workers),
+    Aim("growth on PostgreSQL: the same, PostgreSQL's own CPU included", 1.3, 1.1, True, _TIMES, _growth("PostgreSQL")),
+    Aim("memory after 100,000 code flows: growth over idle", 20, 5, True, " MiB", _more_memory),
+    Aim("PostgreSQL, 2 workers: refresh rate, relative to 1 worker", 1.6, 1.9, False, _TIMES, _two_workers),
 )  # fmt: skip  # a table
 
 
 # --- Tables ---
 
-_KEYS = ("operation", "at once", "server")
+_KEYS = ("operation", "at a time", "server")
 
 
 def _lines(head: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1) -> str:
@@ -204,16 +204,16 @@ def verdicts(runs: Sequence[Run]) -> str:
     """Each aim, what each run found, and whether it held in every one; a figure that is not there is no verdict."""
     found = [(aim, [value for run in runs if (value := aim.of(run)) is not None]) for aim in AIMS]
     most = max((len(values) for _, values in found), default=0)
-    head = ["aim", "must", "go for", *(f"run {number}" for number in range(1, most + 1)), "verdict"]
+    head = ["aim", "required", "target", *(f"run {number}" for number in range(1, most + 1)), "verdict"]
     rows = []
     for aim, values in found:
         held = sum(aim.holds(value) for value in values)
         word = (
             "not measured"
             if not values
-            else "held"
+            else "met"
             if held == len(values)
-            else f"**not held** ({held} of {len(values)})"
+            else f"**not met** (met in {held} of {len(values)})"
         )
         cells = [_number(value) for value in values] + [""] * (most - len(values))
         rows.append([aim.words, f"{aim.must:g}{aim.unit}", f"{aim.go_for:g}", *cells, word])
@@ -223,7 +223,7 @@ def verdicts(runs: Sequence[Run]) -> str:
 def table(medians: Sequence[Row]) -> str:
     """Medians; a ratio is of CPU time, above 1 where ours costs more."""
     costs = {(row.operation, row.at_once, row.server): row.cpu_ms for row in medians}
-    head = [*_KEYS, "a second", "CPU ms", "p50 ms", "p99 ms", "busy", "CPU to peer", "to floor"]
+    head = [*_KEYS, "per second", "CPU ms", "p50 ms", "p99 ms", "busy", "CPU vs peer", "vs floor"]
     rows = []
     for row in medians:
         others = [costs.get((row.operation, row.at_once, name)) for name in (PEERS.get(row.server, ""), "floor")]
@@ -250,7 +250,7 @@ def growth_table(runs: Sequence[Run]) -> str:
     for operation in _operations(rows):
         cells = [costs.get((operation, store)) for store in stores]
         lines.append([operation, *(_cost(cell) if cell else "" for cell in cells)])
-    return _lines(["CPU ms an operation", *stores], lines)
+    return _lines(["CPU ms per operation", *stores], lines)
 
 
 def _cost(row: Row) -> str:
@@ -265,7 +265,7 @@ def _operations(rows: Sequence[Row]) -> list[str]:
 
 def stored_table(stored: Sequence[Stored]) -> str:
     """What the stores weigh, and how long they took to fill."""
-    head = ["store", "size, MiB", "bytes a connection", "filled in, s"]
+    head = ["store", "size, MiB", "bytes per connection", "time to fill, s"]
     return _lines(head, [
         [f"{one.database}, {one.grants:,} grants", f"{one.bytes / 2**20:,.0f}", f"{one.bytes / one.grants:,.0f}",
          f"{one.seconds:.0f}"]
@@ -284,7 +284,8 @@ def memory_table(runs: Sequence[Run]) -> str:
 def workers_table(runs: Sequence[Run]) -> str:
     """Refreshes at one and two workers, and whose CPU time each takes."""
     rows = [row for row in rounds.medians(row for run in runs for row in run.rows) if "worker" in row.server]
-    head = ["refresh, 32 at once", "a second", "CPU ms: workers", "PostgreSQL", "load", "p50 ms", "p99 ms"]
+    costs = [f"CPU ms: {whose}" for whose in ("workers", "PostgreSQL", "load")]
+    head = ["refresh, 32 at a time", "per second", *costs, "p50 ms", "p99 ms"]
     return _lines(head, [
         [row.server, f"{row.rate:.0f}", f"{row.cpu_ms:.3f}", f"{row.database_ms:.3f}", f"{row.load_ms:.3f}",
          f"{row.p50_ms:.1f}", f"{row.p99_ms:.1f}"]
@@ -355,7 +356,7 @@ def main() -> None:
 def caption(runs: Sequence[Run]) -> str:
     """The README's chart with its date, machine and command."""
     about, busiest = runs[0].about, max(run.about.load_average for run in runs)
-    words = "CPU time an operation: Gatepost, its peers and the floor, at the authorization and the resource server"
+    words = "CPU time per operation of Gatepost, its peers and the floor, for the authorization and the resource server"
     return (
         f"![{words}](docs/images/performance.svg)\n\n"
         f"{about.date}, {about.cores} cores of {about.machine}, Python {about.python}, `{about.command}`"

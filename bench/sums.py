@@ -41,7 +41,7 @@ class Use:
 
 USES = (
     Use("connected day and night", 86_400 // TOKEN_SECONDS, 1.0),
-    Use("two hours a day, a quarter of them at the same time", 8, 0.25),
+    Use("two hours a day, a quarter at the same time", 8, 0.25),
 )
 
 
@@ -55,13 +55,13 @@ class Measured(Protocol):
 def carries(rows: Sequence[Row]) -> str:
     """What one core of the measured machine carries on SQLite, ``USED`` of it in use."""
     costs = {(row.server, row.operation): row.cpu_ms for row in rows if row.at_once == 32 or row.operation == JOURNEY}
-    lines = ["| one core, 70 % of it used | |", "| --- | --: |"]
+    lines = ["| one core at 70 % | |", "| --- | --: |"]
     for words, server, operation, seconds in (
-        ("refreshes a second", "gatepost", "refresh", 1),
-        ("people connected at a time, each refreshing every 15 minutes", "gatepost", "refresh", TOKEN_SECONDS),
-        ("code flows with a remembered consent, an hour", "gatepost", "code flow", 3_600),
-        ("whole journeys (registration, mail, consent, tokens), an hour", "gatepost", JOURNEY, 3_600),
-        ("tool calls a second (2026 wire), on a core of the resource server's own", "gatepost resource",
+        ("refreshes per second", "gatepost", "refresh", 1),
+        ("people connected at once, each refreshing every 15 minutes", "gatepost", "refresh", TOKEN_SECONDS),
+        ("code flows with a remembered consent, per hour", "gatepost", "code flow", 3_600),
+        ("whole journeys (registration, mail, consent, tokens), per hour", "gatepost", JOURNEY, 3_600),
+        ("tool calls per second (2026 wire), on a separate core for the resource server", "gatepost resource",
          "tools/call, 2026 wire", 1),
     ):  # fmt: skip  # a table
         if cost := costs.get((server, operation)):
@@ -99,27 +99,30 @@ def _column(
     audit = {days: use.refreshes_a_day * days * event for days in (AUDIT_DAYS, SHORT_AUDIT_DAYS)}
     mails = PEOPLE * SIGN_INS_A_MONTH
     gigabytes = PEOPLE * (standing + spent + audit[SHORT_AUDIT_DAYS]) / 1e9
-    yield "refreshes (transactions that write) a second, at the busiest", f"{per_second:,.0f}"
-    yield f"processes of the server, a core each ({refresh.cpu_ms:.2f} ms a refresh)", f"{processes}"
-    yield f"cores for PostgreSQL ({refresh.database_ms:.2f} ms a refresh)", f"{database_cores}"
-    yield f"stored for people, consents and connections ({standing:,.0f} bytes a person)", _gb(standing)
-    yield f"spent refresh tokens, until they would have expired ({weights['refresh_token']:.0f} bytes each)", _gb(spent)
-    yield f"audit log at AUDIT_DAYS={AUDIT_DAYS} ({event:.0f} bytes an event)", _gb(audit[AUDIT_DAYS])
-    yield f"audit log at AUDIT_DAYS={SHORT_AUDIT_DAYS}", _gb(audit[SHORT_AUDIT_DAYS])
-    yield "rows written a second: token added, token spent, connection used, event added", f"{4 * per_second:,.0f}"
-    yield "rows written later: event sealed, token deleted, event dropped", f"{3 * per_second:,.0f}"
-    yield f"mails a day ({SIGN_INS_A_MONTH} sign-in a person and month)", f"{mails / 30:,.0f}"
+    yield "refreshes (write transactions) per second, at peak", f"{per_second:,.0f}"
+    yield f"server processes, one core each ({refresh.cpu_ms:.2f} ms per refresh)", f"{processes}"
+    yield f"cores for PostgreSQL ({refresh.database_ms:.2f} ms per refresh)", f"{database_cores}"
+    yield f"stored for people, consents and connections ({standing:,.0f} bytes per person)", _gb(standing)
     yield (
-        "LIMIT_TOTAL that lets them through in the busiest hour (it comes as 300/hour)",
+        f"spent refresh tokens, kept until they would have expired ({weights['refresh_token']:.0f} bytes each)",
+        _gb(spent),
+    )
+    yield f"audit log at AUDIT_DAYS={AUDIT_DAYS} ({event:.0f} bytes per event)", _gb(audit[AUDIT_DAYS])
+    yield f"audit log at AUDIT_DAYS={SHORT_AUDIT_DAYS}", _gb(audit[SHORT_AUDIT_DAYS])
+    yield "rows written per second: token added, token spent, connection used, event added", f"{4 * per_second:,.0f}"
+    yield "rows written later, per second: event sealed, token deleted, event dropped", f"{3 * per_second:,.0f}"
+    yield f"mails per day ({SIGN_INS_A_MONTH} sign-in per person and month)", f"{mails / 30:,.0f}"
+    yield (
+        "LIMIT_TOTAL needed in the busiest hour (default 300/hour)",
         f"{mails / 720 * MAIL_PEAK:,.0f}/hour",
     )
-    yield f"a month: cores at ${DOLLARS_A_CORE:.0f}", f"${(processes + database_cores) * DOLLARS_A_CORE:,.0f}"
+    yield f"cores at ${DOLLARS_A_CORE:.0f}, per month", f"${(processes + database_cores) * DOLLARS_A_CORE:,.0f}"
     yield (
-        f"a month: storage at ${DOLLARS_A_GB} a GB, AUDIT_DAYS={SHORT_AUDIT_DAYS}",
+        f"storage at ${DOLLARS_A_GB} per GB, AUDIT_DAYS={SHORT_AUDIT_DAYS}, per month",
         f"${gigabytes * DOLLARS_A_GB:,.0f}",
     )
     yield (
-        f"a month: mail at ${DOLLARS_A_THOUSAND_MAILS:.2f} a thousand",
+        f"mail at ${DOLLARS_A_THOUSAND_MAILS:.2f} per thousand, per month",
         f"${mails / 1000 * DOLLARS_A_THOUSAND_MAILS:,.0f}",
     )
 
