@@ -11,10 +11,10 @@ PAGE = TABLE.parents[1] / "docs" / "security" / "attacks.md"
 _INTRODUCTION = """\
 # Attacks, and what stops each
 
-Every test named here goes in as the attack would, through HTTP, SMTP or a file, save those of a pure rule; what the
-tests cannot stop stands beside it. What the servers assume and promise is in [threat-model.md](threat-model.md); the
-clauses of the standards are in [requirements.md](../requirements.md). Made of
-[tests/attacks.toml](../../tests/attacks.toml) by `make attacks`; a test checks both ways that nothing is missing.
+Except for tests of a pure rule, every test named here attacks as an attacker would, through HTTP, SMTP or a file; a
+note says what the tests cannot stop. [threat-model.md](threat-model.md) says what the servers assume and promise,
+[requirements.md](../requirements.md) has the clauses of the standards. `make attacks` generates this page from
+[tests/attacks.toml](../../tests/attacks.toml); tests check that each test named exists and no CVE they cite is missing.
 """
 
 
@@ -52,7 +52,7 @@ def _groups() -> Iterator[str]:
 
 def _stopped(attack: Attack) -> str:
     tests = ", ".join(f"[`{_name(test)}`](../../tests/{test.partition('::')[0]})" for test in attack.tests)
-    stays = f"*Stays:* {attack.but}" if attack.tests else f"**{attack.but}**"
+    stays = f"*Note:* {attack.but}" if attack.tests else f"**{attack.but}**"
     return "<br>".join(part for part in (tests, stays if attack.but else "") if part)
 
 
