@@ -1,4 +1,4 @@
-"""Finds the folders of templates and mails: inside the wheel, or at the top of a checkout."""
+"""Finds the folders of templates and mails, in the installed package or at the top of a checkout."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ _CHECKOUT = _PACKAGE.parent.parent
 
 
 def folder(name: str) -> Path:
-    """The folder ``name``; raises FileNotFoundError where neither place has it."""
+    """The path of the folder ``name``; raises FileNotFoundError if it is in neither place."""
     for place in (_PACKAGE / name, _CHECKOUT / name):
         if place.is_dir():
             return place

@@ -1,4 +1,4 @@
-"""What keeps the audit log whole: seals it as it grows, checks the seals, notes refusals without holding anybody up."""
+"""The audit log in the background: seals it as it grows, verifies the seals, and records refusals without delay."""
 
 import asyncio
 import secrets
@@ -26,10 +26,10 @@ DROP_EVERY = timedelta(days=1)
 
 
 class Sealer:
-    """Seals what is new, and drops whole batches that are too old; of several processes one does it, by a lease."""
+    """Seals new events and drops batches that are too old; a lease lets one process at a time do so."""
 
     def __init__(self, database: Database, secret_keys: SecretKeys, clock: Clock, kept_for: timedelta | None) -> None:
-        """``kept_for`` None: for ever."""
+        """``kept_for``: how long events are kept; None means for ever."""
         self._database = database
         self._secret_keys = secret_keys
         self._clock = clock
@@ -38,25 +38,25 @@ class Sealer:
         self._looked_at: datetime | None = None
 
     async def load(self) -> None:
-        """Seals the head anew where an older SECRET_KEY did, so that this one can be dropped from the list."""
+        """Reseals the head under the newest SECRET_KEY, so that older keys can be dropped from the list."""
         await self._database.write(self._renew_head)
 
     async def work(self) -> None:
-        """One round, where this process has the lease."""
+        """One round, if this process has or gets the lease."""
         more = True
         while more:
-            # What comes in meanwhile is for the next round: under a load that never pauses there would else be no end
-            # of tiny batches, and nothing would ever be dropped.
+            # Stops at the first batch that is not full; later events are for the next round. Otherwise constant load
+            # would make tiny batches without end, and nothing would ever be dropped.
             head, more = await self._database.write(partial(self._step, now=self._clock()))
             if head is not None:
-                # In the log as well: whoever keeps it elsewhere knows of a chain that was cut or made anew. Only now
-                # that it is kept: a batch that was undone is sealed again, with another digest.
+                # Also logged, so that a copy of the log elsewhere reveals a truncated or rebuilt chain. Only after the
+                # commit: a batch that is rolled back is sealed again, with another digest.
                 log.info("audit_sealed", batch=head.number, digest=head.digest.hex())
             await asyncio.sleep(BETWEEN_BATCHES_SECONDS)
         await self._drop()
 
     def _step(self, tx: Transaction, now: datetime) -> tuple[Head | None, bool]:
-        """Seals a batch; whether it was full."""
+        """Seals a batch; answers the new head, None if nothing was sealed, and whether the batch was full."""
         if not leases.take(tx, "audit", self._me, now, LEASE):
             return None, False
         return seals.seal_next(tx, self._secret_keys, now) or (None, False)
@@ -80,7 +80,7 @@ class Sealer:
     def _renew_head(self, tx: Transaction) -> None:
         try:
             head = seals.head(tx, self._secret_keys)
-        except SealBroken as broken:  # nothing is sealed on top of it: `gatepost audit verify` shall say so
+        except SealBroken as broken:  # left as it is, so that `gatepost audit verify` reports it
             log.error("audit_head_broken", reason=str(broken))  # noqa: TRY400 (no trace: the reason says it)
             return
         if head is not None:
@@ -89,7 +89,7 @@ class Sealer:
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """The first thing that is not as it was sealed; ``event`` is an id, empty where the batch itself is at fault."""
+    """The first difference from what was sealed; ``event`` is an id, empty if the batch itself is wrong."""
 
     batch: int
     event: str
@@ -98,7 +98,7 @@ class Break:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a check found; ``head`` is worth keeping elsewhere, ``erased`` counts events whose person is gone."""
+    """The result of a check; ``head`` is worth keeping elsewhere, ``erased`` counts events whose person was deleted."""
 
     batches: int
     first: int
@@ -110,7 +110,7 @@ class Verdict:
 
 
 class _Check:
-    """Goes along the chain."""
+    """Checks the chain batch by batch."""
 
     def __init__(self, head: Head | None) -> None:
         self._head = head
@@ -120,11 +120,11 @@ class _Check:
 
     @property
     def last(self) -> int:
-        """The batch that was checked last."""
+        """The number of the last batch checked; 0 before the first."""
         return self._last.number if self._last else 0
 
     def add(self, batch: Batch, events: list[Event]) -> Break | None:
-        """Checks the next batch."""
+        """Checks the next batch; None if it is whole."""
         broken = self._misplaced(batch) or _differing(batch, events)
         if broken is None:
             self._last = Head(batch.number, batch.digest)
@@ -135,7 +135,7 @@ class _Check:
         return broken
 
     def end(self) -> Break | None:
-        """What is missing behind the last batch."""
+        """What is missing after the last batch, or None."""
         last = max(self.last, self._dropped)
         if self._head is not None and last < self._head.number:
             return Break(last + 1, "", "the batch and all behind it are missing")
@@ -147,7 +147,7 @@ class _Check:
         if self._last is None:
             if batch.number > self._dropped + 1:
                 return Break(self._dropped + 1, "", "the batch is missing, and retention did not drop it")
-            expected = seals.NOTHING if batch.number == 1 else batch.previous  # what it follows is gone
+            expected = seals.NOTHING if batch.number == 1 else batch.previous  # its predecessor was dropped
         else:
             if batch.number != self._last.number + 1:
                 return Break(self._last.number + 1, "", "the batch is missing")
@@ -159,7 +159,7 @@ class _Check:
 
 
 def _differing(batch: Batch, events: list[Event]) -> Break | None:
-    """The first event that is not as it was when the batch was sealed."""
+    """The first event that differs from when the batch was sealed, or None."""
     found = [seals.leaf(event, event.who or b"") for event in events]
     for at, event in enumerate(events):
         if at >= len(batch.leaves) or found[at] != batch.leaves[at]:
@@ -175,13 +175,13 @@ def _differing(batch: Batch, events: list[Event]) -> Break | None:
 
 
 def _is_who_it_was(event: Event) -> bool:
-    if event.salt is None:  # its person is gone
+    if event.salt is None:  # its person was deleted
         return not (event.account_id or event.address or event.network)
     return seals.who_digest(event.salt, event) == event.who
 
 
 async def verify(database: Database, secret_keys: SecretKeys, told: Callable[[int], None]) -> Verdict:
-    """Checks every seal, batch by batch; ``told`` hears how many are done."""
+    """Checks every seal, up to the first break; ``told`` is called with the number of batches checked so far."""
     try:
         head = await database.read(lambda tx: seals.head(tx, secret_keys))
     except SealBroken as broken:
@@ -229,10 +229,10 @@ _MINUTE = timedelta(minutes=1)
 
 
 class Refusals:
-    """Refusals that are security events, written beside the requests: a stranger's flood makes one row a minute.
+    """Records refusals that are security events, in the background; a flood makes only one row a minute.
 
-    The first of a kind is written at once; what repeats it within the minute, from the same network and client, is
-    counted, and so is what exceeds 200 kinds a minute.
+    The first of a kind is written at once; repeats within a minute from the same network and client are counted. Beyond
+    200 kinds a minute, refusals are only counted in total.
     """
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -243,7 +243,7 @@ class Refusals:
         self._left_out = 0
 
     def note(self, event: str, client_id: str, network: str, reason: str, trace_id: str) -> None:
-        """Keeps a refusal, some microseconds' work; ``reason`` is ours, and says nothing that was sent."""
+        """Queues a refusal, in microseconds; ``reason`` must be constant text, not what was sent."""
         refusal, now = _Refusal(event, client_id, network, reason), self._clock()
         if known := self._counted.get(refusal):
             known.times += 1
@@ -255,11 +255,11 @@ class Refusals:
             self._left_out += 1
 
     async def work(self) -> None:
-        """Writes what is new, and once a minute how often it came again; raises DatabaseUnavailable, losing nothing."""
+        """Writes new refusals, and once a minute their repeats; raises DatabaseUnavailable without losing any."""
         await self._write(self._clock() - _MINUTE)
 
     async def close(self) -> None:
-        """Writes what is left; a database that is away costs those rows, not the stop."""
+        """Writes what is left; if the database is unavailable, logs the loss instead of blocking the stop."""
         try:
             await self._write(self._clock())
         except DatabaseUnavailable as problem:
@@ -271,7 +271,7 @@ class Refusals:
         due = {kind: noted for kind, noted in over.items() if noted.times} | self._fresh
         left_out, self._fresh, self._left_out = self._left_out, {}, 0
         self._counted = {kind: noted for kind, noted in self._counted.items() if kind not in over}
-        self._counted |= {kind: _Noted(now, "", 0) for kind in due}  # what comes while this is written counts as again
+        self._counted |= {kind: _Noted(now, "", 0) for kind in due}  # those that come during the write count as repeats
         if not due and not left_out:
             return
         try:

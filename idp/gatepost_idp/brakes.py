@@ -1,4 +1,4 @@
-"""What the coarse brakes count: in each process's memory, and with REDIS_URL together with the other processes."""
+"""The brakes, coarse rate limits per network: counted in memory, and with REDIS_URL shared between processes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -23,7 +23,7 @@ log = structlog.get_logger("gatepost.brakes")
 SHARE_SECONDS = 0.25
 ANSWER_SECONDS = 1.0
 AT_ONCE = 500
-# One command, so that no key is ever left without an end. Redis before 7 has no EXPIRE NX.
+# One script, so that no key is ever left without an expiry. Redis before 7 has no EXPIRE NX.
 _COUNT = """
 local count = redis.call('INCRBY', KEYS[1], ARGV[1])
 local left = redis.call('PTTL', KEYS[1])
@@ -35,18 +35,18 @@ return {count, left}
 """
 Door = Callable[[Request], Awaitable[Response]]
 Told = tuple[str, int, int]
-"""A key, the seconds of its window, and how often it was counted here."""
+"""A key, the length of its window in seconds, and how often this process counted it."""
 
 
 class Windows(Storage):
-    """Counts of fixed windows in this process's memory, for one event loop.
+    """Fixed-window counters in this process's memory, for one event loop.
 
-    The library's own starts a thread every 10 ms of load, from the loop, which walks every counter there is: the more
-    networks a flood came from, the dearer each of its requests. Here they are walked once a minute. They end by the
-    monotonic clock: one of the wall that is set back would leave a window of a minute open for an hour.
+    Under load the library's own storage starts a thread every 10 ms that walks all counters, so a flood from many
+    networks makes each request slower. Here they are swept once a minute. Windows use the monotonic clock: if the wall
+    clock were set back by an hour, a window of a minute would stay open for an hour.
     """
 
-    STORAGE_SCHEME = ["windows"]  # noqa: RUF012 (a list, as the library reads it)
+    STORAGE_SCHEME = ["windows"]  # noqa: RUF012 (the library expects a list)
     base_exceptions = ()
 
     def __init__(self, uri: str | None = None, wrap_exceptions: bool = False, **_: str) -> None:
@@ -55,7 +55,7 @@ class Windows(Storage):
         self._swept_at = monotonic()
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Counts, from zero where the window of ``expiry`` seconds is over; answers the new count."""
+        """Adds ``amount``, from zero if the window of ``expiry`` seconds is over; answers the new count."""
         now = monotonic()
         if now - self._swept_at >= _SWEEP_SECONDS:
             self._counts = {name: found for name, found in self._counts.items() if found[1] > now}
@@ -66,26 +66,26 @@ class Windows(Storage):
         return count
 
     def get(self, key: str) -> int:
-        """The count of the window that is open."""
+        """The count of the current window; 0 if there is none."""
         count, until = self._counts.get(key, (0, 0.0))
         return count if until > monotonic() else 0
 
     def get_expiry(self, key: str) -> float:
-        """When the window ends, by the monotonic clock: the library asks for headers alone, which are off."""
+        """When the window ends, on the monotonic clock; the library uses it only for headers, which are off."""
         return self._counts.get(key, (0, monotonic()))[1]
 
     def check(self) -> bool:
-        """Memory is always there."""
+        """Always True: memory is always available."""
         return True
 
     def reset(self) -> int | None:
-        """Forgets everything; answers how much it was."""
+        """Deletes all counters; answers how many."""
         count = len(self._counts)
         self._counts.clear()
         return count
 
     def clear(self, key: str) -> None:
-        """Forgets one window."""
+        """Deletes one counter."""
         self._counts.pop(key, None)
 
 
@@ -93,7 +93,7 @@ _SWEEP_SECONDS = 60.0
 
 
 class BrakeCounts(Windows):
-    """A process's own counts, on which its brakes decide at once; what others counted is learned a moment later."""
+    """This process's counters, by which its brakes decide at once; counts of other processes are merged in later."""
 
     def __init__(self, *, shared: bool) -> None:
         super().__init__()
@@ -101,41 +101,41 @@ class BrakeCounts(Windows):
         self._untold: dict[str, tuple[int, int]] = {}
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Counts; answers the sum in the window that runs."""
+        """Counts, also for the next exchange if shared; answers the new count of the current window."""
         if self._shared:
             self._untold[key] = expiry, self._untold.get(key, (0, 0))[1] + amount
         return super().incr(key, expiry, amount)
 
     def untold(self) -> Iterator[Told]:
-        """What was counted since the last call."""
+        """What was counted since the last call, which is then forgotten."""
         told, self._untold = self._untold, {}
         return ((key, seconds, amount) for key, (seconds, amount) in told.items())
 
     def learn(self, key: str, count: int, seconds: float) -> None:
-        """Takes over what all processes counted together, and when that window ends. Never less than its own."""
+        """Adopts the count of all processes and its remaining ``seconds``, unless this process's count is higher."""
         count += self._untold.get(key, (0, 0))[1]
         if count > self.get(key):
             self._counts[key] = (count, monotonic() + seconds)
 
 
 class Brakes(Limiter):
-    """slowapi's limiter on counts of ours; for slowapi's own Redis every request would wait, and the loop with it."""
+    """slowapi's limiter with our own storage; slowapi's Redis storage would block the event loop at every request."""
 
     def __init__(self, callers: Callers, counts: BrakeCounts) -> None:
-        # By door and not by path, which holds ids: a made-up one each time would be a way round.
+        # Keyed by endpoint, not by path: paths contain ids, and a made-up id each time would evade the limit.
         super().__init__(key_func=callers.network, headers_enabled=False, key_style="endpoint")
         self._window = FixedWindowRateLimiter(counts)
         self._callers = callers
 
     @property
     def limiter(self) -> FixedWindowRateLimiter:
-        """What slowapi asks."""
+        """The strategy that slowapi uses."""
         return self._window
 
     def before(self, door: Door, rule: str) -> Door:
-        """A program's door behind its brake: what ``limit`` does for pages, under the same keys.
+        """An endpoint for programs behind its brake: like ``limit`` for pages, with the same keys, but faster.
 
-        It does not read the function's signature and a dozen options at each request, which cost 0.03 ms.
+        It saves the 0.03 ms per request in which ``limit`` reads the function's signature and a dozen options.
         """
         count = self._counting(door, rule)
 
@@ -147,7 +147,8 @@ class Brakes(Limiter):
         return braked
 
     def refusals(self, door: Door, rule: str) -> Door:
-        """A door that counts what it refuses alone: who has credentials is asked by strangers, and must answer them."""
+        """An endpoint whose brake counts only refusals: callers with credentials relay other people's tokens, and must
+        not be limited by them."""
         count = self._counting(door, rule)
 
         @wraps(door)
@@ -161,7 +162,7 @@ class Brakes(Limiter):
         return braked
 
     def _counting(self, door: Door, rule: str) -> Callable[[Request], None]:
-        """Counts a request at ``door`` for its network; raises RateLimitExceeded where that had too many."""
+        """A function that counts a request at ``door`` for its network; it raises RateLimitExceeded over the limit."""
         name = f"{door.__module__}.{door.__name__}"
         (limit,) = LimitGroup(rule, self._callers.network, None, False, None, None, None, 1, False)
 
@@ -175,16 +176,16 @@ class Brakes(Limiter):
 
 
 class Sharing:
-    """Tells Redis what this process counted and learns the sum. No request waits for it, so its loss hurts nobody."""
+    """Exchanges counts with Redis, in the background. No request waits for it, so an outage slows nothing down."""
 
     def __init__(self, counts: BrakeCounts, url: str, issuer: str) -> None:
-        from redis.asyncio import Redis  # noqa: PLC0415 (an extra: only who sets REDIS_URL needs it)
-        from redis.asyncio.retry import Retry  # noqa: PLC0415 (as above)
-        from redis.backoff import NoBackoff  # noqa: PLC0415 (as above)
-        from redis.exceptions import RedisError  # noqa: PLC0415 (as above)
+        from redis.asyncio import Redis  # noqa: PLC0415 (an optional extra, needed only with REDIS_URL)
+        from redis.asyncio.retry import Retry  # noqa: PLC0415 (the same extra)
+        from redis.backoff import NoBackoff  # noqa: PLC0415 (the same extra)
+        from redis.exceptions import RedisError  # noqa: PLC0415 (the same extra)
 
         self._counts = counts
-        self._prefix = f"gatepost:{issuer}:"  # another deployment may count in the same Redis
+        self._prefix = f"gatepost:{issuer}:"  # another deployment may share the Redis
         self._redis = Redis.from_url(
             url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
             socket_connect_timeout=ANSWER_SECONDS,
@@ -194,10 +195,10 @@ class Sharing:
         self._count = self._redis.register_script(_COUNT)
         self._trouble: tuple[type[Exception], ...] = (RedisError, OSError, TimeoutError)
         self.problem = ""
-        """Why this process counts alone, empty while it does not."""
+        """Why counts are not shared now; empty while they are."""
 
     async def work(self) -> None:
-        """One exchange. What could not be told is not told later: this process's memory has it, for the window."""
+        """One exchange. Counts that could not be sent are not sent later; this process itself still counts them."""
         told = self._counts.untold()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -213,7 +214,7 @@ class Sharing:
         self._note("")
 
     async def close(self) -> None:
-        """Ends its connections."""
+        """Closes the connections to Redis."""
         await self._redis.aclose()
 
     async def _tell(self, batch: list[Told]) -> None:
@@ -224,7 +225,7 @@ class Sharing:
             self._counts.learn(key, int(count), int(left) / 1000)
 
     def _note(self, problem: str) -> None:
-        """Told once at the beginning of an outage, as an alert, and once at its end."""
+        """Logs an outage once when it begins, as an error, and once when it ends."""
         if problem and not self.problem:
             log.error("limits_not_shared", setting="REDIS_URL", reason=problem, meanwhile="each process counts alone")
         if self.problem and not problem:

@@ -1,4 +1,4 @@
-"""The catalogue: which resources there are, which scopes each has, and which backends stand behind it."""
+"""The catalogue: the resources, the scopes of each, and the backends behind it, read from a TOML file."""
 
 import asyncio
 import re
@@ -25,7 +25,7 @@ _PACKAGED = Path(__file__).with_name("catalogue.toml")
 
 
 class Scope(BaseModel):
-    """One thing that a token may allow, in words for people."""
+    """A scope, with its title and description for people; ``new_accounts``: held by new accounts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -58,15 +58,15 @@ class Resource(BaseModel):
 
     @property
     def default_scopes(self) -> tuple[str, ...]:
-        """What a request gets that names none, and what a new account holds."""
+        """The scopes of a request that names none, which are also those of a new account."""
         return tuple(scope.name for scope in self.scope if scope.new_accounts)
 
 
 class Backend(BaseModel):
-    """An MCP server of the operator's behind a resource: its URL is the audience of its tokens (RFC 8707 section 2).
+    """An MCP server behind a resource; its URL is the audience of tokens for it (RFC 8707 section 2).
 
-    ``tools`` maps names or patterns of its tools to the scope that each needs; ``timeout`` is in seconds. Its tools
-    show as ``<name>_<tool>``: a name has no underscore, so no two backends can claim one tool.
+    ``tools`` maps names or patterns of tools to the scope that each needs; ``timeout`` is in seconds. Tools are shown
+    as ``<name>_<tool>``; since names have no underscore, two backends cannot claim the same tool.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,13 +79,13 @@ class Backend(BaseModel):
 
     @property
     def scopes(self) -> frozenset[str]:
-        """The scopes that its rules name: no token of its has another."""
+        """The scopes that its rules name; tokens for it have no others."""
         return frozenset(self.tools.values())
 
     @field_validator("url")
     @classmethod
     def _can_be_an_audience(cls, url: str) -> str:
-        """The token goes there in a header, so plain http stays on this machine or in a private network."""
+        """Refuses invalid URLs, and plain http outside private networks, since tokens are sent there."""
         parts = urlsplit(url)
         is_plain = url.isascii() and url.isprintable() and " " not in url
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or not is_plain:
@@ -110,32 +110,32 @@ class Catalogue(BaseModel):
         return self.resource[0]
 
     def find(self, url: str) -> Resource | None:
-        """The resource that the indicator ``url`` names."""
+        """The resource that the indicator ``url`` names, or None."""
         return next((resource for resource in self.resource if names_the_same_resource(resource.url, url)), None)
 
     def name_of(self, url: str) -> str:
-        """The name of a resource in words for people; one that is not here any more is its URL."""
+        """The display name of a resource; its URL if it is no longer in the catalogue."""
         resource = self.find(url)
         return resource.name if resource else url
 
     def titles(self, url: str, names: Collection[str]) -> list[str]:
-        """What scopes allow at a resource, in words for people and in the catalogue's order."""
+        """The titles of scopes at a resource, in the catalogue's order; unknown scopes are left out."""
         resource = self.find(url)
         return [scope.title for scope in (resource.scope if resource else ()) if scope.name in names]
 
     @property
     def scope_names(self) -> tuple[str, ...]:
-        """The scopes of every resource."""
+        """The distinct scopes of all resources."""
         return tuple(dict.fromkeys(name for resource in self.resource for name in resource.scope_names))
 
     @property
     def entitlements_of_new_accounts(self) -> list[tuple[str, str]]:
-        """Pairs of resource and scope."""
+        """What a new account holds: pairs of resource and scope."""
         return [(resource.url, name) for resource in self.resource for name in resource.default_scopes]
 
 
 def load(settings: Settings) -> Catalogue:
-    """The catalogue that CATALOGUE names, or the demo's; raises SettingsError with one line."""
+    """The catalogue in the file CATALOGUE, or the demo's; raises SettingsError with one line."""
     path = _path(settings)
     catalogue = _checked(Catalogue, _document(path), path)
     placed = tuple(r if r.url else r.model_copy(update={"url": settings.mcp_resource_url}) for r in catalogue.resource)
@@ -143,28 +143,28 @@ def load(settings: Settings) -> Catalogue:
 
 
 class Backends:
-    """The backends as the file has them now: it is read again when it changes, and the last good ones are kept.
+    """The current backends: the file is read again when it changes; if it is wrong, the last valid ones stay.
 
-    Only they: resources and scopes stay as they were at the start, and a backend has to fit those.
+    Resources and scopes are not reread: they stay as they were at the start, and backends have to match them.
     """
 
     def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
-        """Raises SettingsError with one line where one is wrong: a start is the time to say so."""
+        """Raises SettingsError with one line if a backend is wrong."""
         self.path = _path(settings)
         self._catalogue = catalogue
         self._state = self._stat()
         self._backends = _backends(self.path, catalogue)
 
     def current(self) -> tuple[Backend, ...]:
-        """Every backend, in the file's order; each ``resource`` is the catalogue's, byte for byte."""
+        """Every backend, in the file's order; each ``resource`` is written exactly as in the catalogue."""
         return self._backends
 
     async def work(self) -> None:
-        """One look at the file, in a thread: a disk that hangs must not stop the loop."""
+        """Checks the file once, in a thread, so that a hanging disk does not block the event loop."""
         await asyncio.to_thread(self.look)
 
     def look(self) -> None:
-        """Reads the file if it is another one than at the last look; what is wrong with it is told once."""
+        """Reads the file if it has changed since the last call; an error in it is logged once."""
         state = self._stat()
         if state == self._state:
             return
@@ -176,11 +176,11 @@ class Backends:
             log.error("backends_kept", reason=str(wrong), setting="CATALOGUE")  # noqa: TRY400 (the reason says it)
 
     def find(self, url: str, resource: str) -> Backend | None:
-        """The backend at ``url``, byte for byte, behind ``resource``."""
+        """The backend with exactly this ``url`` behind ``resource``, or None."""
         return next((one for one in self.current() if (one.url, one.resource) == (url, resource)), None)
 
     def _stat(self) -> tuple[int, int, int]:
-        """What tells one state of the file from another; zeros where there is none."""
+        """Inode, size and modification time, by which a change is noticed; zeros if there is no file."""
         try:
             found = self.path.stat()
         except OSError:
@@ -195,7 +195,7 @@ class _Backends(BaseModel):
 
 
 def _backends(path: Path, catalogue: Catalogue) -> tuple[Backend, ...]:
-    """The backends of the file; raises SettingsError with one line."""
+    """The backends in the file, checked against the catalogue; raises SettingsError with one line."""
     found = _checked(_Backends, _document(path), path).backend
     placed = tuple(_placed(backend, catalogue) for backend in found)
     for problem in (*_repeats(placed), *(p for one in placed for p in _misfits(one, catalogue))):
@@ -204,7 +204,7 @@ def _backends(path: Path, catalogue: Catalogue) -> tuple[Backend, ...]:
 
 
 def _placed(backend: Backend, catalogue: Catalogue) -> Backend:
-    """With its resource as the catalogue writes it, the default one where it names none."""
+    """The backend with its resource as written in the catalogue; the default resource if it names none."""
     resource = catalogue.find(backend.resource) if backend.resource else catalogue.default
     return backend.model_copy(update={"resource": resource.url}) if resource else backend
 
@@ -224,7 +224,7 @@ def _misfits(backend: Backend, catalogue: Catalogue) -> Iterator[str]:
         yield f"backend {backend.name}: there is no [[resource]] with the url {backend.resource}"
         return
     if catalogue.find(backend.url) is not None:
-        # A token for it would be one for that resource: the exchange would be a way round consent.
+        # A token for it would be valid at that resource, so an exchange would bypass consent.
         yield f"backend {backend.name}: its url is that of a [[resource]]"
     if unknown := sorted(backend.scopes.difference(resource.scope_names)):
         yield f"backend {backend.name}: {resource.url} has no scope {unknown[0]} (of the file at the last start)"
@@ -239,7 +239,7 @@ def _document(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as problem:
         raise SettingsError(f"CATALOGUE: {path} cannot be read ({problem.strerror}).") from None
-    except ValueError as problem:  # broken UTF-8, broken TOML and a number of 5,000 digits alike
+    except ValueError as problem:  # invalid UTF-8, invalid TOML, or a number of 5,000 digits
         raise SettingsError(f"CATALOGUE: {path} is not TOML: {problem}.") from None
     except RecursionError:
         raise SettingsError(f"CATALOGUE: {path} is not TOML: too deep.") from None

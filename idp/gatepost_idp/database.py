@@ -1,8 +1,8 @@
-"""The one seam to the database: ``await db.read(fn)`` and ``await db.write(fn)``.
+"""The only interface to the database: ``await db.read(fn)`` and ``await db.write(fn)``.
 
-One request is one transaction and one hop to another thread. ``fn`` gets a `Transaction`, is the only place that
-touches the database, and can be run again. SQLite has one writer thread, which commits whatever waits as a group
-(each function in its own SAVEPOINT) at ``synchronous=FULL``; PostgreSQL has a pool of connections.
+Each call is one transaction in another thread. ``fn`` gets a `Transaction` and must be repeatable, since it may be
+retried. SQLite has one writer thread, which commits all waiting functions as a group (each in its own SAVEPOINT) at
+``synchronous=FULL``; PostgreSQL has a pool of connections.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _PING = Query(columns(sqlalchemy.literal(1)))
 
 
 class _Backend(Protocol):
-    """SQLite or PostgreSQL behind the seam."""
+    """The implementation for SQLite or PostgreSQL."""
 
     engine: Engine
 
@@ -30,7 +30,7 @@ class _Backend(Protocol):
 
 
 class Database:
-    """A database, opened; close it at the end."""
+    """An open database; close it at the end."""
 
     def __init__(self, url: str, *, pool_size: int = 8) -> None:
         self._backend: _Backend
@@ -44,30 +44,30 @@ class Database:
 
     @property
     def engine(self) -> Engine:
-        """For migrations and checks at the start; requests go through ``read`` and ``write``."""
+        """The SQLAlchemy engine, for migrations and checks at the start; requests use ``read`` and ``write``."""
         return self._backend.engine
 
     def directly(self, work: Callable[[Engine], T]) -> T:
-        """What ``work`` makes of the engine, for commands; raises what it raises, or DatabaseUnavailable."""
+        """Runs ``work`` on the engine in this thread, for commands; raises what it raises, or DatabaseUnavailable."""
         try:
             return work(self.engine)
         except DBAPIError as problem:
             raise translated(self.engine, problem) from problem
 
     async def read(self, work: Work[T]) -> T:
-        """Runs ``work`` in a transaction that changes nothing; raises DatabaseUnavailable."""
+        """Runs ``work`` in a read-only transaction; raises what it raised, or DatabaseUnavailable."""
         return await self._readers.submit(work)
 
     async def write(self, work: Work[T]) -> T:
-        """Runs ``work`` and answers after the commit; raises what it raised, undone, or DatabaseUnavailable."""
+        """Runs ``work`` and returns after the commit; rolls back and raises what it raised, or DatabaseUnavailable."""
         return await self._backend.submit(work)
 
     async def ping(self) -> None:
-        """Asks the database something; raises DatabaseUnavailable where it does not answer."""
+        """Runs a trivial query; raises DatabaseUnavailable if the database does not answer."""
         await self.read(lambda tx: tx.one(_PING))
 
     def close(self) -> None:
-        """Ends the threads and connections after what waits is done."""
+        """Finishes waiting work, then ends the threads and connections."""
         self._backend.close()
         if self._readers is not self._backend:
             self._readers.close()

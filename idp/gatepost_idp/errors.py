@@ -1,4 +1,4 @@
-"""The only writer of errors: RFC 6749 JSON for programs, a page with a way on for people."""
+"""Writes all error responses: RFC 6749 JSON for programs, a page with a way on for people."""
 
 import json
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ _BACK = "Go back to your app and connect again."
 
 
 class OAuthRefusal(OAuth2Error):
-    """A refusal on its way to the client; its ``reason`` goes into the log alone.
+    """A refusal to be sent to the client as JSON; its ``reason`` is only logged.
 
     ``challenge`` is the WWW-Authenticate value (RFC 6749 section 5.2, RFC 6750 section 3).
     """
@@ -56,7 +56,7 @@ class OAuthRefusal(OAuth2Error):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The one button of a problem's page: ``path`` is below the issuer's; with ``csrf`` it is a form's."""
+    """The button of an error page: ``path`` is below the issuer's path; with ``csrf`` it sends a form."""
 
     label: str
     path: str
@@ -65,7 +65,7 @@ class Way:
 
 @dataclass
 class PageProblem(Exception):
-    """Something that a person must read: what happened, what it means, what to do now."""
+    """An error shown to a person as a page: what happened, what it means, what to do now."""
 
     title: str
     happened: str
@@ -85,20 +85,20 @@ START_PAGE = Way("Open the start page", "/")
 
 
 class Errors:
-    """Exception handlers, to be hung into the application."""
+    """Exception handlers for the application; HANDLED says which exception each handles."""
 
     def __init__(self, pages: Pages, is_local: bool) -> None:
         self._pages = pages
         self._is_local = is_local
 
     async def answer(self, request: Request, problem: Exception) -> tuple[Response, bool]:
-        """What answers whatever was raised, and whether that is a fault of ours."""
+        """The response to any exception, and whether the exception is a fault of this server."""
         kind = next(kind for kind in type(problem).__mro__ if kind in HANDLED)
         response: Response = await getattr(self, HANDLED[kind])(request, problem)
         return response, kind is Exception
 
     async def oauth(self, request: Request, refusal: Exception) -> Response:
-        """RFC 6749 section 5.2."""
+        """A refusal as JSON (RFC 6749 section 5.2)."""
         if not isinstance(refusal, OAuthRefusal):
             raise refusal
         refused, trace = refusal.refused, traces.current()
@@ -112,7 +112,7 @@ class Errors:
         return Response(body, refusal.status_code, headers, media_type="application/json")
 
     async def page(self, request: Request, problem: Exception) -> Response:
-        """A page for a person; the operator's hint shows only where the viewer is the operator's own machine."""
+        """An error page; the hint for the operator is shown only if the issuer is on this machine."""
         if not isinstance(problem, PageProblem):
             raise problem
         trace = traces.current()
@@ -132,7 +132,7 @@ class Errors:
         )
 
     async def unavailable(self, request: Request, problem: Exception) -> Response:
-        """The database did not keep it: 503, and nothing of it holds."""
+        """503: the database did not commit, so nothing was changed."""
         log.error("database_unavailable", reason=str(problem), trace_id=traces.current().id)
         return await self._either(
             request,
@@ -148,8 +148,8 @@ class Errors:
         )
 
     async def too_many(self, request: Request, _problem: Exception) -> Response:
-        """The coarse brake of one network."""
-        traces.current().step = ""  # a flood must not wash away the steps of others
+        """429: the caller's network exceeded a brake."""
+        traces.current().step = ""  # not recorded, or a flood would displace other steps
         return await self._either(
             request,
             Refused("temporarily_unavailable", "Too many requests. Try again in a minute.", "brake"),
@@ -164,7 +164,7 @@ class Errors:
         )
 
     async def http(self, request: Request, problem: Exception) -> Response:
-        """Wrong address, method or body size."""
+        """A wrong path, method or body."""
         status = problem.status_code if isinstance(problem, HTTPException) else 500
         headers = dict((problem.headers if isinstance(problem, HTTPException) else None) or {})
         title, happened = _WORDS.get(status, ("This request cannot be answered", _UNDONE))
@@ -183,12 +183,12 @@ class Errors:
         )
 
     async def unreadable(self, request: Request, problem: Exception) -> Response:
-        """A form whose fields are of another kind than the page's, a file for instance: no browser sends it."""
+        """A form field of the wrong type, such as a file; no browser sends one from our pages."""
         unreadable = PageProblem(*_WORDS[415], action=_BACK)
         return await self.page(request, unreadable)
 
     async def unstorable(self, request: Request, problem: Exception) -> Response:
-        """A value that the database cannot hold, NUL in an address for instance: no page of ours leads there."""
+        """400: a value that the database cannot store, such as NUL in a path; no page here links to one."""
         log.info("unstorable", reason=str(problem), trace_id=traces.current().id)
         return await self._either(
             request,
@@ -199,11 +199,11 @@ class Errors:
         )
 
     async def gone(self, _request: Request, _problem: Exception) -> Response:
-        """Whoever asked hung up in the middle of it: nobody reads the answer, and it is no fault."""
+        """The client disconnected during the request; nobody reads this response."""
         return Response(status_code=400)
 
     async def crash(self, request: Request, problem: Exception) -> Response:
-        """A fault of ours; its text stays in the log."""
+        """500: a fault of this server; its details are only logged."""
         log.error("fault", exc_info=problem, trace_id=traces.current().id)
         return await self._either(
             request,
@@ -221,7 +221,7 @@ class Errors:
     async def _either(
         self, request: Request, refused: Refused, problem: PageProblem, status: int, headers: dict[str, str]
     ) -> Response:
-        """JSON for the addresses of programs, a page for the others."""
+        """JSON for PROGRAM_PATHS, a page for all others."""
         path = request.scope["path"]
         if path.startswith(PROGRAM_PATHS):
             response = await self.oauth(request, OAuthRefusal(refused, status))

@@ -36,7 +36,7 @@ def _made(algorithm: str) -> PrivateKey:
 
 @dataclass(frozen=True)
 class SigningKey:
-    """A key without its seal: ``active_at`` is when it begins to sign, ``retired_at`` when it stops to verify."""
+    """An unsealed key: it signs from ``active_at`` and verifies until ``retired_at`` (None: not yet retired)."""
 
     kid: str
     algorithm: str
@@ -47,13 +47,16 @@ class SigningKey:
 
     @cached_property
     def private(self) -> PrivateKey:
-        """Read when it is first used: an RSA key's primes are tested then, 70 ms, and only id tokens need one."""
+        """Parsed on first use: that tests an RSA key's primes, which takes 70 ms, and only id tokens need one."""
         kind: type[PrivateKey] = RSAKey if self.algorithm == "RS256" else ECKey
         return kind.import_key(json.loads(self.private_jwk))
 
     def signed(self, kind: str, claims: Mapping[str, object]) -> str:
-        """A JWT of ``kind`` in compact form (RFC 7515 section 7.1, RFC 7519). joserfc signs; its reading of the header
-        and its choice of key, as much work as the signature, are not needed for a header of ours."""
+        """A JWT whose ``typ`` is ``kind``, in compact form (RFC 7515 section 7.1, RFC 7519).
+
+        joserfc only signs: its header validation and key selection cost as much as the signature, and this header is
+        ours.
+        """
         head = _header(kind, self.algorithm, self.kid)
         told = head + b"." + urlsafe_b64encode(compact_json(claims).encode())
         signature = _SIGNING.get_alg(self.algorithm).sign(told, self.private)
@@ -66,7 +69,7 @@ def _header(kind: str, algorithm: str, kid: str) -> bytes:
 
 
 class Keys:
-    """The keys in memory, read again every few seconds, so that a rotation elsewhere holds here within ten."""
+    """The keys in memory, reloaded every few seconds, so that a rotation by another process applies within ten."""
 
     def __init__(self, database: Database, secret_keys: SecretKeys, clock: Clock) -> None:
         self._database = database
@@ -79,9 +82,9 @@ class Keys:
         self.refresh_key = b""
 
     async def load(self) -> None:
-        """Makes what is missing, seals anew what an older SECRET_KEY sealed, opens all of it.
+        """Makes missing keys and secrets, reseals those under an older SECRET_KEY, and opens all of them.
 
-        Raises SealBroken when SECRET_KEY lacks the key that sealed them.
+        Raises SealBroken when SECRET_KEY lacks the key that sealed one.
         """
         now = self._clock()
         self.registration_key = await self._database.write(lambda tx: self._ensure_secret(tx, "registration"))
@@ -89,18 +92,18 @@ class Keys:
         self._open(await self._database.write(lambda tx: self._ensure_signing_keys(tx, now)))
 
     async def reload(self) -> None:
-        """Follows a rotation that another process made."""
+        """Reads the signing keys again, to pick up a rotation by another process."""
         self._open(await self._database.read(partial(store.living, now_ms=milliseconds(self._clock()))))
 
     def signing(self, algorithm: str = ACCESS_TOKEN_ALGORITHM) -> SigningKey:
-        """The newest key of ``algorithm`` that is already active."""
+        """The newest active key of ``algorithm``."""
         now = self._clock()
         ours = [key for key in self._signing if key.algorithm == algorithm]
-        # A clock that was set back stands before all of them: then the oldest, which everybody has.
+        # If the clock was set back, none may be active yet: then use the oldest, which every verifier has.
         return next((key for key in ours if key.active_at <= now), ours[-1])
 
     def verifying(self, kid: str) -> SigningKey | None:
-        """The key of that id, as long as it verifies."""
+        """The key with that id, or None if it is unknown or retired."""
         now = self._clock()
         alive = (key for key in self._signing if key.retired_at is None or key.retired_at > now)
         return next((key for key in alive if key.kid == kid), None)
@@ -134,7 +137,8 @@ class Keys:
     def _ensure_signing_keys(self, tx: Transaction, now: datetime) -> list[models.SigningKey]:
         store.lock(tx)
         rows = store.living(tx, milliseconds(now))
-        # One that begins only after our ``now`` was made while this waited for the lock, or by a clock before ours.
+        # A key that is not active at ``now`` counts too: another process made it while we waited for the lock, or its
+        # clock is ahead of ours.
         there = {row.algorithm for row in rows}
         rows += [
             make_signing_key(tx, self._secret_keys, algorithm, now, active_at=now)
@@ -150,7 +154,7 @@ class Keys:
 
 
 def opens(secret_keys: SecretKeys | None, rows: Sequence[models.SigningKey]) -> bool:
-    """Whether every seal opens; ``secret_keys`` may be None before the first start, when there is none."""
+    """Whether every seal opens; with ``secret_keys`` None (before the first start) only an empty list does."""
     try:
         for row in rows:
             if secret_keys is None:
@@ -187,7 +191,10 @@ def rotate(
     network: str = "",
     actor: str = "",
 ) -> list[models.SigningKey]:
-    """Publishes new keys at once and lets them sign a minute later; the old ones verify for one token life more."""
+    """Publishes new keys at once and signs with them a minute later; answers the new keys.
+
+    The old ones verify for ``token_life`` plus one more minute after that.
+    """
     store.lock(tx)
     active_at = now + PUBLISHED_AHEAD
     for row in store.living(tx, milliseconds(now)):

@@ -1,4 +1,4 @@
-"""Who is calling, how much is let through of what, and the fine limits, which count in the database."""
+"""The caller's network, the rates of the brakes, and the limits on mails and codes, counted in the database."""
 
 import hashlib
 import ipaddress
@@ -18,7 +18,7 @@ from gatepost_idp.transaction import Transaction
 log = structlog.get_logger("gatepost.limits")
 
 BRAKES = {
-    # Hosted clients share a few addresses, so these only stop a flood (requests from one network).
+    # Per network. Hosted clients share a few addresses, so these rates only stop a flood.
     "register": "600/minute",
     "token": "6000/minute",
     "authorize": "6000/minute",
@@ -32,7 +32,7 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Callers:
-    """Finds the caller's address: X-Forwarded-For counts only as far as TRUSTED_PROXIES vouch for it."""
+    """Finds the caller's address; X-Forwarded-For is believed only as far as TRUSTED_PROXIES reach."""
 
     def __init__(self, settings: Settings) -> None:
         self._trusted = tuple(ipaddress.ip_network(cidr, strict=False) for cidr in settings.trusted_proxies)
@@ -40,17 +40,17 @@ class Callers:
         self._known: Callable[[str, bytes], str] = lru_cache(4096)(self._network)
 
     def network(self, request: Request) -> str:
-        """The caller's IPv4 address or IPv6 /64: one household or one server."""
+        """The caller's IPv4 address or IPv6 /64, roughly one household or server."""
         peer, _ = request.scope["client"] or ("", 0)
         forwarded = b",".join([value for name, value in request.scope["headers"] if name == b"x-forwarded-for"])
-        # A header of many kilobytes is no proxy's, and 4096 of them would be kept.
+        # No proxy sends many kilobytes, and the cache would keep 4096 such headers.
         return self._known(peer, forwarded) if len(forwarded) <= _LONGEST_KEPT else self._network(peer, forwarded)
 
     def _network(self, peer: str, forwarded: bytes) -> str:
         return network_of(self._address(peer, forwarded.decode("latin-1")))
 
     def _address(self, peer: str, forwarded: str) -> str:
-        """The rightmost hop that is no proxy of ours (RFC 7239 section 7.4 tells why not the leftmost)."""
+        """The rightmost hop that is not a trusted proxy; the leftmost can be forged (RFC 7239 section 7.4)."""
         hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
         if hops and not self._trusts(peer) and not self._warned:
             self._warned = True
@@ -68,7 +68,7 @@ class Callers:
 
 
 def _parsed(address: str) -> IPAddress | None:
-    """The address, which some proxies write with a port: ``192.0.2.1:443``, ``[2001:db8::1]:443``."""
+    """The address, or None; some proxies add a port: ``192.0.2.1:443``, ``[2001:db8::1]:443``."""
     bare = address.rpartition(":")[0] if address.count(":") == 1 or "]:" in address else address
     try:
         parsed = ipaddress.ip_address(bare.strip("[]"))
@@ -78,7 +78,7 @@ def _parsed(address: str) -> IPAddress | None:
 
 
 def network_of(address: str) -> str:
-    """The IPv4 address itself, or the /64 of an IPv6 one."""
+    """The IPv4 address itself, or the /64 of an IPv6 address; anything else unchanged."""
     parsed = _parsed(address)
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((parsed, 64), strict=False))
@@ -91,10 +91,10 @@ def rules(name: str, key: str, setting: str) -> list[Rule]:
 
 
 def take_mail(tx: Transaction, settings: Settings, mailbox: str, network: str, now: datetime, *, is_known: bool) -> int:
-    """Counts one sign-in mail against LIMIT_ADDRESS, LIMIT_NETWORK and LIMIT_TOTAL, all of them or none.
+    """Counts one sign-in mail against LIMIT_ADDRESS, LIMIT_NETWORK and LIMIT_TOTAL: all of them or none.
 
-    Answers the seconds to wait, 0 where the mail may go. Keys are digests: the table tells nobody's address. A
-    quarter of the total is kept for existing accounts, so that a flood of strangers locks nobody out.
+    Answers 0 if the mail may be sent, else the seconds to wait. Mailboxes are stored as digests. A quarter of the total
+    is reserved for existing accounts, so that a flood of unknown addresses locks nobody out.
     """
     total = rules("total", "", settings.limit_total)
     if not is_known:
@@ -107,12 +107,12 @@ def take_mail(tx: Transaction, settings: Settings, mailbox: str, network: str, n
 
 
 def codes_are_off(tx: Transaction, email_key: str, now: datetime) -> bool:
-    """Whether too many wrong codes were typed for this mailbox today; its links still work."""
+    """Whether WRONG_CODES_A_DAY were typed for this mailbox within a day; its links still work."""
     return store.left(tx, _wrong_codes(email_key), now) > 0
 
 
 def count_wrong_code(tx: Transaction, email_key: str, now: datetime) -> None:
-    """Counts a wrong code against the mailbox, over all of its attempts."""
+    """Counts a wrong code against the mailbox, across all of its attempts."""
     store.take(tx, [_wrong_codes(email_key)], now)
 
 

@@ -1,4 +1,4 @@
-"""The tables. Instants are milliseconds since the epoch; tokens stand here as hashes, keys only sealed."""
+"""The database tables. Instants are milliseconds since the epoch; tokens are stored as hashes, keys sealed."""
 
 from functools import cache
 from typing import Any, cast
@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Index, LargeBinary, MetaData, UniqueConstrain
 from sqlmodel import Field, SQLModel
 
 SCHEMA = "0007"
-"""The migration that these tables match; ``idp`` refuses to serve any other."""
+"""The migration that these tables match; the server refuses any other schema."""
 
 SQLModel.metadata.naming_convention = MetaData(
     naming_convention={
@@ -24,7 +24,7 @@ def _instant(**options: Any) -> Any:
 
 
 def _added(**options: Any) -> Any:
-    """A text that rows of before the column was there have empty."""
+    """A text column added by a later migration; empty in older rows."""
     return Field(default="", sa_column_kwargs={"server_default": text("''")}, **options)
 
 
@@ -33,7 +33,7 @@ def _bytes(**options: Any) -> Any:
 
 
 class Account(SQLModel, table=True):
-    """A person, known by one mailbox."""
+    """A person, identified by one mailbox."""
 
     id: str = Field(primary_key=True)
     email: str
@@ -54,7 +54,7 @@ class Entitlement(SQLModel, table=True):
 
 
 class BrowserSession(SQLModel, table=True):
-    """A person signed in in one browser: 30 days, 7 of them idle."""
+    """A person's session in one browser: 30 days, at most 7 of them idle."""
 
     __tablename__ = "browser_session"
     token_hash: bytes = _bytes(primary_key=True)
@@ -68,9 +68,9 @@ class BrowserSession(SQLModel, table=True):
 
 
 class Client(SQLModel, table=True):
-    """A client: one row for each kind of public registration, each confidential one, each made by hand.
+    """A client: one row for each kind of public registration, and for each confidential, manual or document client.
 
-    ``created_at`` of a kind is the day on which it was last registered.
+    ``created_at`` of a kind is its latest registration, accurate to a day.
     """
 
     id: str = Field(primary_key=True)
@@ -86,7 +86,7 @@ class Client(SQLModel, table=True):
 
 
 class ClientDocument(SQLModel, table=True):
-    """A client's metadata document, as it was last fetched: ``client_row`` holds what it says."""
+    """A client's metadata document as last fetched; ``client_row`` refers to its content."""
 
     __tablename__ = "client_document"
     url: str = Field(primary_key=True)
@@ -100,7 +100,7 @@ class ClientDocument(SQLModel, table=True):
 
 
 class AuthorizationRequest(SQLModel, table=True):
-    """A checked request at /authorize, bound to the browser that made it, for 30 minutes."""
+    """A checked request at /authorize, bound to the browser that made it; lives 30 minutes."""
 
     __tablename__ = "authorization_request"
     id: str = Field(primary_key=True)
@@ -146,7 +146,7 @@ class SignInAttempt(SQLModel, table=True):
 
 
 class Outbox(SQLModel, table=True):
-    """A mail to be sent: rendered only at sending, from the attempt's seed, or from the grant that it tells of."""
+    """A queued mail, rendered only when sent, from its attempt's seed or from the grant that it reports."""
 
     id: str = Field(primary_key=True)
     attempt_id: str | None = Field(
@@ -166,14 +166,14 @@ class Outbox(SQLModel, table=True):
 
 
 class Invitation(SQLModel, table=True):
-    """An address that may sign up although SIGNUP=invite."""
+    """An address that may sign up if SIGNUP is invite or domains."""
 
     email_key: str = Field(primary_key=True)
     invited_at: int = _instant()
 
 
 class MailSuppression(SQLModel, table=True):
-    """An address that the mail server refused for good: no mail goes there until ``until``."""
+    """An address that the mail server refused permanently; no mail is sent there before ``until``."""
 
     __tablename__ = "mail_suppression"
     email_key: str = Field(primary_key=True)
@@ -182,7 +182,7 @@ class MailSuppression(SQLModel, table=True):
 
 
 class Consent(SQLModel, table=True):
-    """What a person agreed to: for one client id, redirect host and resource."""
+    """A remembered consent of a person for one client id, redirect host and resource."""
 
     id: str = Field(primary_key=True)
     account_id: str = Field(foreign_key="account.id", ondelete="CASCADE")
@@ -226,7 +226,7 @@ class AuthorizationCode(SQLModel, table=True):
 
 
 class AuthorizationGrant(SQLModel, table=True):
-    """A connection: what every refresh token of one family stands for, a year at the most."""
+    """A connection: the grant behind a family of refresh tokens; lasts at most a year."""
 
     __tablename__ = "authorization_grant"
     id: str = Field(primary_key=True)
@@ -248,7 +248,7 @@ class AuthorizationGrant(SQLModel, table=True):
 
 
 class RefreshToken(SQLModel, table=True):
-    """One link in a family. The salt stands only while a repeat may still compute the successor."""
+    """A refresh token of a family. The salt is kept only while a repeat may still compute the successor."""
 
     __tablename__ = "refresh_token"
     token_hash: bytes = _bytes(primary_key=True)
@@ -259,7 +259,7 @@ class RefreshToken(SQLModel, table=True):
 
 
 class PersonalToken(SQLModel, table=True):
-    """A token that a person made for a client that cannot do OAuth; shown once, kept as a hash."""
+    """A personal token, made by a person for a client that cannot do OAuth; shown once, stored as a hash."""
 
     __tablename__ = "personal_token"
     token_hash: bytes = _bytes(primary_key=True)
@@ -275,7 +275,7 @@ class PersonalToken(SQLModel, table=True):
 
 
 class SigningKey(SQLModel, table=True):
-    """A key that signs tokens: published at once, used from ``active_at``, verified with until ``retired_at``."""
+    """A key for tokens: published at once, signs from ``active_at``, verifies until ``retired_at``."""
 
     __tablename__ = "signing_key"
     kid: str = Field(primary_key=True)
@@ -288,7 +288,7 @@ class SigningKey(SQLModel, table=True):
 
 
 class ServerSecret(SQLModel, table=True):
-    """A key of the server itself, kept sealed, so that every process shares it."""
+    """A secret of the server, shared by all processes and stored sealed."""
 
     __tablename__ = "server_secret"
     name: str = Field(primary_key=True)
@@ -305,7 +305,7 @@ class LimitWindow(SQLModel, table=True):
 
 
 class TraceStep(SQLModel, table=True):
-    """A step that a client took, for ``gatepost trace``: kept a day, without a secret in it."""
+    """A step of an authorization, for ``gatepost trace``; kept for a day, without secrets."""
 
     __tablename__ = "trace_step"
     id: str = Field(primary_key=True)
@@ -323,8 +323,8 @@ class TraceStep(SQLModel, table=True):
 class AuditEvent(SQLModel, table=True):
     """A security event: who, what, when, from where, under which trace.
 
-    ``account_id``, ``address`` and ``network`` are blanked when their person goes, ``salt`` with them; the rest stays
-    and is sealed with ``batch``. ``who`` is the salted digest of the three.
+    ``account_id``, ``address``, ``network`` and ``salt`` are blanked when the person is deleted; the rest stays and is
+    sealed in ``batch``. ``who`` is the salted digest of the first three.
     """
 
     __tablename__ = "audit_event"
@@ -347,7 +347,7 @@ class AuditEvent(SQLModel, table=True):
 
 
 class AuditBatch(SQLModel, table=True):
-    """The seal of a batch of events: ``leaves`` are their digests, 32 bytes each, in the order of their ids."""
+    """The seal of a batch of events: ``leaves`` are their digests, 32 bytes each, ordered by id."""
 
     __tablename__ = "audit_batch"
     number: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
@@ -358,7 +358,7 @@ class AuditBatch(SQLModel, table=True):
 
 
 class Lease(SQLModel, table=True):
-    """A chore that one process at a time does."""
+    """The right of one process at a time to do a background task."""
 
     name: str = Field(primary_key=True)
     holder: str
@@ -367,14 +367,14 @@ class Lease(SQLModel, table=True):
 
 @cache
 def partial_indexes() -> None:
-    """Adds those of a part of a table, for whoever makes or compares a schema.
+    """Adds the partial indexes to the metadata; needed only to create or compare a schema.
 
-    SQLAlchemy loads each dialect that an index has options for; the other database's is 2 MiB and 30 ms of a start.
+    SQLAlchemy loads every dialect for which an index has options; the unused one would cost a start 2 MiB and 30 ms.
     """
     grants, tokens, events = (cast(Any, each).__table__.c for each in (AuthorizationGrant, RefreshToken, AuditEvent))
     _partial("ix_authorization_grant_ended_at", grants.ended_at, grants.ended_at.is_not(None))
     _partial("ix_refresh_token_salted", tokens.spent_at, tokens.salt.is_not(None))
-    _partial("ix_audit_event_trace_id", events.trace_id, events.trace_id != "")  # what a command did has none
+    _partial("ix_audit_event_trace_id", events.trace_id, events.trace_id != "")  # events of commands have none
 
 
 def _partial(name: str, column: Any, where: Any) -> None:

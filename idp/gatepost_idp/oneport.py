@@ -1,4 +1,4 @@
-"""Both servers behind one port, for ``demo --public``: a tunnel gives one host name, and this shares it out by path."""
+"""A proxy for ``demo --public``: routes a tunnel's single host name to both servers by path."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,14 +13,14 @@ from starlette.routing import Route
 from gatepost_idp.operate.guard import bounded
 
 _TO_RESOURCE = ("/mcp", "/.well-known/oauth-protected-resource")
-# These speak of one connection alone (RFC 9110 section 7.6.1); all other headers pass as they are, Host included.
+# Hop-by-hop headers (RFC 9110 section 7.6.1); all others pass unchanged, including Host.
 _HOP_BY_HOP = frozenset(
     ("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "proxy-connection")
 )
 
 
 class OnePort:
-    """Passes each request on to the server whose path it names."""
+    """Passes each request to the server that its path belongs to."""
 
     def __init__(self, idp: str, resource: str) -> None:
         self._idp = idp
@@ -28,7 +28,7 @@ class OnePort:
         self._client: httpx2.AsyncClient
 
     def application(self) -> Starlette:
-        """The application; its connections live as long as it does."""
+        """The application, whose lifespan opens and closes its connections."""
 
         @asynccontextmanager
         async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -41,7 +41,7 @@ class OnePort:
         return app
 
     async def _pass_on(self, request: Request) -> Response:
-        # Here already: the servers behind would bound only what this one has taken in whole.
+        # Bounded here too: the servers behind it only see what this one has already read into memory.
         body = await Request(request.scope, bounded(request.receive)).body()
         target = self._resource if request.scope["path"].startswith(_TO_RESOURCE) else self._idp
         path = request.scope["raw_path"].decode("latin-1")

@@ -1,4 +1,4 @@
-"""Renders pages: one template, one inlined stylesheet, scripts by hash, and the headers that hold them in."""
+"""Renders pages from templates, with an inlined stylesheet and scripts, and a Content-Security-Policy by hash."""
 
 import base64
 import hashlib
@@ -17,11 +17,10 @@ from gatepost_idp.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks, as pages and mails show it: ``host`` is the fact, ``name`` only what the client calls itself.
+    """Who asks, as pages and mails show it: ``host`` is verified, ``name`` only what the client calls itself.
 
-    ``vouched_by`` is the domain whose metadata document the client is; the name is that domain's word, and
-    ``verified`` where the answer goes to that very domain. ``own``: nobody but this server, for its own pages, which
-    ``resource`` then names.
+    ``vouched_by`` is the domain of the client's metadata document, which states the name; ``verified`` if answers go to
+    that same domain. ``own``: this server itself asks, for its own pages, named by ``resource``.
     """
 
     name: str
@@ -34,7 +33,7 @@ class Asker:
 
 
 def asker(client_id: str, client_name: str, redirect_uri: str, resource_name: str) -> Asker:
-    """Who asks with this redirect address. The name is cut to 40 characters and stripped of tricks in Unicode."""
+    """Who asks with this redirect URI. The name is cut to 40 characters, without control or bidi characters."""
     if redirect_uri.startswith("/"):
         place = "the admin pages" if redirect_uri.startswith("/admin") else "your account page"
         return Asker(name="", host="this site", local=False, resource=place, own=True)
@@ -45,18 +44,18 @@ def asker(client_id: str, client_name: str, redirect_uri: str, resource_name: st
         local=local,
         resource=resource_name,
         vouched_by=domain.netloc.lower(),
-        # Many a host shows what strangers write: a document there vouches for no name at an address elsewhere.
+        # Many hosts publish what strangers write, so a document vouches only for redirects to its own host.
         verified=bool(domain.hostname) and not local and urlsplit(redirect_uri).hostname == domain.hostname,
     )
 
 
 def date(at: datetime) -> str:
-    """Such as ``5 March 2026``."""
+    """``at`` as a date such as ``5 March 2026``."""
     return f"{at.day} {at:%B %Y}"
 
 
 class Pages:
-    """Every page of the server, ready to render."""
+    """Renders every page of the server."""
 
     def __init__(self, settings: Settings) -> None:
         templates = assets.folder("templates")
@@ -74,7 +73,7 @@ class Pages:
             "terms_url": settings.terms_url,
             "root": settings.root,
             "stylesheet": Markup(stylesheet),  # noqa: S704 (a file of the package, not input)
-            "scripts": {name: Markup(text) for name, text in scripts.items()},  # noqa: S704 (as above)
+            "scripts": {name: Markup(text) for name, text in scripts.items()},  # noqa: S704 (files of the package, not input)
         }
         self._headers = {
             "content-security-policy": _policy(stylesheet, list(scripts.values())),
@@ -86,13 +85,13 @@ class Pages:
         }
 
     def html(self, template: str, **context: Any) -> str:
-        """The page as text; a name that the template wants and nobody gave raises."""
+        """The page as text; raises if a variable of the template is missing."""
         trace = traces.current()
-        trace_id = trace.id if trace.step else ""  # a page of no authorization has nothing to look up
+        trace_id = trace.id if trace.step else ""  # other pages have no trace to look up
         return self._environment.get_template(template).render({"trace_id": trace_id, **context})
 
     def lost(self, lives: bool, retry_url: str) -> HTMLResponse:
-        """For a request that this browser does not have: it ran out, or, where it ``lives``, cookies are missing."""
+        """The page for a request that this browser does not have: expired or, if it ``lives``, without its cookie."""
         if lives:
             return self.response("signin/cookies.html", 400, retry_url=retry_url)
         return self.response(
@@ -108,12 +107,12 @@ class Pages:
         )
 
     def response(self, template: str, status: int = 200, **context: Any) -> HTMLResponse:
-        """The page as an answer that no cache keeps and no frame shows."""
+        """The page as a response that may not be cached or framed."""
         return HTMLResponse(self.html(template, **context), status, self._headers)
 
 
 def _policy(stylesheet: str, scripts: list[str]) -> str:
-    """Only our own style and scripts, by their digests (CSP Level 3 section 6.7.3)."""
+    """A policy that allows only our own style and scripts, by hash (CSP Level 3 section 6.7.3)."""
     allowed = " ".join(_source(script) for script in scripts) or "'none'"
     return (
         f"default-src 'none'; style-src {_source(stylesheet)}; script-src {allowed}; connect-src 'self'; "

@@ -1,4 +1,4 @@
-"""Reads OAuth parameters from a query or a form: each once, in UTF-8, without NUL (RFC 6749 section 3.1)."""
+"""Parses OAuth parameters from a query or form: each once, in UTF-8, without NUL (RFC 6749 section 3.1)."""
 
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
@@ -12,23 +12,23 @@ _CLIENT_PARAMETERS = ("client_id", "redirect_uri")
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """The parameters of one request. An empty value counts as absent."""
+    """The parameters of one request, without empty values; of a repeated one, the first value."""
 
     values: dict[str, str]
     resources: tuple[str, ...]
     repeated: tuple[str, ...]
 
     def get(self, name: str) -> str | None:
-        """The value of ``name``, None where it is absent or empty."""
+        """The value of ``name``; None if it is absent or empty."""
         return self.values.get(name)
 
     @property
     def repeats_who_asks(self) -> bool:
-        """Whether it is unclear which client asks, or where an answer would go: then nothing may be sent back."""
+        """Whether client_id or redirect_uri is repeated, so that no answer may be redirected."""
         return any(name in self.repeated for name in _CLIENT_PARAMETERS)
 
     def check_single(self) -> Refused | None:
-        """Refuses a repeated parameter; ``resource`` alone may repeat (RFC 8707 section 2), equal ones count once."""
+        """The refusal of a repeated parameter, or None; ``resource`` may repeat the same value (RFC 8707 section 2)."""
         if self.repeated:
             names = ", ".join(name[:32] for name in self.repeated[:5])
             return Refused("invalid_request", "A parameter is repeated.", "repeated parameter", names, "each once")
@@ -41,12 +41,12 @@ class Parameters:
 
     @property
     def resource(self) -> str | None:
-        """The resource that was named (RFC 8707)."""
+        """The requested resource (RFC 8707), or None."""
         return self.resources[0] if self.resources else None
 
 
 def parse(encoded: str) -> Parameters | Refused:
-    """The parameters in ``encoded``, application/x-www-form-urlencoded text."""
+    """The parameters in ``encoded``, application/x-www-form-urlencoded text; ``invalid_request`` if malformed."""
     if len(encoded) > MAX_BYTES:
         return Refused("invalid_request", "The request is too large.", f"{len(encoded)} characters")
     if not encoded.isascii():

@@ -1,4 +1,4 @@
-"""Proof Key for Code Exchange with S256 alone (RFC 7636, OAuth 2.1 section 4.1.1)."""
+"""Proof Key for Code Exchange, only with S256 (RFC 7636, OAuth 2.1 section 4.1.1)."""
 
 import hmac
 
@@ -15,7 +15,7 @@ def is_challenge(value: str) -> bool:
 
 
 def proves(verifier: str, challenge: str) -> bool:
-    """Whether ``verifier`` hashes to ``challenge`` (RFC 7636 section 4.6)."""
+    """Whether ``verifier`` is well-formed and hashes to ``challenge`` (RFC 7636 section 4.6)."""
     if CODE_VERIFIER_PATTERN.fullmatch(verifier) is None:
         return False
     return hmac.compare_digest(create_s256_code_challenge(verifier), challenge)

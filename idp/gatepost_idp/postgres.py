@@ -1,4 +1,4 @@
-"""PostgreSQL behind the seam: a pool of connections, and what is run again when two transactions meet."""
+"""The PostgreSQL backend: a pool of threads and connections, and retries when transactions conflict."""
 
 import asyncio
 import secrets
@@ -13,13 +13,13 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 
 from gatepost_idp.transaction import T, Transaction, Work, sqlstate, translated
 
-# Serialization failure, deadlock, a row that another transaction added meanwhile: the next run sees how things stand.
+# Serialization failure, deadlock, and unique violation by a concurrent transaction: a retry sees the new state.
 _RETRIED = ("40001", "40P01", "23505")
 _TRIES = 5
 
 
 class Pool:
-    """Threads with a connection each, for what reads and what writes."""
+    """Threads with one connection each, for reads and writes."""
 
     def __init__(self, url: str, size: int) -> None:
         self.engine = sqlalchemy.create_engine(url, pool_size=size, max_overflow=0, pool_timeout=10, pool_recycle=1800)
@@ -31,7 +31,7 @@ class Pool:
         return asyncio.get_running_loop().run_in_executor(self._threads, self._run, work)
 
     def reading(self) -> "Pool":
-        """The same threads and connections, in transactions that PostgreSQL lets change nothing (no statement more)."""
+        """The same threads and connections, with read-only transactions (which cost no extra statement)."""
         reader = copy(self)
         reader.engine = self.engine.execution_options(postgresql_readonly=True)
         return reader
@@ -47,9 +47,9 @@ class Pool:
             except self._errors as problem:
                 if sqlstate(problem) not in _RETRIED or attempt == _TRIES:
                     raise translated(self.engine, problem) from problem
-            # Apart from the others that were refused at the same moment, or they would meet again.
+            # With jitter, or transactions that conflicted would conflict again.
             sleep(0.01 * 2**attempt * (0.5 + secrets.randbelow(100) / 100))
-        raise AssertionError  # the last try returned or raised
+        raise AssertionError  # unreachable: the last try returned or raised
 
     def _once(self, work: Work[T]) -> T:
         with self.engine.begin() as connection:

@@ -1,4 +1,4 @@
-"""The vocabulary: the RFCs' words as types that every floor above shares."""
+"""The protocol's vocabulary: error codes, grant types, refusals, scopes and times, as shared types and functions."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 Clock = Callable[[], datetime]
-"""Answers the present as an aware datetime in UTC; passed in, so that a test can own the time."""
+"""Returns the current time as an aware datetime in UTC; passed in, so that tests can control it."""
 
 ErrorCode = Literal[
     "access_denied",
@@ -42,28 +42,28 @@ AUTH_METHODS: dict[str, AuthMethod] = {
 """How clients authenticate (RFC 7591 section 2)."""
 
 GRANT_TYPES = ("authorization_code", "refresh_token")
-"""What POST /token takes from clients."""
+"""The grant types that POST /token accepts from clients."""
 
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 RESOURCE_SERVER_GRANT_TYPES = (TOKEN_EXCHANGE, "client_credentials")
-"""What POST /token takes from resource servers: tokens for the backends behind them (RFC 8693, RFC 6749 4.4)."""
+"""The grant types that POST /token accepts from resource servers, for backend tokens (RFC 8693, RFC 6749 4.4)."""
 
 ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"
-"""The one kind of token that can be exchanged, and that comes of it (RFC 8693 section 3)."""
+"""The only token type that can be exchanged and is issued by an exchange (RFC 8693 section 3)."""
 
 OIDC_SCOPES = ("openid", "profile", "email", "offline_access")
-"""Accepted from everybody; none of them opens a tool."""
+"""Scopes that any client may request; none of them opens a tool."""
 
 _SCHEME_AND_HOST = re.compile(r"\A[^:/?#]+://[^/?#]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Why a request is not granted: ``description`` goes on the wire, ``reason`` only into the log.
+    """Why a request is refused: ``description`` is sent to the client, ``reason`` only logged.
 
     ``description`` is constant ASCII without a quote or backslash (RFC 6749 section 5.2). ``received`` and ``expected``
-    are for `gatepost trace` and hold no secret; ``trace_id`` is the authorization's, where the refusal found it.
-    ``event`` is what the audit log calls it, where it is a security event.
+    are for `gatepost trace` and hold no secret; ``trace_id`` is the authorization's, if it is known. ``event`` is the
+    name in the audit log, if it is a security event.
     """
 
     error: ErrorCode
@@ -76,12 +76,12 @@ class Refused:
 
 
 def system_clock() -> datetime:
-    """The machine's present, aware, in UTC."""
+    """The machine's time as an aware datetime in UTC."""
     return datetime.now(UTC)
 
 
 def milliseconds(instant: datetime) -> int:
-    """``instant`` as milliseconds since the epoch: the form that hot columns hold."""
+    """``instant`` as milliseconds since the epoch, the form in which the database stores times."""
     return int(instant.timestamp() * 1000)
 
 
@@ -91,12 +91,12 @@ def instant(ms: int) -> datetime:
 
 
 def scope_set(scope: str) -> tuple[str, ...]:
-    """The distinct names in a ``scope`` parameter, in their order (RFC 6749 section 3.3)."""
+    """The distinct names in a ``scope`` parameter, in order (RFC 6749 section 3.3)."""
     return tuple(dict.fromkeys(scope.split()))
 
 
 def scope_text(names: Iterable[str]) -> str:
-    """``names`` as a ``scope`` value."""
+    """``names`` as a ``scope`` value: separated by spaces."""
     return " ".join(names)
 
 
@@ -104,15 +104,15 @@ _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def compact_json(value: Any) -> str:
-    """JSON without a blank, as it is signed and sealed; the encoder is made once, since every token passes here."""
+    """JSON without whitespace, for tokens and audit seals; the encoder is made once, for speed."""
     return _COMPACT.encode(value)
 
 
 def names_the_same_resource(one: str, other: str) -> bool:
-    """Whether two resource indicators name one resource (RFC 8707 section 2).
+    """Whether two resource indicators name the same resource (RFC 8707 section 2).
 
-    They are compared byte for byte, save the letter case of scheme and host (MCP 2026-07-28, Canonical Server URI)
-    and a slash at the end, which some clients add.
+    Compared byte for byte, except for the case of scheme and host (MCP 2026-07-28, Canonical Server URI) and a trailing
+    slash, which some clients add.
     """
     return one == other or _plain_resource(one) == _plain_resource(other)
 

@@ -1,4 +1,4 @@
-"""The flight recorder: keeps the last day of every authorization's steps, and never holds up a request."""
+"""The flight recorder: keeps every authorization's steps for a day, without delaying any request."""
 
 import asyncio
 import json
@@ -22,9 +22,9 @@ from gatepost_idp.transaction import DatabaseUnavailable
 log = structlog.get_logger("gatepost.recorder")
 
 HELD = 2_000
-"""Steps in memory while the database does not take them: some 2 MB, 6 at the worst."""
+"""The most steps in memory while the database is unavailable: some 2 MB, 6 MB at worst."""
 KEPT_ROWS = 50_000
-"""Steps in the database, some 40 MB; beyond it the oldest go."""
+"""The most steps in the database, some 40 MB; beyond that, the oldest are deleted."""
 BATCH = 50
 WRITE_SECONDS = 1.0
 TRIM_AFTER = timedelta(minutes=1)
@@ -43,7 +43,7 @@ class _Noted:
 
 
 class Recorder:
-    """Requests append to memory; ``work`` writes what waits, a batch a transaction."""
+    """Requests append steps in memory; ``work`` writes them to the database, one batch per transaction."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -54,17 +54,17 @@ class Recorder:
         self._untrimmed = TRIM_ROWS
         self._trimmed_at: datetime | None = None
         self.dropped = 0
-        """Steps that were lost since the log said so last, for more came than the database took."""
+        """Steps lost since this was last logged, because more came than the database could take."""
 
     def note(self, trace: Trace, network: str, status: int, ms: float = 0) -> None:
-        """Keeps a request's step, some microseconds' work; the oldest goes where there is no room.
+        """Queues a request's step, in microseconds; drops the oldest if the queue is full.
 
-        It stands at the time when the request came, ``ms`` before its answer.
+        The step's time is when the request arrived: ``ms`` milliseconds ago.
         """
         self._add(trace, network, trace.detail(status), is_refused=status >= 400 or bool(trace.reason), ms=ms)
 
     def note_mail(self, trace_id: str, outcome: str, answer: str) -> None:
-        """Keeps what became of a mail, which is sent beside the requests."""
+        """Queues a step for the outcome of a mail, which is sent in the background."""
         trace, sent = Trace(trace_id, "mail"), outcome == "accepted"
         trace.tell(outcome=outcome)
         if outcome == "withheld":
@@ -74,13 +74,13 @@ class Recorder:
         self._add(trace, "", trace.detail(0), is_refused=not sent)
 
     async def work(self) -> None:
-        """Writes what waits and takes away what is too old or too much; raises DatabaseUnavailable, losing nothing."""
-        left = len(self._waiting)  # not what comes meanwhile: in a flood there would be no end, and no trimming
+        """Writes the queued steps and trims the table; raises DatabaseUnavailable without losing a step."""
+        left = len(self._waiting)  # not what comes meanwhile: during a flood this would never end or trim
         while left > 0:
             batch = [self._waiting.popleft() for _ in range(min(BATCH, left))]
             left -= len(batch)
             try:
-                # Shielded: a stop that comes in between must not write these steps twice, or never.
+                # Shielded, so that a cancellation here neither loses these steps nor writes them twice.
                 await asyncio.shield(self._database.write(partial(store.add, steps=[self._row(n) for n in batch])))
             except DatabaseUnavailable:
                 self._put_back(batch)
@@ -89,7 +89,7 @@ class Recorder:
         await self._trim()
 
     async def close(self) -> None:
-        """Writes what is left; a database that is away costs those steps, not the stop."""
+        """Writes what is left; if the database is unavailable, logs the loss instead of blocking the stop."""
         try:
             await self.work()
         except DatabaseUnavailable as problem:
@@ -119,7 +119,7 @@ class Recorder:
             self.dropped = 0
 
     def _row(self, noted: _Noted) -> Step:
-        """The row of a step; its id sorts by time, and within a millisecond by order."""
+        """The row of a step; its id sorts by time, and within a millisecond by sequence."""
         self._written += 1
         return Step(
             id=f"{noted.at:012x}{self._written % 0x1000000:06x}{self._process}",

@@ -1,4 +1,4 @@
-"""Redirect addresses: which may be registered, and which match (RFC 8252, RFC 9700 section 2.1)."""
+"""Redirect URIs: which may be registered, and which match (RFC 8252, RFC 9700 section 2.1)."""
 
 import re
 import unicodedata
@@ -15,18 +15,18 @@ _SHOWN = 300
 
 
 def split(uri: str) -> SplitResult | None:
-    """The parts of a redirect that may be registered, else None.
+    """The parts of a redirect URI that may be registered, else None.
 
-    https anywhere, http on loopback, or a private-use scheme; never user information, a fragment or a wildcard.
+    Allowed are https, http on loopback, and private-use schemes; never user information, a fragment or a wildcard.
     """
     if len(uri) > MAX_LENGTH or _URI.fullmatch(uri) is None or "#" in uri or "*" in uri:
         return None
     try:
         parts = urlsplit(uri)
-        _ = parts.port  # raises ValueError for a port that is none
+        _ = parts.port  # raises ValueError for an invalid port
     except ValueError:
         return None
-    if "@" in parts.netloc or "%" in parts.netloc or parts.netloc.endswith(":"):  # browsers decode a host first
+    if "@" in parts.netloc or "%" in parts.netloc or parts.netloc.endswith(":"):  # browsers percent-decode a host
         return None
     if parts.scheme in ("http", "https"):
         is_open = parts.scheme == "https" and bool(parts.hostname)
@@ -35,17 +35,17 @@ def split(uri: str) -> SplitResult | None:
 
 
 def canonical(uri: str) -> str:
-    """``uri`` as a registration stores it: the port of a loopback address says nothing about the client."""
+    """``uri`` as a registration stores it: without the port of a loopback address, which varies."""
     parts = split(uri)
     if parts is None or not _is_loopback_http(parts) or parts.port is None:
         return uri
-    return uri.replace(parts.netloc, parts.netloc.rpartition(":")[0], 1)  # as text: nothing else is made alike
+    return uri.replace(parts.netloc, parts.netloc.rpartition(":")[0], 1)  # as text: normalizes nothing else
 
 
 def matches(registered: tuple[str, ...], asked: str) -> bool:
-    """Exact match, save that a loopback address matches on any port (RFC 8252 section 7.3).
+    """Exact match, except that a loopback address matches on any port (RFC 8252 section 7.3).
 
-    ``localhost``, ``127.0.0.1`` and ``[::1]`` are not interchangeable: another program may listen on each.
+    ``localhost``, ``127.0.0.1`` and ``[::1]`` are not interchangeable: different programs may listen on them.
     """
     parts = split(asked)
     if parts is None:
@@ -60,13 +60,13 @@ def is_private(uri: str) -> bool:
 
 
 def is_loopback(uri: str) -> bool:
-    """Whether ``uri`` leads to a program on the person's own computer."""
+    """Whether the host of ``uri`` is loopback: a program on the person's own computer."""
     parts = split(uri)
     return parts is not None and parts.hostname in LOOPBACK
 
 
 def host_shown(uri: str) -> str:
-    """Where ``uri`` leads, as a person reads it and as consent remembers it: host and port, or the private scheme."""
+    """Where ``uri`` leads, for pages and consents: host and port, on loopback only the host, or a private scheme."""
     parts = split(uri)
     if parts is None:
         return uri
@@ -76,7 +76,7 @@ def host_shown(uri: str) -> str:
 
 
 def shown(uri: str | None) -> str:
-    """An address without what may be secret in it: user information, the values of its query, a fragment."""
+    """A URI for logs, without the parts that may be secret: user information, query values, the fragment."""
     if uri is None:
         return "none"
     whole, hash_mark, _ = uri[:_SHOWN].partition("#")
@@ -98,7 +98,7 @@ def _host(parts: SplitResult) -> str:
 
 
 def plain_name(name: str, length: int = 40) -> str:
-    """A client's own name as inert text: one line, without control or direction characters, cut to ``length``."""
+    """A client's name or other untrusted text in one line, without control or bidi characters, cut to ``length``."""
     kept = "".join(c if not unicodedata.category(c).startswith("C") else " " for c in name)
     words = " ".join(kept.split())
     return words if len(words) <= length else words[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"

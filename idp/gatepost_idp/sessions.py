@@ -1,4 +1,4 @@
-"""Cookies and CSRF: which browser this is, who is signed in in it, and whether a form is our own."""
+"""Cookies and CSRF tokens: the browser cookie, the session cookie, and the check that a form is our own."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ SESSION_PREFIX = "gp_se_"
 
 
 class Cookies:
-    """The two cookies of this server. Their names carry a digest of the issuer, since ports keep no cookies apart."""
+    """The two cookies of this server. Their names contain a digest of the issuer: cookies are not isolated by port."""
 
     def __init__(self, settings: Settings) -> None:
         self._secure = not settings.oauth_issuer.startswith("http:")
@@ -28,10 +28,10 @@ class Cookies:
         self._browser = settings.secret_keys.serializer("browser cookie")
         self._csrf = settings.secret_keys.serializer("csrf")
         self.origin = "{0.scheme}://{0.netloc}".format(urlsplit(settings.oauth_issuer)).lower()
-        """Where our own forms come from."""
+        """The Origin of our own forms."""
 
     def browser(self, cookies: Mapping[str, str]) -> str | None:
-        """The browser's id, None where the cookie is missing, forged or older than 30 minutes."""
+        """The browser's id; None if the cookie is missing, forged or older than 30 minutes."""
         signed = cookies.get(self._browser_name, "")
         try:
             value = self._browser.loads(signed, max_age=int(BROWSER_LIFE.total_seconds()))
@@ -44,7 +44,7 @@ class Cookies:
         return self._header(self._browser_name, str(self._browser.dumps(browser)), BROWSER_LIFE)
 
     def session_hash(self, cookies: Mapping[str, str]) -> bytes | None:
-        """The hash under which the session of this browser is stored."""
+        """The hash under which this browser's session is stored; None without a session cookie."""
         value = cookies.get(self._session_name, "")
         return crypto.token_hash(value) if value.startswith(SESSION_PREFIX) else None
 
@@ -53,17 +53,17 @@ class Cookies:
         return self._header(self._session_name, session, SESSION_LIFE)
 
     def ended_session_header(self) -> str:
-        """The Set-Cookie value that takes the session away."""
+        """The Set-Cookie value that deletes the session cookie."""
         return self._header(self._session_name, "", timedelta(0))
 
     def csrf(self, browser: str) -> str:
-        """A token for the forms of this browser alone."""
+        """A CSRF token, bound to this browser."""
         return str(self._csrf.dumps(browser))
 
     def is_own_form(self, token: str, browser: str | None, origin: str | None, fetch_site: str | None) -> bool:
-        """Whether a POST comes from a page of ours in this browser: token, Origin and Sec-Fetch-Site must agree.
+        """Whether a POST comes from our own page in this browser: token, Origin and Sec-Fetch-Site must all agree.
 
-        An Origin of ``null`` is foreign; a missing one is left to the token (very old browsers).
+        Origin ``null`` is refused; without an Origin (very old browsers) the token decides.
         """
         if browser is None or (origin is not None and origin.lower() != self.origin):
             return False
@@ -80,10 +80,10 @@ class Cookies:
 
 
 def new_session() -> str:
-    """A fresh session cookie."""
+    """A new session cookie's value."""
     return crypto.opaque_token(SESSION_PREFIX)
 
 
 def session_expiry(now: datetime) -> datetime:
-    """When a session that starts now ends at the latest."""
+    """When a session that starts at ``now`` expires."""
     return now + SESSION_LIFE

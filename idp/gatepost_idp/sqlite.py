@@ -1,4 +1,4 @@
-"""SQLite behind the seam: threads that read, and one that writes what waits as a group."""
+"""The SQLite backend: reader threads, and one writer thread that commits waiting work in groups."""
 
 import asyncio
 import queue
@@ -21,9 +21,12 @@ _BEGIN_READING, _BEGIN_WRITING = "BEGIN", "BEGIN IMMEDIATE"
 
 
 def _make_for_its_owner_alone(path: Path) -> None:
-    """SQLite gives its -wal and -shm the same mode. One that is there is not opened: to close it would end locks."""
+    """Creates a missing file with mode 0600; SQLite gives -wal and -shm the same mode.
+
+    An existing file is not opened: closing it would release this process's POSIX locks on it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(OSError):  # there already; or SQLite will say why it cannot be
+    with suppress(OSError):  # it exists, or SQLite will report why it cannot
         path.touch(0o600, exist_ok=False)
 
 
@@ -35,29 +38,29 @@ def _engine(url: str, *, read_only: bool) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves: IMMEDIATE for the writer
+        connection.isolation_level = None  # we issue BEGIN ourselves: IMMEDIATE for the writer
         for pragma in (
             "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
             "busy_timeout=5000",
-            "temp_store=MEMORY",  # what a SAVEPOINT may have to put back: a file would be made for each large one
+            "temp_store=MEMORY",  # else each large SAVEPOINT would create a temporary file
             f"query_only={'ON' if read_only else 'OFF'}",
         ):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        if not cast(Any, connection.connection).in_transaction:  # else it is a session's, inside one of _Held's
+        if not cast(Any, connection.connection).in_transaction:  # else a session joins a transaction that _Held began
             connection.exec_driver_sql(_BEGIN_READING if read_only else _BEGIN_WRITING)
 
     return engine
 
 
 class _Held:
-    """A connection to SQLite that one thread keeps; BEGIN and COMMIT go straight to its cursor.
+    """A SQLite connection kept open by one thread; BEGIN and COMMIT are run directly on its cursor.
 
-    SQLAlchemy's way into a transaction and out of it costs as much as the six statements of a refresh.
+    Through SQLAlchemy they would cost as much as the six statements of a refresh.
     """
 
     def __init__(self, engine: Engine, begin: str) -> None:
@@ -68,7 +71,7 @@ class _Held:
 
     @contextmanager
     def transaction(self) -> Iterator[tuple[Connection, Any]]:
-        """Committed at its end; what is raised undoes it, and the next one finds a fresh connection."""
+        """A transaction, committed at its end. An exception rolls back and closes the connection, to be reopened."""
         try:
             connection = self._opened()
             self._cursor.execute(self._begin)
@@ -79,14 +82,14 @@ class _Held:
             raise
 
     def close(self) -> None:
-        """Closes the connection, if there is one; SQLite undoes what it had not committed."""
+        """Closes the connection, if there is one; SQLite rolls back what was not committed."""
         if self._connection is not None:
             self._connection.invalidate()
             self._connection.close()
             self._connection = None
 
     def _commit(self, connection: Connection) -> None:
-        if connection.in_transaction():  # a session's: SQLAlchemy must know that it is over
+        if connection.in_transaction():  # a session took part: SQLAlchemy must be told of the end
             connection.commit()
         else:
             self._cursor.execute("COMMIT")
@@ -99,7 +102,7 @@ class _Held:
 
 
 class Readers:
-    """Threads that read, with a connection each."""
+    """Reader threads, with one connection each."""
 
     def __init__(self, url: str, size: int) -> None:
         self.engine = _engine(url, read_only=True)
@@ -134,7 +137,7 @@ class Readers:
 
 
 class Writer:
-    """The one thread that writes: takes all that waits, commits it as a group, then answers everybody."""
+    """The single writer thread: takes all waiting jobs, commits them as a group, then resolves their futures."""
 
     def __init__(self, url: str) -> None:
         self.engine = _engine(url, read_only=False)
@@ -163,7 +166,7 @@ class Writer:
                 _answer(group)
 
     def _next_group(self) -> tuple[list["_Job"], bool]:
-        """Everything that waits, after waiting for the first; and whether to go on."""
+        """Waits for a job, then takes all that are queued; the flag is False once the writer is to stop."""
         group = []
         job = self._waiting.get()
         while job is not None:
@@ -175,19 +178,19 @@ class Writer:
         return group, False
 
     def _commit(self, group: list["_Job"]) -> None:
-        """Runs the group in one transaction; where that fails, the whole group is told so."""
+        """Runs the group in one transaction; if that fails, every job of the group fails."""
         try:
             with self._held.transaction() as (connection, cursor):
                 for job in group:
                     job.run(connection, cursor)
-        except Exception as problem:  # noqa: BLE001 (the boundary of the thread: everybody gets an answer)
-            unavailable = DatabaseUnavailable(str(problem))  # a COMMIT that failed says nothing of any one job
+        except Exception as problem:  # noqa: BLE001 (the boundary of the thread: every job gets a result)
+            unavailable = DatabaseUnavailable(str(problem))  # a failed COMMIT is not the fault of any one job
             for job in group:
                 job.result, job.problem = None, unavailable
 
 
 class _Job:
-    """One function that waits for the writer, and its answer."""
+    """A function queued for the writer, and its result."""
 
     def __init__(self, work: Work[Any], loop: asyncio.AbstractEventLoop) -> None:
         self.work = work
@@ -197,20 +200,20 @@ class _Job:
         self.problem: Exception | None = None
 
     def run(self, connection: Connection, cursor: Any) -> None:
-        """Runs inside a SAVEPOINT: an exception undoes this function alone, not its neighbours in the group."""
+        """Runs inside a SAVEPOINT: an exception rolls back this job only, not the others of the group."""
         cursor.execute("SAVEPOINT job")
         try:
             transaction = Transaction(connection, cursor)
             self.result = self.work(transaction)
             transaction.finish()
-        except Exception as problem:  # noqa: BLE001 (whatever it was, it belongs to whoever waits for this job)
-            # A full disk ends the whole transaction; then this raises, and the group fails together.
+        except Exception as problem:  # noqa: BLE001 (any exception is passed on to the job's caller)
+            # A full disk ends the whole transaction; then this raises, and the whole group fails.
             cursor.execute("ROLLBACK TO job")
             self.problem = translated(connection.engine, problem)
         cursor.execute("RELEASE job")
 
     def settle(self) -> None:
-        """Answers whoever waits, unless they went away."""
+        """Resolves the future with the result or exception, unless it was cancelled."""
         if self.future.cancelled():
             return
         if self.problem is None:
@@ -225,7 +228,7 @@ def _answer(group: list[_Job]) -> None:
         mine = [job for job in group if job.loop is loop]
         try:
             loop.call_soon_threadsafe(_settle, mine)
-        except RuntimeError:  # that loop was closed: nobody waits there any more
+        except RuntimeError:  # that loop is closed, so nobody waits there any more
             continue
 
 

@@ -1,4 +1,4 @@
-"""Access tokens (RFC 9068), id tokens (OIDC Core), codes and refresh tokens: made here and nowhere else."""
+"""Makes access tokens (RFC 9068), id tokens (OIDC Core), refresh token successors, and mailed links and codes."""
 
 import hmac
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ BACKEND_TOKEN_LIFE = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class Scopes:
-    """What a token may do: ``granted`` is approved and held; ``open`` is what the person holds besides."""
+    """``granted``: scopes in the token, both approved and held. ``open``: the others that the person holds."""
 
     granted: tuple[str, ...]
     open: tuple[str, ...]
 
 
 def scopes_of(granted: Granted, asked: tuple[str, ...] | None) -> Scopes:
-    """Approved ∩ held, narrowed to ``asked`` for this one token (RFC 6749 section 6)."""
+    """Approved scopes that are held or of OIDC, narrowed for this one token to ``asked`` (RFC 6749 section 6)."""
     names = tuple(s for s in granted.approved if s in granted.held or s in OIDC_SCOPES)
     if asked is not None:
         names = tuple(s for s in names if s in asked)
@@ -43,9 +43,9 @@ def scopes_of(granted: Granted, asked: tuple[str, ...] | None) -> Scopes:
 def access_token(
     keys: Keys, issuer: str, granted: Granted, scopes: Scopes, client: Client, now: datetime, life: timedelta
 ) -> str:
-    """A JWT of type ``at+jwt`` (RFC 9068 section 2). ``entitlements`` are scopes that step-up could add.
+    """A JWT of type ``at+jwt`` (RFC 9068 section 2). ``entitlements`` are the scopes that step-up could add.
 
-    ``jti`` begins with the grant's id, by which introspection knows whether the grant still stands.
+    ``jti`` begins with the grant's id, from which introspection finds out whether the grant still stands.
     """
     key = keys.signing()
     claims = {
@@ -67,7 +67,7 @@ def access_token(
 
 @dataclass(frozen=True, slots=True)
 class ForBackend:
-    """What a token for the backend at ``audience`` is made from; without ``subject`` it is the client's own."""
+    """What a token for the backend at ``audience`` is made from; with no ``subject`` it is for the client itself."""
 
     audience: str
     scope: tuple[str, ...]
@@ -75,11 +75,11 @@ class ForBackend:
 
     @property
     def trace_id(self) -> str:
-        """The authorization that it goes back to."""
+        """The trace id of the authorization it derives from; empty without a subject."""
         return self.subject.trace_id if self.subject else ""
 
     def ends_at(self, now: datetime, life: timedelta) -> datetime:
-        """Five minutes at the most, no longer than ``life`` or than the subject token."""
+        """When the token expires: after five minutes, ``life`` or the subject token's end, whichever comes first."""
         ends_at = now + min(life, BACKEND_TOKEN_LIFE)
         return min(ends_at, self.subject.ends_at) if self.subject else ends_at
 
@@ -87,7 +87,7 @@ class ForBackend:
 def backend_token(
     keys: Keys, issuer: str, granted: ForBackend, client_id: str, now: datetime, ends_at: datetime
 ) -> str:
-    """A JWT of type ``at+jwt`` (RFC 9068 section 2); ``act`` says who calls for the person (RFC 8693 section 4.1)."""
+    """A JWT of type ``at+jwt`` (RFC 9068 section 2); ``act`` names the resource server (RFC 8693 section 4.1)."""
     key, subject = keys.signing(), granted.subject
     claims: dict[str, Any] = {
         "iss": issuer,
@@ -106,14 +106,14 @@ def backend_token(
 
 
 def is_for_backend(claims: dict[str, Any]) -> bool:
-    """Whether an access token was made for a backend: then it is good there, and nowhere here."""
+    """Whether an access token was issued for a backend; this server's own endpoints then refuse it."""
     return "act" in claims or claims["sub"] == claims["client_id"]
 
 
 def id_token(
     keys: Keys, issuer: str, granted: Granted, scopes: Scopes, client: Client, now: datetime, life: timedelta
 ) -> str:
-    """Who signed in, for the client itself (OIDC Core section 2)."""
+    """An id token: tells the client who signed in (OIDC Core section 2)."""
     key = keys.signing(client.id_token_algorithm)
     claims: dict[str, str | int | bool] = {
         "iss": issuer,
@@ -131,47 +131,50 @@ def id_token(
 
 
 def read_access_token(keys: Keys, issuer: str, token: str, now: datetime) -> dict[str, Any] | None:
-    """The claims of an access token of ours that has not expired, else None (RFC 9068 section 4)."""
+    """The claims of an unexpired access token of this issuer, else None (RFC 9068 section 4).
+
+    Does not check ``aud`` or whether the grant still stands; the caller must.
+    """
     try:
         header = jws.extract_compact(token.encode()).headers()
         key = keys.verifying(str(header.get("kid")))
         if key is None or key.algorithm != ACCESS_TOKEN_ALGORITHM or header.get("typ") != "at+jwt":
             return None
         claims = jwt.decode(token, key.private, [ACCESS_TOKEN_ALGORITHM]).claims
-    except (JoseError, ValueError, RecursionError):  # whatever a stranger can make of a token
+    except (JoseError, ValueError, RecursionError):  # anything that an attacker may send as a token
         return None
     return claims if claims["iss"] == issuer and claims["exp"] > now.timestamp() else None
 
 
 def grant_of(claims: dict[str, Any]) -> str:
-    """The id of the grant that an access token belongs to."""
+    """The id of the grant that an access token belongs to, from its ``jti``."""
     return str(claims["jti"]).partition(".")[0]
 
 
 def successor(refresh_key: bytes, token: str, salt: bytes) -> tuple[str, bytes]:
-    """The one refresh token that follows ``token``, and its hash: the same for each repeat with this salt."""
+    """The refresh token that follows ``token``, and its hash; deterministic for a given salt, so repeats agree."""
     following = REFRESH_PREFIX + crypto.base64url(crypto.keyed_digest(refresh_key, token.encode(), salt))
     return following, crypto.token_hash(following)
 
 
 def link_token(secret_keys: SecretKeys, attempt: Attempt) -> str:
-    """What the mailed link carries: the attempt's id and a MAC that only its seed and SECRET_KEY can make."""
+    """The token in a sign-in link: the attempt's id and a MAC that needs both its seed and SECRET_KEY."""
     return f"{attempt.id}.{crypto.base64url(_attempt_mac(secret_keys, 'sign-in link', attempt))}"
 
 
 def sign_in_code(secret_keys: SecretKeys, attempt: Attempt) -> str:
-    """The eight digits of the same mail; nothing at rest alone can tell them."""
+    """The eight-digit code of the same mail; it cannot be computed from the database without SECRET_KEY."""
     number = int.from_bytes(_attempt_mac(secret_keys, "sign-in code", attempt)[:8], "big") % 10**8
     return f"{number:08d}"
 
 
 def cut_off_token(secret_keys: SecretKeys, grant_id: str) -> str:
-    """What the link carries that ends a connection without signing in: it names the grant, and serves nothing else."""
+    """The token in the link that ends a connection without a sign-in; it names the grant and opens nothing else."""
     return f"{grant_id}.{secret_keys.newest}.{_cut_off_mac(secret_keys, grant_id, secret_keys.newest)}"
 
 
 def grant_of_cut_off(secret_keys: SecretKeys, token: str) -> str | None:
-    """The id of the grant that a link ends; None where it is not ours, or SECRET_KEY lost the key that signed it."""
+    """The id of the grant that a link ends; None if its MAC is wrong or its key is no longer in SECRET_KEY."""
     grant_id, _, rest = token.partition(".")
     key_id, _, mac = rest.partition(".")
     if not secret_keys.knows(key_id):

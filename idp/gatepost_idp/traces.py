@@ -1,7 +1,7 @@
-"""What the request at hand tells of itself, for `gatepost trace`: an allow-list, so that no secret gets in.
+"""The trace of the current request, for `gatepost trace`; an allow-list of parameters keeps secrets out.
 
-Everything here is an attribute of the request that runs; the guard begins it, doors and ``errors`` add what they know,
-and the guard hands it to the recorder once the answer is out.
+The guard begins the trace, routes and ``errors`` add facts, and the guard passes it to the recorder once the response
+is sent.
 """
 
 import json
@@ -15,7 +15,7 @@ from gatepost_idp import crypto, redirects
 from gatepost_idp.parameters import Parameters
 from gatepost_idp.protocol import RESOURCE_SERVER_GRANT_TYPES
 
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: nothing that is mistaken for another on the phone
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base32: no letters that are easily confused
 _LOOK_ALIKES = str.maketrans({"o": "0", "i": "1", "l": "1", "-": "", " ": ""})
 
 _KEPT = frozenset((
@@ -25,10 +25,10 @@ _KEPT = frozenset((
 _ADDRESSES = frozenset(("redirect_uri", "resource"))
 _MEASURED = frozenset((
     "state", "nonce", "code", "code_verifier", "refresh_token", "token", "login_hint", "subject_token", "actor_token",
-))  # fmt: skip  # as above
+))  # fmt: skip  # a table of words
 _METADATA = (
     "client_name", "token_endpoint_auth_method", "grant_types", "response_types", "scope", "application_type",
-)  # fmt: skip  # as above
+)  # fmt: skip  # a table of words
 _METADATA_ADDRESSES = ("redirect_uris", "client_uri", "logo_uri")
 _PATHS = ("/register", "/authorize", "/token", "/revoke", "/introspect", "/userinfo")
 _EVERYDAY = ("introspect", "userinfo")
@@ -37,17 +37,15 @@ _NAME = re.compile(r"[a-z][a-z_]{0,31}")
 _MOST_VALUES = 30
 _LONGEST = 300
 
-# Whoever mixes fields up sends a secret where a name belongs: of a long word with a digit in it, only the beginning is
-# kept even in an allowed place, unless it is a client's id. Both patterns begin where a word does: no backtracking.
+# A client that mixes up fields may send a secret in an allowed one, so of a long word with a digit only the beginning
+# is kept, unless it is a client_id. Both patterns start at a word boundary, which prevents backtracking.
 _RANDOM = re.compile(r"(?<![\w-])(?:(gp_[dcm]c_[\w.-]+)|(?=[\w-]*\d)([\w-]{6})[\w-]{14,})")
-_ADDRESS = re.compile(
-    r"(?<![^\s@:/])([^\s@:/]{0,2})[^\s@:/]*@([\w.-]+)"
-)  # from a word's start alone, so in linear time
+_ADDRESS = re.compile(r"(?<![^\s@:/])([^\s@:/]{0,2})[^\s@:/]*@([\w.-]+)")  # from a word's start only: linear time
 
 
 @dataclass(slots=True)
 class Trace:
-    """One request. ``id`` is its authorization's as soon as that is known; ``step`` is empty where none is recorded."""
+    """The trace of one request. ``id``: the authorization's once known; ``step``: empty if not to be recorded."""
 
     id: str
     step: str = ""
@@ -60,26 +58,26 @@ class Trace:
     event: str = ""
 
     def belongs_to(self, trace_id: str) -> None:
-        """Joins the authorization that ``trace_id`` names."""
+        """Assigns the request to the authorization with this trace id; an empty id changes nothing."""
         self.id = trace_id or self.id
 
     def tell(self, /, **facts: str) -> None:
-        """Adds what is worth reading later; never a secret."""
+        """Adds facts worth reading later; never secrets."""
         self.facts.update(facts)
 
     def refuse(self, reason: str, received: str = "", expected: str = "", event: str = "") -> None:
-        """Notes why the request is refused, what came, what should have come; ``event`` for the audit log."""
+        """Records why the request is refused, what was received and expected; ``event`` is for the audit log."""
         self.reason, self.received, self.expected, self.event = reason, received, expected, event
 
     def is_kept(self, status: int) -> bool:
-        """Of the everyday calls, refreshes, exchanges, introspection and userinfo, only refusals are recorded."""
+        """Whether to record the step; of refreshes, exchanges, introspection and userinfo, only refusals are."""
         if not self.step:
             return False
         is_everyday = self.asked is not None and self.asked.get("grant_type") in _EVERYDAY_GRANTS
         return status >= 400 or not (is_everyday or self.step in _EVERYDAY)
 
     def detail(self, status: int) -> dict[str, Any]:
-        """What a step keeps. Secrets are left out here; ``plain`` goes over the rest before it is stored."""
+        """The details to store. Secret parameters are left out here; ``plain`` redacts the rest before it is stored."""
         told = {"status": status, "asked": _shown(self.asked) if self.asked else {}, "told": self.facts}
         why = {"reason": self.reason, "received": self.received, "expected": self.expected}
         return {**told, **{name: value[:_LONGEST] for name, value in why.items() if value}}
@@ -89,7 +87,7 @@ _current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
 def begin(method: str, path: str) -> Trace:
-    """The trace of a request that arrives; a page of an authorization knows by its address where it belongs."""
+    """Begins the trace of a request; for the pages of an authorization, the trace id follows from the path."""
     parts = path.removeprefix("/").split("/")
     is_page = parts[0] in ("sign-in", "consent") and len(parts) > 1 and parts[1] != "link"
     trace = Trace(id_of(parts[1]) if is_page else new_id(), _step(method, path, parts))
@@ -98,33 +96,33 @@ def begin(method: str, path: str) -> Trace:
 
 
 def current() -> Trace:
-    """The trace of the request that runs; outside of one, a trace that nobody reads."""
+    """The trace of the current request; outside of one, a throwaway trace."""
     return _current.get() or Trace("")
 
 
 def new_id() -> str:
-    """An id for a request of no authorization that is known."""
-    return _readable(random.getrandbits(56).to_bytes(7, "big"))  # a name, and no secret
+    """A random trace id, for a request whose authorization is not known."""
+    return _readable(random.getrandbits(56).to_bytes(7, "big"))  # a name, not a secret
 
 
 def id_of(request_id: str) -> str:
-    """The trace id of an authorization request: 50 bits of a digest, so that it tells nothing and needs no look-up."""
+    """The trace id of an authorization request: 50 bits of a digest of its id, which it does not reveal."""
     return _readable(crypto.token_hash(f"trace {request_id}"))
 
 
 def typed(text: str) -> str:
-    """A trace id as somebody typed it after a phone call, in the form in which it is kept."""
+    """The stored form of a trace id as typed by a person, with confusable letters corrected."""
     letters = text.strip().lower().translate(_LOOK_ALIKES)
     return f"{letters[:5]}-{letters[5:]}" if len(letters) == 10 else text.strip()
 
 
 def shown_length(name: str, value: str | None) -> str:
-    """A value that is not kept: ``code: 49 characters``."""
+    """Describes a value that must not be kept: ``code: 49 characters``."""
     return f"no {name}" if value is None else f"{name}: {len(value)} characters"
 
 
 def registration(body: bytes) -> dict[str, str]:
-    """What a registration asked for (RFC 7591 section 2), and the names of what else it sent."""
+    """The known members of a registration request (RFC 7591 section 2), and the names of the others."""
     try:
         members = json.loads(body)
     except (ValueError, RecursionError):
@@ -137,7 +135,7 @@ def registration(body: bytes) -> dict[str, str]:
 
 
 def plain(value: str) -> str:
-    """Text for a terminal and for PostgreSQL: one line, no control characters, no token or mail address in whole."""
+    """Text safe for a terminal and for PostgreSQL: one line, no control characters, no whole token or mail address."""
     is_plain = len(value) <= _LONGEST and value.isascii() and value.isprintable()
     text = value if is_plain else redirects.plain_name(value, _LONGEST)
     text = _RANDOM.sub(_shortened, text)
@@ -145,7 +143,7 @@ def plain(value: str) -> str:
 
 
 def masked(address: str) -> str:
-    """A mail address as a trace and a log may show it: ``al...@example.com``."""
+    """A mail address for traces and logs: ``al...@example.com``."""
     local, _, domain = address.rpartition("@")
     return f"{local[:2]}...@{domain}"
 
@@ -161,7 +159,7 @@ def _readable(data: bytes) -> str:
 
 
 def _step(method: str, path: str, parts: list[str]) -> str:
-    """The step's name; empty for what is none: a preflight, the waiting page's poll, pages of no authorization."""
+    """The step's name; empty for preflights, the waiting page's poll, and pages outside authorizations."""
     if method == "OPTIONS" or parts[-1] == "state":
         return ""
     if path.startswith("/.well-known/"):
@@ -179,7 +177,7 @@ def _step(method: str, path: str, parts: list[str]) -> str:
 
 
 def _shown(asked: Parameters) -> dict[str, str]:
-    """Parameters as they may be kept: of what is not known to be harmless, that it was there."""
+    """Parameters in a form that may be stored; of those not known to be harmless, only the name or length."""
     found: dict[str, str] = {}
     for name, value in list(asked.values.items())[:_MOST_VALUES]:
         if name in _KEPT:
@@ -200,7 +198,7 @@ def _is_name(name: str) -> bool:
 
 
 def _text(value: object) -> str:
-    """A member that should be a string or a list of them."""
+    """A member that should be a string or a list of strings, shortened."""
     if isinstance(value, str):
         return value[:_LONGEST]
     if isinstance(value, list):

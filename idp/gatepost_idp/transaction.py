@@ -1,4 +1,4 @@
-"""What a function does in its transaction: queries, compiled once and run on the driver's cursor; and how it fails."""
+"""Transactions and queries: statements compiled once and run on the driver's cursor, and the errors they raise."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -14,27 +14,27 @@ from sqlmodel import Session, SQLModel
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
-_READ_ONLY = "25006"  # a standby that we reached in a failover, or an operator's hand: somebody may mend it
+_READ_ONLY = "25006"  # a standby reached during a failover, or made read-only by an operator: may pass
 
 
 class DatabaseUnavailable(Exception):
-    """The database did not take or keep this transaction; nothing of it holds. Answer 503."""
+    """The database could not run or commit this transaction, so nothing was changed. Respond with 503."""
 
 
 class Unstorable(Exception):
-    """A value that no column takes, such as a text with NUL on PostgreSQL. Answer 400: the caller sent it."""
+    """A value that no column can store, such as text with NUL on PostgreSQL. Respond with 400: the caller sent it."""
 
 
 class Query:
-    """A statement of the hot path: written in SQLModel, compiled once for each dialect, run on the driver's cursor."""
+    """A statement for hot paths: written in SQLModel, compiled once per dialect, run on the driver's cursor."""
 
     def __init__(self, statement: Executable | Callable[[str], Executable]) -> None:
-        """``statement``: itself or, where they differ, from the dialect's name to it."""
+        """``statement``: the statement or, if dialects differ, a function from the dialect's name to it."""
         self._statement = statement
         self._compiled: dict[str, tuple[str, dict[str, Any]]] = {}
 
     def sql(self, dialect: Dialect) -> tuple[str, dict[str, Any]]:
-        """The SQL text with named parameters, and the values of those that the statement itself sets."""
+        """The SQL text with named parameters, and the values that the statement itself sets."""
         if dialect.name not in self._compiled:
             compiled = cast(Any, self.statement(dialect.name)).compile(dialect=dialect)
             preset = {name: bind.effective_value for name, bind in compiled.binds.items() if not bind.required}
@@ -42,12 +42,12 @@ class Query:
         return self._compiled[dialect.name]
 
     def statement(self, dialect: str) -> Executable:
-        """What is compiled for that dialect."""
+        """The statement for that dialect."""
         return self._statement if isinstance(self._statement, Executable) else self._statement(dialect)
 
 
 def columns(*attributes: Any) -> "sqlalchemy.Select[Any]":
-    """A SELECT of any number of columns; SQLModel's own ``select`` is typed for four at the most."""
+    """A SELECT of any number of columns; SQLModel's own ``select`` is typed for at most four."""
     return sqlalchemy.select(*attributes)
 
 
@@ -64,11 +64,11 @@ def upsert_query(
     changes: Callable[[Any], Mapping[str, Any]],
     returning: Sequence[Any] = (),
 ) -> Query:
-    """An INSERT of ``values`` or, where the row of ``keys`` is there, an UPDATE: one statement, so that all who come at
-    once are answered. ``changes``: from the row that was not inserted to what the columns become."""
+    """An INSERT of ``values`` or, if a row with these ``keys`` exists, an UPDATE: one statement, so that concurrent
+    callers all succeed. ``changes``: maps the row that was not inserted to the new values of the columns."""
 
     def statement(dialect: str) -> Executable:
-        # Loaded here: the module of the dialect that is not spoken would be 2 MiB and 25 ms of every start.
+        # Imported here: the module of the unused dialect would cost every start 2 MiB and 25 ms.
         insert = cast(Any, import_module(f"sqlalchemy.dialects.{dialect}")).insert
         inserted = insert(table).values(dict(values))
         changed = inserted.on_conflict_do_update(index_elements=list(keys), set_=dict(changes(inserted.excluded)))
@@ -78,7 +78,7 @@ def upsert_query(
 
 
 class Transaction:
-    """What a function may do inside its transaction."""
+    """One open transaction, as passed to functions that read or write."""
 
     def __init__(self, connection: Connection, cursor: Any) -> None:
         self._connection = connection
@@ -86,10 +86,10 @@ class Transaction:
 
     @cached_property
     def session(self) -> Session:
-        """A SQLModel session inside this transaction, for everything off the hot path."""
+        """A SQLModel session inside this transaction, for statements off the hot path."""
         if not self._connection.in_transaction():
-            self._connection.begin()  # SQLAlchemy learns of the one that runs, which is not the session's to end
-        # A savepoint of its own: a flush that fails rolls back no further, and leaves the group's neighbours alone.
+            self._connection.begin()  # tells SQLAlchemy of the running transaction, so that the session does not end it
+        # With its own savepoint: a failed flush rolls back no further, and does not affect other jobs of the group.
         return Session(self._connection, join_transaction_mode="create_savepoint", expire_on_commit=False)
 
     @property
@@ -113,18 +113,18 @@ class Transaction:
         return cast("list[Row]", self._cursor.fetchall())
 
     def each(self, query: Query, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Runs ``query`` once for each of ``rows``, its parameters by name."""
+        """Runs ``query`` once for each of ``rows``, which are its parameters by name."""
         text, preset = query.sql(self._connection.dialect)
         self._cursor.executemany(text, [{**preset, **row} for row in rows])
 
     def lock(self, table: type[SQLModel]) -> None:
-        """Lets one transaction at a time pass from here on. SQLite writes one at a time anyway."""
+        """Locks ``table`` so that one transaction at a time passes. SQLite has only one writer anyway."""
         if self.dialect == "postgresql":
             name = cast(Any, table).__table__.name
             self._cursor.execute(f'LOCK TABLE "{name}" IN SHARE ROW EXCLUSIVE MODE')
 
     def finish(self) -> None:
-        """Sends what the session still holds; called before the commit."""
+        """Flushes and closes the session, if there is one; called before the commit."""
         if "session" in self.__dict__:
             self.session.commit()
             self.session.close()
@@ -138,12 +138,12 @@ Work = Callable[[Transaction], T]
 
 
 def sqlstate(problem: BaseException) -> str | None:
-    """PostgreSQL's code of what went wrong, wrapped by SQLAlchemy or not; None where there is none, as on SQLite."""
+    """PostgreSQL's error code, whether or not SQLAlchemy wrapped the error; None if there is none, as on SQLite."""
     return getattr(getattr(problem, "orig", problem), "sqlstate", None)
 
 
 def translated(engine: Engine, problem: Exception) -> Exception:
-    """A database that fails is unavailable; a fault of our own stays what it is."""
+    """``problem`` as DatabaseUnavailable or Unstorable if it comes from the database or a value, else unchanged."""
     driver = cast(Any, engine.dialect.dbapi)
     original = getattr(problem, "orig", problem)
     is_theirs = isinstance(original, (driver.OperationalError, driver.InterfaceError))

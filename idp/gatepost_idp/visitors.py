@@ -1,4 +1,4 @@
-"""Who stands at a door: the browser behind a request, its session, where it comes from, and whether a form is ours."""
+"""The browser behind a request: its cookies, label and network, and whether a form it sends is our own."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -14,12 +14,12 @@ from gatepost_idp.sessions import Cookies
 _BROWSERS = (("Edg", "Edge"), ("OPR", "Opera"), ("Firefox", "Firefox"), ("CriOS", "Chrome"), ("FxiOS", "Firefox"),
              ("Chrome", "Chrome"), ("Safari", "Safari"))  # fmt: skip  # first match wins: most claim to be several
 _SYSTEMS = (("iPhone", "iPhone"), ("iPad", "iPad"), ("Android", "Android"), ("Windows", "Windows"),
-            ("CrOS", "ChromeOS"), ("Mac OS X", "macOS"), ("Linux", "Linux"))  # fmt: skip  # as above
+            ("CrOS", "ChromeOS"), ("Mac OS X", "macOS"), ("Linux", "Linux"))  # fmt: skip  # first match wins
 
 
 class Visitor:
-    """A browser, and where it is. Its cookie is read by whoever asks for it first: to check that signature costs as
-    much as three queries, and an answer in silence needs none of it."""
+    """A browser, its session and network. Its cookie is verified only when first needed: that costs as much as three
+    queries, and an answer without a page does not need it."""
 
     def __init__(
         self, read_browser: Callable[[], str | None], session_hash: bytes | None, label: str, network: str
@@ -31,17 +31,17 @@ class Visitor:
 
     @cached_property
     def browser(self) -> str | None:
-        """Its cookie's value, None where cookies are missing."""
+        """The browser cookie's value; None if it is missing, forged or expired."""
         return self._read_browser()
 
     @property
     def browser_hash(self) -> bytes:
-        """What requests and attempts are bound to; matches nothing where there is no cookie."""
+        """The digest to which requests and attempts are bound; empty, which matches none, without a cookie."""
         return crypto.token_hash(self.browser) if self.browser else b""
 
 
 class Visitors:
-    """Reads visitors off requests and writes their cookies."""
+    """Reads visitors from requests, checks their forms, and writes their cookies."""
 
     def __init__(self, cookies: Cookies, callers: Callers) -> None:
         self.cookies = cookies
@@ -52,7 +52,7 @@ class Visitors:
         return self._of(request, lambda: self.cookies.browser(request.cookies))
 
     def welcome(self, request: Request) -> Visitor:
-        """The visitor of a request, with a fresh cookie to be kept where there was none."""
+        """The visitor of a request, with a new browser id if it has no cookie; pass it to ``keep``."""
         return self._of(request, lambda: self.cookies.browser(request.cookies) or crypto.random_id(24))
 
     def _of(self, request: Request, read_browser: Callable[[], str | None]) -> Visitor:
@@ -64,7 +64,7 @@ class Visitors:
         )
 
     def of_own_form(self, request: Request, csrf: str) -> Visitor:
-        """The visitor of a POST; raises PageProblem, and nothing is done, where the form is not ours."""
+        """The visitor of a POST; raises PageProblem (403) unless the form is our own."""
         visitor = self.of(request)
         headers = request.headers
         own = self.cookies.is_own_form(csrf, visitor.browser, headers.get("origin"), headers.get("sec-fetch-site"))
@@ -84,18 +84,18 @@ class Visitors:
         return visitor
 
     def csrf(self, visitor: Visitor) -> str:
-        """The token for this visitor's forms."""
+        """The CSRF token for this visitor's forms."""
         return self.cookies.csrf(visitor.browser or "")
 
     def keep(self, response: Response, visitor: Visitor) -> Response:
-        """Keeps the browser's cookie for another 30 minutes."""
+        """Sets the browser cookie on ``response``, for another 30 minutes."""
         if visitor.browser:
             response.headers.append("set-cookie", self.cookies.browser_header(visitor.browser))
         return response
 
 
 def browser_label(user_agent: str) -> str:
-    """Such as ``Firefox on Linux``, for the person who reads the mail."""
+    """A label for mails and the account page, such as ``Firefox on Linux``."""
     browser = next((name for mark, name in _BROWSERS if mark in user_agent), "A browser")
     system = next((name for mark, name in _SYSTEMS if mark in user_agent), "")
     return f"{browser} on {system}" if system else browser

@@ -1,7 +1,7 @@
-"""What people see and change of their own, signed in by mail; and a link from a mail that cuts one app off.
+"""The account pages, where people see and change what is theirs, and the mailed link that ends one connection.
 
-``overview``, ``access``, ``personal_tokens`` and ``cut_off`` hold the steps, each transaction one method; a file
-``*_doors`` beside each has its pages and forms; ``doors`` what they share.
+``overview``, ``access``, ``personal_tokens`` and ``cut_off`` contain the steps, one method per transaction; the
+``*_doors`` files have the routes and pages; ``doors`` has what they share.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from gatepost_idp.signin.guests import Door
 
 
 def router(own: AccountPages, brake: Callable[[Door], Door]) -> APIRouter:
-    """Every address below /account; ``brake`` stands where a stranger can make a request be stored."""
+    """The routes below /account; ``brake`` limits those where a visit that is not signed in stores a request."""
     doors = APIRouter(prefix="/account", include_in_schema=False)
     overview_doors(own, doors, brake)
     access_doors(own, doors, brake)

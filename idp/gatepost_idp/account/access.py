@@ -1,4 +1,4 @@
-"""What each connected app may do: the person sees it, and widens or narrows it without disconnecting."""
+"""What each connected app may do; the person can widen or narrow it without disconnecting."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from gatepost_idp.transaction import Transaction
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A scope as the page offers it."""
+    """A scope on the page: whether the app may use it (``allowed``) and whether the person holds it."""
 
     scope: Scope
     allowed: bool
@@ -39,11 +39,11 @@ class Access:
         self._clock = clock
 
     async def apps(self, person: Session) -> list[App]:
-        """Every app that is connected, with its choices."""
+        """The person's connected apps with their choices."""
         return await self._database.read(lambda tx: self._apps(tx, person))
 
     async def choose(self, person: Session, grant_id: str, ticked: list[str], source: Source) -> App | None:
-        """Lets an app have what is ticked and nothing else of its resource; None where it is not this person's."""
+        """Sets an app's scopes to those ticked; answers the app as it was, None if the grant is not this person's."""
         return await self._database.write(lambda tx: self._choose(tx, person, grant_id, ticked, source))
 
     def _apps(self, tx: Transaction, person: Session) -> list[App]:
@@ -62,7 +62,7 @@ class Access:
         if app is None:
             return None
         offered = tuple(choice.scope.name for choice in app.choices)
-        # What has no tick box (openid and its like) stays as it was agreed to.
+        # Scopes without a tick box (openid etc.) stay as they were.
         kept = tuple(name for name in app.connection.scope if name not in offered)
         chosen = tuple(name for name in offered if name in ticked) + kept
         connections.set_scope(tx, person.account_id, app.connection, chosen)

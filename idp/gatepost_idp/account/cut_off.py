@@ -1,4 +1,4 @@
-"""The link in the mail about a new connection: it ends that one connection, for whoever holds the mail."""
+"""The link in the mail about a new connection, with which anybody who has the mail can end that connection."""
 
 from gatepost_idp import tokens
 from gatepost_idp.crypto import SecretKeys
@@ -10,7 +10,7 @@ from gatepost_idp.transaction import Transaction
 
 
 class CutOff:
-    """The link serves nothing else: it signs nobody in, and shows no more than the mail did."""
+    """The steps of the link, which does nothing else: it signs nobody in and shows no more than the mail."""
 
     def __init__(self, database: Database, secret_keys: SecretKeys, clock: Clock) -> None:
         self._database = database
@@ -18,19 +18,19 @@ class CutOff:
         self._clock = clock
 
     async def opened(self, token: str) -> News | None:
-        """What the link would cut off; None where that has ended already, or the link is bent. Changes nothing."""
+        """The connection that the link would end; None if it has ended or the link is invalid. Changes nothing."""
         grant_id = tokens.grant_of_cut_off(self._secret_keys, token)
         return await self._database.read(lambda tx: outbox.news(tx, grant_id)) if grant_id else None
 
     async def cut(self, token: str, network: str) -> bool:
-        """Ends the connection; False where the link is bent. A second time is as good as the first."""
+        """Ends the connection and forgets its consent; idempotent. False if the link is invalid."""
         grant_id = tokens.grant_of_cut_off(self._secret_keys, token)
         if grant_id is None:
             return False
         now = self._clock()
 
         def work(tx: Transaction) -> None:
-            connections.forget_consent(tx, grant_id)  # else a session in the wrong hands connects it again in silence
+            connections.forget_consent(tx, grant_id)  # or a stolen session could reconnect it silently
             grants.end(tx, grant_id, "cut off by mail", now, network=network)
 
         await self._database.write(work)

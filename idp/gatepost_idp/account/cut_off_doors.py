@@ -1,4 +1,4 @@
-"""/account/cut-off: the link of the mail about a new connection; only its button does something."""
+"""/account/cut-off: the page behind the link in the mail about a new connection; only its button ends anything."""
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -12,7 +12,7 @@ CUT_OFF = "/account/cut-off"
 
 
 def cut_off_doors(own: AccountPages, doors: APIRouter) -> None:
-    """A page that scanners may open as often as they like, and its form."""
+    """Adds the page, which mail scanners may open without effect, and its form."""
 
     @doors.api_route("/cut-off", methods=["GET", "HEAD"])
     async def show(request: Request, t: str = "") -> Response:
@@ -35,7 +35,7 @@ def cut_off_doors(own: AccountPages, doors: APIRouter) -> None:
 
     @doors.post("/cut-off")
     async def cut(request: Request, csrf: Field = "", token: Field = "") -> Response:
-        # Whoever holds the mail may; the cookie that its page set keeps out what posts without one.
+        # Anybody with the mail may do this; the CSRF check needs the cookie that the page set.
         visitor = own.visitors.of_own_form(request, csrf)
         is_cut = await own.steps.cut_off.cut(token, visitor.network)
         state = "cut" if is_cut else "nothing"

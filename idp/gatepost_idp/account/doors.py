@@ -1,4 +1,4 @@
-"""What every door below /account needs, and the doors to what each app may do."""
+"""What the routes below /account share, and the routes of /account/access."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ ACCESS = "/account/access"
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """What the doors call."""
+    """The steps that the routes call."""
 
     overview: Overview
     access: Access
@@ -35,7 +35,7 @@ class Steps:
 
 
 class AccountPages(OwnPages):
-    """What the doors need to answer."""
+    """OwnPages with the steps of the account pages."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class AccountPages(OwnPages):
 
 
 def access_page(own: AccountPages, guest: Guest, apps: list[App], saved: str) -> Response:
-    """Every app with its tick boxes; ``saved``: the grant that was just changed."""
+    """The page of all apps with their tick boxes; ``saved``: the id of the grant that was just changed."""
     return own.page(
         guest,
         "account/access.html",
@@ -80,7 +80,7 @@ def _shown(app: App) -> dict[str, Any]:
 
 
 def access_doors(own: AccountPages, doors: APIRouter, brake: Callable[[Door], Door]) -> None:
-    """What each app may do."""
+    """Adds the routes of /account/access, and those that switch accounts."""
 
     @doors.get("/access")
     @brake

@@ -1,4 +1,4 @@
-"""What a person sees of their account, and takes back: apps, remembered consents, tokens, sessions, all of it."""
+"""What a person sees of their account and can revoke: apps, remembered consents, tokens, sessions, the account."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ class Everything:
 
 
 class Overview:
-    """Each method one transaction, and about nothing but the person's own."""
+    """The steps of the account page, each one transaction that touches only the person's own rows."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     async def see(self, person: Session) -> Everything:
-        """All there is."""
+        """Everything on the account page."""
         own, now = person.account_id, self._clock()
         return await self._database.read(
             lambda tx: Everything(
@@ -48,7 +48,7 @@ class Overview:
         )
 
     async def disconnect(self, person: Session, grant_ids: list[str], source: Source) -> int:
-        """Ends these connections, and forgets what was agreed to: the app has to ask again. Answers how many ended."""
+        """Ends these connections and forgets their consents, so that apps must ask again; answers how many ended."""
 
         def work(tx: Transaction, now: datetime) -> int:
             living = connections.living(tx, person.account_id, now)
@@ -61,7 +61,7 @@ class Overview:
         return await self._change(work)
 
     async def forget(self, person: Session, client_id: str, source: Source) -> None:
-        """Forgets a remembered consent; what is connected stays so."""
+        """Forgets the remembered consents of one client id; its connections stay."""
 
         def work(tx: Transaction, now: datetime) -> None:
             consents.forget(tx, person.account_id, client_id)
@@ -70,7 +70,7 @@ class Overview:
         await self._change(work)
 
     async def end_session(self, person: Session, session_id: str | None, source: Source) -> None:
-        """Signs the person out of one browser, or of all."""
+        """Signs the person out of one browser, or of all with ``session_id`` None."""
 
         def work(tx: Transaction, now: datetime) -> None:
             accounts.end_sessions(tx, person.account_id, now, session_id)
@@ -83,7 +83,7 @@ class Overview:
         return await self._database.read(lambda tx: personal_data.exported(tx, person.account_id))
 
     async def delete(self, person: Session, source: Source) -> None:
-        """Deletes the account with everything that hangs on it."""
+        """Deletes the account and everything that refers to it."""
 
         def work(tx: Transaction, now: datetime) -> None:
             personal_data.delete_account(tx, person.account_id)

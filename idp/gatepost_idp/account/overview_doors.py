@@ -1,4 +1,4 @@
-"""/account: what is connected and remembered, where one is signed in, one's data; and taking each of it back."""
+"""/account: connections, remembered consents, tokens, sessions and data export, and the forms that revoke each."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -23,7 +23,7 @@ DELETE = "/account/delete"
 
 
 def overview_page(own: AccountPages, guest: Guest, found: Everything, done: str) -> Response:
-    """Everything; ``done``: what was just changed."""
+    """The account page; ``done``: what was just changed."""
     here = guest.visitor.session_hash
     return own.page(
         guest,
@@ -47,7 +47,7 @@ def overview_page(own: AccountPages, guest: Guest, found: Everything, done: str)
 
 
 def _groups(catalogue: Catalogue, connections: Iterable[Connection]) -> list[dict[str, Any]]:
-    """Connections by client and host, the group used last first."""
+    """Connections grouped by client and host, most recently used group first."""
 
     def key(connection: Connection) -> tuple[str, str]:
         return connection.client_row, redirects.host_shown(connection.redirect_uri)
@@ -91,7 +91,7 @@ def _token(catalogue: Catalogue, token: Shown) -> dict[str, Any]:
 
 
 def overview_doors(own: AccountPages, doors: APIRouter, brake: Callable[[Door], Door]) -> None:
-    """The page and what is taken back on it."""
+    """Adds the account page and its forms."""
 
     @doors.get("")
     @brake

@@ -1,4 +1,4 @@
-"""Personal tokens: made for a client that cannot do OAuth, scoped within what the person holds, shown once."""
+"""Personal tokens, for clients that cannot do OAuth: limited to scopes that the person holds, and shown once."""
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -16,12 +16,12 @@ from gatepost_idp.transaction import Transaction
 
 DAYS = (7, 30, 90, 365)
 MOST = 50
-"""How many living tokens a person may have."""
+"""How many valid tokens a person may have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A resource, and its scopes that the person holds."""
+    """A resource, and those of its scopes that the person holds."""
 
     resource: Resource
     scopes: tuple[Scope, ...]
@@ -29,7 +29,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The form as it was sent; ``days`` is 0 where it was no number."""
+    """The form as sent; ``days`` is 0 if it was not a number."""
 
     name: str
     resource: str
@@ -39,7 +39,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A new token: the only time that it is seen."""
+    """A new token, which is shown only now."""
 
     token: str
     name: str
@@ -48,14 +48,14 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """Why none was made, in words for the form, and the field that they are about."""
+    """Why no token was made, in words for the form, and the field concerned."""
 
     words: str
     about: Literal["", "name", "scope", "days"] = ""
 
 
 class PersonalTokens:
-    """Makes and ends them."""
+    """Makes and ends personal tokens."""
 
     def __init__(self, database: Database, catalogue: Catalogue, clock: Clock) -> None:
         self._database = database
@@ -67,7 +67,7 @@ class PersonalTokens:
         return await self._database.read(lambda tx: self._offers(tx, person))
 
     async def make(self, person: Session, asked: Asked, source: Source) -> Made | Wrong:
-        """A token for ``asked.days`` days, with what is ticked and held."""
+        """Makes a token for ``asked.days`` days with the scopes that are ticked and held."""
         name = redirects.plain_name(asked.name, 60)
         if not name:
             return Wrong("Give it a name, so that you know it again.", "name")
@@ -76,7 +76,7 @@ class PersonalTokens:
         return await self._database.write(lambda tx: self._make(tx, person, replace(asked, name=name), source))
 
     async def end(self, person: Session, token_id: str, source: Source) -> None:
-        """Ends a token; it is refused within a minute."""
+        """Ends a token of this person; resource servers refuse it within a minute."""
         now = self._clock()
 
         def work(tx: Transaction) -> None:

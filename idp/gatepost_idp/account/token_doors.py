@@ -1,4 +1,4 @@
-"""/account/tokens: personal tokens are made and ended here, and each is shown once."""
+"""/account/tokens: the page on which personal tokens are made, shown once, and ended."""
 
 from typing import Annotated
 
@@ -33,7 +33,7 @@ async def tokens_page(
 
 
 def token_doors(own: AccountPages, doors: APIRouter) -> None:
-    """Making a token, and ending one."""
+    """Adds the routes that make and end tokens."""
 
     @doors.get("/tokens")
     async def show_tokens(request: Request) -> Response:

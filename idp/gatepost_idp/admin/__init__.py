@@ -1,8 +1,8 @@
-"""Pages for people with the admin role: people, clients, connections, backends, figures, the state, the audit log.
+"""The admin pages: people, clients, connections, backends, figures, the state and the audit log.
 
-``people``, ``clients``, ``connections``, ``backends``, ``events``, ``figures`` and ``state`` hold the steps, each
-transaction one method; ``acts`` lets each change through only while the role stands, and writes who made it; a file
-``*_doors`` has the pages and forms, and ``doors`` what they share. The role itself is given by the command line alone.
+``people``, ``clients``, ``connections``, ``backends``, ``events``, ``figures`` and ``state`` contain the steps, one
+method per transaction; ``acts`` checks the admin role in the transaction of each change and records who made it; the
+``*_doors`` files have the routes and pages, and ``doors`` has what they share. Only the command line gives the role.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from gatepost_idp.signin.guests import Door
 
 
 def router(own: AdminPages, brake: Callable[[Door], Door]) -> APIRouter:
-    """Every address below /admin; ``brake`` stands where a stranger can make a request be stored."""
+    """The routes below /admin; ``brake`` limits those where a visit that is not signed in stores a request."""
     doors = APIRouter(prefix="/admin", include_in_schema=False)
     overview_doors(own, doors, brake)
     way_out(own, doors)

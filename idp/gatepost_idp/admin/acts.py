@@ -1,4 +1,4 @@
-"""What administrators do is done only while they hold the role, and stands in the audit log in the same transaction."""
+"""Administrators' actions: the role is checked, and the audit log written, in the transaction of each change."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,26 +18,26 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Who does something, and from where."""
+    """The administrator who acts, with network and trace id."""
 
     admin: Session
     source: Source
 
 
 class Acts:
-    """The seam between the admin pages and the database."""
+    """The admin pages' access to the database."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     async def see(self, work: Callable[[Transaction, datetime], T]) -> T:
-        """Reads."""
+        """Runs a read; does not check the role."""
         now = self._clock()
         return await self._database.read(lambda tx: work(tx, now))
 
     async def do(self, act: Act, work: Callable[[Transaction, datetime], T]) -> T:
-        """Changes something; raises PageProblem, and nothing is done, where the role was taken away meanwhile."""
+        """Runs a change; raises PageProblem, and changes nothing, if the role was revoked meanwhile."""
         now = self._clock()
 
         def checked(tx: Transaction) -> T:
@@ -52,7 +52,7 @@ def note(
     tx: Transaction, act: Act, event: str, now: datetime, *, account_id: str = "", address: str = "",
     client_id: str = "", grant_id: str = "", detail: str = "",
 ) -> None:  # fmt: skip  # one row
-    """Writes who did it, and to whom or what; ``detail`` holds no secret and nothing about a person."""
+    """Records the action in the audit log; ``detail`` must hold no secret and nothing personal."""
     audit.record(
         tx,
         event,
@@ -69,9 +69,9 @@ def note(
 
 
 def not_theirs(email: str, csrf: str = "") -> PageProblem:
-    """The same for every address and for whatever was sent there: it tells nobody what there is.
+    """The 403 page, the same for every path and form, so that it does not reveal what exists.
 
-    ``csrf``: of the browser, for the button that lets another address in.
+    ``csrf``: the browser's token, for the button that signs in with another address.
     """
     return PageProblem(
         "This page is not for you",

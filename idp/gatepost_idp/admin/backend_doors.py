@@ -1,4 +1,4 @@
-"""/admin/backends: which MCP servers stand behind the gate, and what tokens for them may do."""
+"""/admin/backends: the MCP servers behind the resource server, and the scopes of tokens for them."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ BACKENDS = "/admin/backends"
 
 
 def backend_doors(own: AdminPages, doors: APIRouter, brake: Callable[[Door], Door]) -> None:
-    """A page to look at: the file says what there is."""
+    """Adds the page, which is read-only: backends are configured in the catalogue file."""
 
     @doors.get("/backends")
     @brake

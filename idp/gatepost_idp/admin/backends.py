@@ -1,4 +1,4 @@
-"""The catalogue's backends, and how often somebody called each lately."""
+"""The catalogue's backends, and how many tokens were issued for each in the last hour."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,12 +9,12 @@ from gatepost_idp.catalogue import Backends as Listed
 from gatepost_idp.store import exchanges
 
 LATELY = timedelta(hours=1)
-"""As far as the events are counted while somebody looks; a server with many connections writes thousands an hour."""
+"""The period in which events are counted when the page is opened; a busy server writes thousands an hour."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A backend; ``scopes`` in the catalogue's order, ``exchanges`` the tokens for people within LATELY."""
+    """A backend; ``behind``: its resource's name; ``exchanges``: tokens issued for people within LATELY."""
 
     backend: Backend
     behind: str
@@ -23,7 +23,7 @@ class Shown:
 
 
 class Backends:
-    """As the file has them at this moment."""
+    """The backends that the catalogue file has now."""
 
     def __init__(self, acts: Acts, catalogue: Catalogue, listed: Listed) -> None:
         self._acts = acts
@@ -31,7 +31,7 @@ class Backends:
         self._listed = listed
 
     async def shown(self) -> list[Shown]:
-        """Every one, in the file's order."""
+        """Every backend, in the file's order."""
         found = self._listed.current()
         if not found:
             return []

@@ -1,4 +1,4 @@
-"""/admin/clients: every client by kind; each has a page with what a set-up dialog asks for."""
+"""/admin/clients: all clients by kind; each has a page with the values that a set-up dialog asks for."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -26,7 +26,7 @@ _UNTYPED = {"name": "", "description": "", "redirect": "", "claude": "", "confid
 
 
 async def clients_page(own: AdminPages, guest: Guest, kind: str, start: str) -> Response:
-    """The clients of one kind, and the way to the other kinds."""
+    """A page of clients of one kind, with links to the other kinds."""
     shown = kind if kind in KINDS else KINDS[0]
     found = await own.steps.clients.page(shown, start)
     return own.show(
@@ -57,7 +57,7 @@ def _shown(own: AdminPages, client: Listed) -> dict[str, Any]:
 
 
 def client_page(own: AdminPages, guest: Guest, client: Listed, done: str = "", secret: str = "") -> Response:
-    """One client; ``secret``: shown this once."""
+    """The page of one client; ``secret``: a new one, shown only now."""
     return own.show(
         guest,
         SECTION,
@@ -71,7 +71,7 @@ def client_page(own: AdminPages, guest: Guest, client: Listed, done: str = "", s
 
 
 def _asked_for(own: AdminPages, client: Listed) -> list[tuple[str, str]]:
-    """What the dialogs of Claude and others ask for, in their words."""
+    """Labels and values for the set-up dialogs of Claude and others, in their words."""
     resources = own.catalogue.resource
     mcp = [(f"MCP URL of {one.name}" if len(resources) > 1 else "MCP URL", one.url) for one in resources]
     names = client.scope.split() or own.catalogue.scope_names
@@ -85,7 +85,7 @@ def _asked_for(own: AdminPages, client: Listed) -> list[tuple[str, str]]:
 
 
 def add_page(own: AdminPages, guest: Guest, typed: dict[str, Any], problem: str = "") -> Response:
-    """The form, with what was typed before where it was wrong."""
+    """The form, with what was typed and the ``problem`` if it was wrong."""
     return own.show(
         guest,
         SECTION,
@@ -99,7 +99,7 @@ def add_page(own: AdminPages, guest: Guest, typed: dict[str, Any], problem: str 
 
 
 def client_doors(own: AdminPages, doors: APIRouter, brake: Callable[[Door], Door]) -> None:
-    """The lists, one client, and what is changed about it."""
+    """Adds the lists, the page of one client, and the forms that change it."""
 
     @doors.get("/clients")
     @brake
@@ -149,13 +149,13 @@ def _add_doors(own: AdminPages, doors: APIRouter, brake: Callable[[Door], Door])
         )  # fmt: skip  # one form
         if isinstance(made, Wrong):
             typed = {"name": name, "description": description, "redirect": redirect, "claude": claude,
-                     "confidential": confidential, "scope": scope or []}  # fmt: skip  # as above
+                     "confidential": confidential, "scope": scope or []}  # fmt: skip  # one form
             return add_page(own, guest, typed, made.words)
         return await _made(own, guest, made, "made")
 
 
 async def _made(own: AdminPages, guest: Guest, made: Made | None, done: str) -> Response:
-    """The client's page, with its secret this once."""
+    """The client's page with its new secret."""
     found = await own.steps.clients.see(made.client_id) if made else None
     if made is None or found is None:
         raise nobody("client")

@@ -1,4 +1,4 @@
-"""Clients: every one that there is, made, switched off and on, and given a new secret."""
+"""Clients: lists all of them, adds them, disables and enables them, and renews secrets."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -27,24 +27,24 @@ _LETTERS = {
     "resource_server": RESOURCE_SERVER_PREFIX.rstrip("_"),
 }
 KINDS = ("manual", "registered", "confidential", "document", "resource_server")
-"""How a client came to be. A confidential registration has a row of its own, a public one shares that of its kind."""
+"""Clients by origin. A confidential registration has its own row; public ones with equal metadata share a row."""
 
 
 class Clients:
-    """Each method one transaction."""
+    """The steps of the client pages, each one transaction."""
 
     def __init__(self, acts: Acts, catalogue: Catalogue) -> None:
         self._acts = acts
         self._catalogue = catalogue
 
     async def page(self, kind: str, start: str) -> Page[Listed]:
-        """Those of one of KINDS."""
+        """A page of clients of ``kind``, one of KINDS."""
         if kind == "document":
             return await self._acts.see(lambda tx, _now: client_pages.documents(tx, start))
         return await self._acts.see(lambda tx, _now: client_pages.page(tx, _LETTERS[kind], start))
 
     async def see(self, client_id: str) -> Listed | None:
-        """One of them."""
+        """One client, by row id or document URL, or None."""
         return await self._acts.see(lambda tx, _now: client_pages.find(tx, client_id))
 
     async def add(
@@ -58,7 +58,7 @@ class Clients:
         claude: bool,
         confidential: bool,
     ) -> Made | Wrong:
-        """Makes one by hand; what is ticked and not in the catalogue is left out."""
+        """Adds a client; ticked scopes that are not in the catalogue are ignored."""
         known = [scope for scope in self._catalogue.scope_names if scope in scopes]
         wanted = [*uris, *(CLAUDE_CALLBACKS if claude else ())]
         asked = by_hand.registration(name, wanted, known, confidential=confidential, description=description)
@@ -67,7 +67,7 @@ class Clients:
         return await self._acts.do(act, lambda tx, now: _add(tx, act, asked, now))
 
     async def renew_secret(self, act: Act, client_id: str) -> Made | None:
-        """Another secret for a client that has one; None where it has none."""
+        """Gives a confidential client a new secret; None if there is no such client."""
 
         def work(tx: Transaction, now: datetime) -> Made | None:
             found = client_pages.find(tx, client_id)
@@ -79,7 +79,7 @@ class Clients:
         return await self._acts.do(act, work)
 
     async def switch(self, act: Act, client_id: str, *, off: bool) -> bool:
-        """Switches a client, every registration of a kind or a URL off or on; False where nothing changed."""
+        """Disables or enables a client, all registrations of a kind, or a URL; False if nothing changed."""
 
         def work(tx: Transaction, now: datetime) -> bool:
             found = client_pages.find(tx, client_id)

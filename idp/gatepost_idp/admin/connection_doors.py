@@ -1,4 +1,4 @@
-"""/admin/connections: everybody's, the newest first, each with the button that cuts it off."""
+"""/admin/connections: all people's connections, newest first, each with a button that ends it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +31,7 @@ def _shown(one: Standing) -> dict[str, Any]:
 
 
 def connection_doors(own: AdminPages, doors: APIRouter, brake: Callable[[Door], Door]) -> None:
-    """The list and the button."""
+    """Adds the list and the form of its buttons."""
 
     @doors.get("/connections")
     @brake

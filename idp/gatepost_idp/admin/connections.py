@@ -1,4 +1,4 @@
-"""Everybody's connections, and cutting one off."""
+"""All people's connections, and ending one."""
 
 from datetime import datetime
 
@@ -10,17 +10,17 @@ from gatepost_idp.transaction import Transaction
 
 
 class Connections:
-    """Each method one transaction."""
+    """The steps of the connection pages, each one transaction."""
 
     def __init__(self, acts: Acts) -> None:
         self._acts = acts
 
     async def page(self, start: str) -> Page[Standing]:
-        """The newest first."""
+        """A page of connections, newest first."""
         return await self._acts.see(lambda tx, _now: connection_pages.page(tx, start))
 
     async def cut(self, act: Act, grant_id: str) -> bool:
-        """Ends one, and forgets what its person agreed to: the app has to ask again. False where it had ended."""
+        """Ends a connection and forgets its consent, so that the app has to ask again; False if it had ended."""
 
         def work(tx: Transaction, now: datetime) -> bool:
             if not grants.end(tx, grant_id, "cut off by an administrator", now):

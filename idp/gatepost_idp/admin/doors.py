@@ -1,4 +1,4 @@
-"""What every door below /admin needs: it opens to whoever holds the role at that moment, and to nobody else."""
+"""What the routes below /admin share; they admit only people who hold the admin role at that moment."""
 
 import re
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ _PLAIN_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """What the doors call."""
+    """The steps that the routes call."""
 
     people: People
     clients: Clients
@@ -53,7 +53,7 @@ class Steps:
 
 
 class AdminPages(OwnPages):
-    """What the doors need to answer."""
+    """OwnPages for administrators, with the steps of the admin pages."""
 
     def __init__(
         self,
@@ -71,13 +71,13 @@ class AdminPages(OwnPages):
         self._acts = acts
 
     async def admit(self, guest: Guest) -> None:
-        """Asked at every request, so that a role that was taken away opens nothing more."""
+        """Raises PageProblem unless the person is an administrator; checked at every request."""
         person = guest.person
         if not await self._acts.see(lambda tx, _now: people.is_admin(tx, person.account_id)):
             raise not_theirs(person.email, self.visitors.csrf(guest.visitor))
 
     def show(self, guest: Guest, section: str, template: str, status: int = 200, **context: Any) -> Response:
-        """A page of a section, with the way to the others."""
+        """A page of a section, with links to the other sections."""
         sections = [(self.url(f"{ADMIN}{path}"), name, path == section) for path, name in SECTIONS]
         session = (guest.visitor.session_hash or b"").hex()
         return self.page(
@@ -85,26 +85,26 @@ class AdminPages(OwnPages):
         )
 
     def more(self, path: str, following: str, **query: str) -> str:
-        """The address of the next page of a list; empty where there is none."""
+        """The URL of a list's next page; empty if there is none."""
         given = {name: value for name, value in query.items() if value}
         return f"{self.url(path)}?{urlencode({**given, 'start': following})}" if following else ""
 
 
 def act_of(guest: Guest) -> Act:
-    """Who does it, for the audit log."""
+    """The guest as an acting administrator, for the audit log."""
     return Act(guest.person, guest.source)
 
 
 def place_of(path: str, row_id: str) -> str:
-    """``path`` with an id where it is one, else up to there: where a sign-in ends is no place for what others wrote."""
+    """``path`` with ``row_id`` if that is a plain id, else the list's path: a sign-in must not end at foreign text."""
     return f"{path}{row_id}" if _PLAIN_ID.fullmatch(row_id) else path.partition("?")[0].removesuffix("/one").rstrip("/")
 
 
 def page_of_client(client_id: str, row: str) -> str:
-    """What the page of a connection's client is asked for: the URL of its document, else its row."""
+    """The id of a connection's client in the admin pages: the URL of its document, else its row."""
     return client_id if metadata_document.is_url(client_id) else row
 
 
 def moment(at: datetime) -> str:
-    """Such as ``2026-03-05 14:02``, in UTC."""
+    """``at`` in UTC, such as ``2026-03-05 14:02``."""
     return f"{at:%Y-%m-%d %H:%M}"

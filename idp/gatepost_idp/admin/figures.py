@@ -1,8 +1,7 @@
-"""Sign-ups, sign-ins, tokens and refusals of each day: counted beside the requests, not when somebody looks.
+"""Daily sign-ups, sign-ins, tokens and refusals, counted in the background instead of when the page is opened.
 
-A server with many connections writes thousands of events an hour, so a page that counted a month of them would read
-the whole log. Instead each hour is counted once, some minutes after it ended, and only the hour that runs is counted
-live; both along the index of the instants.
+A busy server writes thousands of events an hour, so counting a month of them for a page would read the whole log.
+Instead each hour is counted once, some minutes after it ends, and only the current hour is counted live.
 """
 
 from collections import Counter
@@ -18,7 +17,7 @@ from gatepost_idp.transaction import Transaction
 
 DAYS = 30
 LATE = timedelta(minutes=5)
-"""How long after its instant an event may be committed."""
+"""How long after its time an event may still be committed."""
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 
@@ -28,26 +27,26 @@ KINDS = {
     "Tokens": frozenset(("grant.started", "grant.refreshed", "token.made")),
     "Refusals": frozenset(("sign_in.not_me", "consent.denied")),
 }
-"""Which events each chart counts; one whose name begins with ``refused`` is a refusal as well."""
+"""The events that each chart counts; those whose name begins with ``refused`` count as refusals too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """How often a kind of event happened on each of the last days, today last."""
+    """How often a kind of event happened on each of the last DAYS days, today last."""
 
     kind: str
     days: tuple[tuple[datetime, int], ...]
 
 
 class Figures:
-    """Counts on, and answers what was counted."""
+    """Counts events in the background, and answers the counts."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     async def work(self) -> None:
-        """Counts every hour that is over and was not counted yet; what is older than the charts is passed over."""
+        """Counts every completed hour not counted yet, at most as far back as the charts go."""
         now = self._clock()
         end = _whole(now - LATE, _HOUR)
         start = await self._database.read(store.counted_until)
@@ -56,13 +55,13 @@ class Figures:
         for since, until in pairwise(_cuts(start, end)):
             counts = await self._database.read(lambda tx, s=since, u=until: _kinds(store.count(tx, s, u)))  # type: ignore[misc]  # a lambda's defaults
             added = await self._database.write(
-                lambda tx, s=since, u=until, c=counts: store.add(tx, s, u, c, now)  # type: ignore[misc]  # as above
+                lambda tx, s=since, u=until, c=counts: store.add(tx, s, u, c, now)  # type: ignore[misc]  # a lambda's defaults
             )
             if not added:
-                return  # another process counts
+                return  # another process is counting
 
     async def last(self) -> list[Days]:
-        """The charts' figures."""
+        """The figures of all charts, including the current hour."""
         now = self._clock()
         today = _whole(now, _DAY)
         days = [today - _DAY * back for back in reversed(range(DAYS))]
@@ -77,7 +76,7 @@ class Figures:
 
 
 def _found(tx: Transaction, days: list[datetime], now: datetime) -> Counter[tuple[str, datetime]]:
-    """What is stored, and what has happened since the last count."""
+    """The stored counts plus what has happened since the last count."""
     found = Counter(store.stored(tx, tuple(KINDS), days))
     since = max(store.counted_until(tx) or days[0], days[0])
     for one, other in pairwise(_cuts(since, now + timedelta(milliseconds=1))):
@@ -87,7 +86,7 @@ def _found(tx: Transaction, days: list[datetime], now: datetime) -> Counter[tupl
 
 
 def _cuts(start: datetime, end: datetime) -> list[datetime]:
-    """``start``, every midnight until ``end``, and ``end``; alone where there is nothing between."""
+    """``start``, every midnight in between, and ``end``; only ``start`` if ``end`` is not later."""
     cuts = [start]
     while cuts[-1] < end:
         cuts.append(min(_whole(cuts[-1], _DAY) + _DAY, end))
@@ -95,12 +94,12 @@ def _cuts(start: datetime, end: datetime) -> list[datetime]:
 
 
 def _whole(at: datetime, unit: timedelta) -> datetime:
-    """The beginning of the hour or day in UTC."""
+    """The beginning of the hour or day (``unit``) of ``at``, in UTC."""
     return datetime.fromtimestamp(at.timestamp() // unit.total_seconds() * unit.total_seconds(), at.tzinfo)
 
 
 def _kinds(counts: Mapping[str, int]) -> dict[str, int]:
-    """Events summed up by chart."""
+    """Counts of events summed by chart."""
     found: Counter[str] = Counter()
     for event, number in counts.items():
         for kind, events in KINDS.items():

@@ -1,4 +1,4 @@
-"""/admin, /admin/state and /admin/audit: what happened on each day, how the server is, who did what."""
+"""/admin, /admin/state and /admin/audit: daily figures, the server's state, and the audit log."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ WIDTH, HEIGHT = 300, 60
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Bars as one SVG path in a box of WIDTH by HEIGHT."""
+    """A bar chart as one SVG path in a box of WIDTH by HEIGHT."""
 
     kind: str
     path: str
@@ -28,7 +28,7 @@ class Chart:
 
 
 def chart(days: Days) -> Chart:
-    """A bar a day, the highest as high as the box; a day with anything at all is seen."""
+    """One bar per day, the highest filling the box; a day that is not zero always has a visible bar."""
     numbers = [number for _, number in days.days]
     most, step = max(numbers), WIDTH / len(numbers)
     bars = []
@@ -40,7 +40,7 @@ def chart(days: Days) -> Chart:
 
 
 def overview_doors(own: AdminPages, doors: APIRouter, brake: Callable[[Door], Door]) -> None:
-    """Each a page to look at."""
+    """Adds the three read-only pages."""
 
     @doors.get("")
     @brake
@@ -81,7 +81,7 @@ def overview_doors(own: AdminPages, doors: APIRouter, brake: Callable[[Door], Do
 
 
 def way_out(own: AdminPages, doors: APIRouter) -> None:
-    """The button of whoever these pages are not for."""
+    """Adds the form of the 403 page's button, which signs in with another address."""
 
     @doors.post("/switch")
     async def switch_account(request: Request, csrf: Field = "") -> Response:

@@ -1,4 +1,4 @@
-"""People: found by address, the scopes that they hold, who may sign in, who may sign up."""
+"""People: lists them by address, changes their scopes, disables and enables accounts, and invites addresses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One person with all that the page shows."""
+    """One person with everything that their page shows."""
 
     person: Person
     held: tuple[Held, ...]
@@ -32,19 +32,19 @@ class Seen:
 
 
 class People:
-    """Each method one transaction."""
+    """The steps of the people pages, each one transaction."""
 
     def __init__(self, acts: Acts, catalogue: Catalogue) -> None:
         self._acts = acts
         self._catalogue = catalogue
 
     async def page(self, beginning: str, start: str) -> Page[Person]:
-        """People whose address begins so."""
+        """A page of people whose address begins with ``beginning``."""
         typed = beginning.strip().lower()
         return await self._acts.see(lambda tx, _now: people.page(tx, typed, start))
 
     async def see(self, account_id: str) -> Seen | None:
-        """One person; None where there is no such account."""
+        """One person, or None."""
         return await self._acts.see(lambda tx, now: self._seen(tx, account_id, now))
 
     def _seen(self, tx: Transaction, account_id: str, now: datetime) -> Seen | None:
@@ -59,7 +59,7 @@ class People:
         return Seen(person, held, tuple(connections.living(tx, account_id, now)))
 
     async def set_scopes(self, act: Act, account_id: str, url: str, ticked: Sequence[str]) -> bool:
-        """Lets a person hold what is ticked of one resource, from the next refresh on; False: no such person or one."""
+        """Sets a person's scopes at one resource, from the next refresh on; False if person or resource is unknown."""
         resource = next((one for one in self._catalogue.resource if one.url == url), None)
 
         def work(tx: Transaction, now: datetime) -> bool:
@@ -78,9 +78,9 @@ class People:
         return await self._acts.do(act, work)
 
     async def switch(self, act: Act, account_id: str, *, off: bool) -> bool:
-        """Shuts a person out or lets them in again; False where nothing changed.
+        """Disables or enables an account; False if nothing changed.
 
-        Nobody with a role: a stolen session of one administrator could shut out all the others.
+        Not for administrators: with one stolen session, all the others could be locked out.
         """
 
         def work(tx: Transaction, now: datetime) -> bool:
@@ -94,7 +94,7 @@ class People:
         return await self._acts.do(act, work)
 
     async def invite(self, act: Act, typed: str) -> str | None:
-        """Lets an address sign up where SIGNUP is invite or domains, and answers it; None where it is no address."""
+        """Lets an address sign up if SIGNUP is invite or domains; answers its key, None if it is not an address."""
         address = addresses.parse(typed)
         if address is None:
             return None

@@ -1,4 +1,4 @@
-"""/admin/people: found by address; each has a page with scopes, connections and the switch."""
+"""/admin/people: a list by address; each person has a page with scopes, connections and a disable switch."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ SECTION = "/people"
 async def people_page(
     own: AdminPages, guest: Guest, q: str = "", start: str = "", invited: str = "", problem: str = ""
 ) -> Response:
-    """The list; ``invited``: who may sign up now; ``problem``: why nobody was invited."""
+    """The list; ``invited``: the address that may sign up now; ``problem``: why nobody was invited."""
     found = await own.steps.people.page(q, start)
     return own.show(
         guest,
@@ -39,7 +39,7 @@ async def people_page(
 
 
 def person_page(own: AdminPages, guest: Guest, seen: Seen, done: str) -> Response:
-    """One person; ``done``: what was just changed."""
+    """The page of one person; ``done``: what was just changed."""
     return own.show(
         guest,
         SECTION,
@@ -66,12 +66,12 @@ def _connection(one: Connection) -> dict[str, Any]:
 
 
 def nobody(what: str) -> PageProblem:
-    """What an address names that leads to nothing."""
+    """The 404 page for an unknown ``what``, such as a person."""
     return PageProblem(f"There is no such {what}", "It may have been deleted meanwhile.", status=404)
 
 
 def people_doors(own: AdminPages, doors: APIRouter, brake: Callable[[Door], Door]) -> None:
-    """The list, inviting, and what is changed about one person."""
+    """Adds the list, the invitation form, and the page and forms of one person."""
 
     @doors.get("/people")
     @brake
@@ -122,7 +122,7 @@ def _change_doors(own: AdminPages, doors: APIRouter) -> None:
     @doors.post("/people/{account_id}/switch")
     async def switch_person(request: Request, account_id: str, csrf: Field = "", off: Field = "") -> Response:
         page, is_off = place_of(f"{PEOPLE}/", account_id), off == "yes"
-        # Shutting out cannot wait for a mail; letting in again can.
+        # Disabling must not wait for a fresh sign-in by mail; enabling can.
         guest = await own.enter_by_form(request, csrf, page, fresh=not is_off)
         if isinstance(guest, Response):
             return guest

@@ -1,4 +1,4 @@
-"""How the server is: mail, keys, limits, and what doctor finds from inside."""
+"""The server's state: mail, keys, limits, and the findings of doctor's inside checks."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from gatepost_idp.transaction import Transaction
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A finding of doctor's: ``level`` is failure, warning or information."""
+    """A finding of doctor; ``level`` is failure, warning or information."""
 
     level: str
     seen: str
@@ -26,7 +26,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A signing key; ``retired_at``: when it stops to verify, where that is known."""
+    """A signing key; ``retired_at``: when it stops verifying, None if not yet retired."""
 
     kid: str
     algorithm: str
@@ -36,7 +36,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A limit of sign-in mails; ``used`` is known only of the server's."""
+    """A limit of sign-in mails; ``used`` is set only for the server's total."""
 
     setting: str
     value: str
@@ -45,7 +45,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything that the page shows. ``mail_problem`` is empty while mail flows."""
+    """Everything that the page shows. ``mail_problem`` is empty while mail can be sent."""
 
     mail_problem: str
     outbox: OutboxState
@@ -55,7 +55,7 @@ class State:
 
 
 class Health:
-    """Asks the database, the outbox and doctor."""
+    """The step of the state page: asks the database, the outbox and doctor."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Health:
         self._findings = findings
 
     async def see(self) -> State:
-        """How it is now; doctor's findings are a minute old at the most."""
+        """The current state; doctor's findings are at most a minute old."""
         findings = tuple(await self._findings())
         outbox, found_keys, found_limits = await self._acts.see(
             lambda tx, now: (outbox_state.state(tx, now), _keys(tx, now), self._limits(tx, now))

@@ -1,1 +1,1 @@
-"""GET /authorize to the finish page: the checks of a request, and the journey that one function decides."""
+"""From GET /authorize to the finish page: checks of the request, then its journey through sign-in and consent."""

@@ -1,4 +1,4 @@
-"""Checks a request at /authorize: first what decides whether anything may be sent back, then all the rest."""
+"""Checks a request at /authorize: first whether its redirect_uri may get an answer at all, then all the rest."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,12 +14,12 @@ from gatepost_idp.store.requests import Request
 
 _PROMPTS = ("none", "login", "consent", "select_account")
 MAX_STATE = 4096
-MAX_NONCE = 512  # stored with the request and the code, before anybody signed in
+MAX_NONCE = 512  # bounded because it is stored before anybody has signed in
 
 
 @dataclass(frozen=True, slots=True)
 class NoReturn:
-    """The request cannot be answered by a redirect, for it is not sure who asks or where an answer may go."""
+    """Why a request gets an error page, not a redirect: its client or its redirect_uri cannot be trusted."""
 
     happened: str
     action: str
@@ -31,7 +31,7 @@ class NoReturn:
 
 
 def redirect_of(parameters: Parameters, client: Client | None) -> str | NoReturn:
-    """Where answers go, checked before anything else (RFC 9700 section 4.11: never become an open redirector)."""
+    """The redirect_uri for answers, checked before all else (RFC 9700 section 4.11: never be an open redirector)."""
     if parameters.repeats_who_asks:
         return NoReturn(
             "The app named itself, or where to return to, more than once.",
@@ -70,18 +70,18 @@ def redirect_of(parameters: Parameters, client: Client | None) -> str | NoReturn
 
 
 def returns_unseen(parameters: Parameters, client: Client, redirect_uri: str) -> bool:
-    """Whether an error may take somebody back whom nobody has signed in (RFC 9700 section 4.11.2).
+    """Whether an error may redirect a browser in which nobody is signed in (RFC 9700 section 4.11.2).
 
-    Anybody may register an address, and then a link to this server, whose name people trust, leads there unseen. So
-    that is for clients whom an operator knows, for programs on the person's own computer, and for requests that say
-    that nobody watches (OpenID Connect Core section 3.1.2.6).
+    Anybody may register an address, and a link to this server, whose name people trust, would then lead there unseen.
+    So only these redirect: clients that the operator vouched for, clients on the person's own computer, and requests
+    with ``prompt=none``, which never show a page (OpenID Connect Core section 3.1.2.6).
     """
     is_known = client.origin == "manual" or client.checks_iss
     return is_known or redirects.is_private(redirect_uri) or "none" in scope_set(parameters.get("prompt") or "")
 
 
 def no_document(client_id: str, missing: NoDocument) -> NoReturn:
-    """What a person reads where an app names itself by an address, and there is no usable document behind it."""
+    """The error page for a client_id that is a URL without a usable metadata document."""
     received = (("What is there instead", shown(missing.received)),) if missing.received else ()
     return NoReturn(
         "The app that sent you here names itself by an address, and what should stand there cannot be used.",
@@ -96,7 +96,7 @@ def no_document(client_id: str, missing: NoDocument) -> NoReturn:
 def request_of(
     parameters: Parameters, client: Client, redirect_uri: str, catalogue: Catalogue, now: datetime
 ) -> Request | Refused:
-    """The checked request, or what the client is told at its redirect address (OAuth 2.1 section 4.1.2.1)."""
+    """The checked request, or the error to send to ``redirect_uri`` (OAuth 2.1 section 4.1.2.1)."""
     refused = _refused(parameters)
     if refused is not None:
         return refused
@@ -129,7 +129,7 @@ def request_of(
 
 
 def _refused(parameters: Parameters) -> Refused | None:
-    """Every reason to send an error back, in the order in which a client developer can mend them."""
+    """The first error in the parameters, in the order in which a client developer would fix them, or None."""
     single = parameters.check_single()
     if single is not None:
         return single
@@ -156,7 +156,7 @@ def _refused(parameters: Parameters) -> Refused | None:
 
 
 def _refused_pkce(parameters: Parameters) -> Refused | None:
-    """PKCE, S256 alone (OAuth 2.1 section 4.1.1)."""
+    """Requires PKCE with S256 (OAuth 2.1 section 4.1.1)."""
     challenge = parameters.get("code_challenge")
     if challenge is None or parameters.get("code_challenge_method") != "S256":
         method = _named(parameters, "code_challenge_method")
@@ -173,7 +173,7 @@ def _refused_pkce(parameters: Parameters) -> Refused | None:
 
 
 def _refused_prompt(parameters: Parameters) -> Refused | None:
-    """What OpenID Connect adds (Core section 3.1.2.1)."""
+    """Checks ``prompt`` and ``max_age`` (OpenID Connect Core section 3.1.2.1)."""
     prompts = scope_set(parameters.get("prompt") or "")
     if ("none" in prompts and len(prompts) > 1) or not set(prompts) <= set(_PROMPTS):
         received, expected = _named(parameters, "prompt"), f"none alone, or of: {', '.join(_PROMPTS[1:])}"
@@ -189,15 +189,15 @@ def _invalid(description: str, reason: str, received: str, expected: str) -> Ref
 
 
 def _named(parameters: Parameters, name: str) -> str:
-    """A parameter that holds no secret, as the trace shows it."""
+    """``name=value`` for the trace; only for parameters that hold no secret."""
     return f"{name}={shown(parameters.get(name))}"
 
 
 def _scope(asked: str, resource: Resource, own: tuple[str, ...]) -> tuple[str, ...]:
-    """The scopes that exist, and the default set where none of the resource's was named.
+    """The requested scopes that exist, or the default set if none of the resource's was requested; then OIDC scopes.
 
-    Unknown ones are left out, not refused: clients ask for what other servers had. ``own`` are those that the operator
-    gave to a client made by hand: they cap what it gets, and are its default set.
+    Unknown ones are dropped, not refused: clients ask for scopes of other servers. ``own`` is the operator's list for
+    a manually added client: both its cap and its default set.
     """
     names = scope_set(asked)
     allowed = tuple(name for name in resource.scope_names if not own or name in own)
@@ -212,5 +212,5 @@ def _max_age(parameters: Parameters) -> int | None:
 
 
 def shown(value: str | None) -> str:
-    """A received value as an error page may show it."""
+    """A received value for an error page, cut to 200 characters."""
     return "nothing" if value is None else value[:200]

@@ -1,4 +1,4 @@
-"""GET /authorize and the pages below /consent: each door parses, calls one step, answers."""
+"""GET /authorize and the pages below /consent: each route parses, calls one step of the journey, and answers."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -29,7 +29,7 @@ _NO_STORE = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
 
 
 class AuthorizePages:
-    """What the doors need to answer."""
+    """GET /authorize, and the pages that the routes below render."""
 
     def __init__(
         self,
@@ -50,7 +50,10 @@ class AuthorizePages:
         self._clock = clock
 
     async def authorize(self, request: Request) -> Response:
-        """GET /authorize (OAuth 2.1 section 4.1.1). Only this door may answer in silence: no form was met."""
+        """GET /authorize (OAuth 2.1 section 4.1.1); raises PageProblem where no redirect may be sent.
+
+        Only this route may redirect without showing a page. Its redirects follow a GET, not a form.
+        """
         asked = parameters.parse(_query(request))
         if isinstance(asked, Refused):
             raise PageProblem("This request cannot be read", asked.description, reason=asked.reason, action=_GO_BACK)
@@ -90,18 +93,18 @@ class AuthorizePages:
             raise _problem(checks.no_document(client_id, missing)) from None
 
     def _refuse(self, redirect_uri: str, state: str | None, refused: Refused) -> str:
-        """Where the client hears its error."""
+        """The URL that redirects the error to the client; notes the refusal in the trace."""
         trace = traces.current()
         trace.refuse(f"{refused.error}: {refused.reason}", refused.received, refused.expected)
         return self.journey.refusal(redirect_uri, state, refused)
 
     def _refused_page(self, shown: Asker, target: str, refused: Refused) -> Response:
-        """The person decides whether to go there: nobody knows this client, and nobody signed in."""
+        """Lets the person decide whether to follow the redirect: the client is unknown and nobody is signed in."""
         words = {"asker": shown, "target": target, "reason": refused.description}
         return self.pages.response("authorize/refused.html", 400, trace_id=traces.current().id, **words)
 
     async def page(self, visitor: Visitor, stage: Stage | None, request_id: str, review: bool = False) -> Response:
-        """The page for a stage of the journey."""
+        """The page or redirect for a stage of the journey; ``review``: show consent in full, not the one-tap page."""
         root = self.settings.root
         _tell(stage)
         if stage is None:
@@ -119,7 +122,7 @@ class AuthorizePages:
         return self.visitors.keep(self._consent_page(visitor, stage), visitor)
 
     def finish_page(self, stage: Stage, denied: bool) -> Response:
-        """200, and it goes on by itself: Chromium holds a redirect after a POST to the page's ``form-action``."""
+        """A 200 page that goes on by itself: Chromium applies ``form-action`` to a redirect that follows a POST."""
         shown = self._asker(stage)
         return self.pages.response(
             "authorize/finish.html", asker=shown, target=stage.answer, denied=denied, local=shown.local
@@ -183,7 +186,7 @@ _GO_BACK = "Go back to your app and connect again."
 
 
 def router(own: AuthorizePages) -> APIRouter:
-    """The pages below /consent, and the way out of the sign-in."""
+    """The routes below /consent, and the one that cancels a sign-in."""
     doors = APIRouter(include_in_schema=False)
 
     @doors.get("/consent/{request_id}")
@@ -225,7 +228,7 @@ def router(own: AuthorizePages) -> APIRouter:
 
 
 def _other_doors(doors: APIRouter, own: AuthorizePages) -> None:
-    """Another account, and the way out of the sign-in."""
+    """Adds the routes that switch accounts and cancel a sign-in."""
 
     @doors.post("/consent/{request_id}/switch")
     async def switch_account(request: Request, request_id: str, csrf: Field = "") -> Response:
@@ -243,7 +246,7 @@ def _other_doors(doors: APIRouter, own: AuthorizePages) -> None:
 
 
 def _tell(stage: Stage | None) -> None:
-    """For the trace: what the page is about."""
+    """Notes in the trace what the page is about."""
     trace = traces.current()
     if stage is None:
         trace.refuse("request is not this browser's, or is over", "", "the browser that began, within 30 minutes")
@@ -254,13 +257,13 @@ def _tell(stage: Stage | None) -> None:
 
 
 def _query(request: Request) -> str:
-    """The query as it came: bytes outside ASCII become characters that ``parse`` refuses."""
+    """The raw query; bytes outside ASCII become characters that ``parse`` refuses."""
     raw: bytes = request.scope["query_string"]
     return raw.decode("ascii", "replace")
 
 
 def _back(location: str) -> Response:
-    """To the client. 302: it came by GET and goes on by GET; the code is in no Referer."""
+    """Redirects to the client: 302, since both requests are GETs; with no Referer, which would leak the code."""
     return Response(status_code=302, headers={**_NO_STORE, "location": location})
 
 

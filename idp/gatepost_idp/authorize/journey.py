@@ -1,4 +1,4 @@
-"""The journey of one request. ``next_step`` alone decides what comes next; the rest carries it out."""
+"""The journey of an authorization request: ``next_step`` alone decides what comes next, Journey carries it out."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ Step = Literal["sign_in", "ask", "one_tap", "silent", "own_page"]
 
 
 def next_step(request: Request, session: Session | None, memory: Memory, now: datetime) -> Step | Refused:
-    """What comes next for a request: sign-in, consent in one of its forms, or the answer (OIDC Core 3.1.2.3)."""
+    """What comes next for a request: sign-in, a form of consent, or an error to send back (OIDC Core 3.1.2.3)."""
     quiet = "none" in request.prompt
     if session is None or _wants_sign_in(request, session, now):
         return Refused("login_required", "Nobody is signed in.", "prompt=none") if quiet else "sign_in"
@@ -40,7 +40,7 @@ def next_step(request: Request, session: Session | None, memory: Memory, now: da
 
 
 def _wants_sign_in(request: Request, session: Session, now: datetime) -> bool:
-    """Whether a fresh sign-in is asked for; one since the request began counts."""
+    """Whether ``prompt`` or ``max_age`` demands a fresh sign-in; one since the request began satisfies both."""
     if session.auth_time >= request.created_at:
         return False
     if "login" in request.prompt:
@@ -50,7 +50,7 @@ def _wants_sign_in(request: Request, session: Session, now: datetime) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which browser it is and where, as the person will read it: on the account page, and in a mail."""
+    """A browser's label and network, as the account page and the mail about a connection show them."""
 
     browser: str
     network: str
@@ -58,20 +58,20 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A browser that comes to a request, and back to it."""
+    """One visit of a browser to an authorization request."""
 
     request_id: str
     visitor: Visitor
 
     @property
     def place(self) -> Place:
-        """Where it is."""
+        """The browser's label and network."""
         return Place(self.visitor.label, self.visitor.network)
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where a request stands, with all that a page needs."""
+    """How far a request has come, with all that its page needs."""
 
     request: Request
     client: Client
@@ -80,13 +80,13 @@ class Stage:
     agreement: Agreement | None
     place: Place
     held: frozenset[str] = frozenset()
-    """Read for pages alone: no answer in silence needs it."""
+    """Scopes that the person holds at the resource; read only for pages."""
     answer: str | None = None
-    """The redirect with the code, where the step was ``silent``."""
+    """The redirect to the client, with a code or an error, once the request is answered."""
 
 
 class Journey:
-    """Carries requests through: each method one transaction."""
+    """Carries requests through their steps, each in one transaction."""
 
     def __init__(self, database: Database, settings: Settings, catalogue: Catalogue, clock: Clock) -> None:
         self._database = database
@@ -95,49 +95,49 @@ class Journey:
         self._clock = clock
 
     async def begin(self, request: Request, client: Client, visit: Visit) -> Stage:
-        """A fresh request: answered in silence where that may be, else kept for its browser."""
+        """Begins a request: answers at once if consent may be silent; else stores it for its browser or refuses it."""
         now = self._clock()
         return await self._database.write(lambda tx: self._begin(tx, request, client, visit, now))
 
     async def resume(self, visit: Visit) -> Stage | None:
-        """A request after the sign-in; None where this browser has none such."""
+        """Goes on with a stored request; None if this browser has no such living request."""
         now = self._clock()
         return await self._database.write(lambda tx: self._resume(tx, visit, now))
 
     async def lives(self, request_id: str) -> bool:
-        """Whether that request is alive in some browser, so that it must be cookies that are missing here."""
+        """Whether the request lives in some browser; if so, this browser only lacks its cookie."""
         now = self._clock()
         return await self._database.read(lambda tx: requests.lives(tx, request_id, now))
 
     async def is_signed_in(self, session_hash: bytes | None) -> bool:
-        """Whether somebody is."""
+        """Whether the session is a living one; False for None."""
         now = self._clock()
         if session_hash is None:
             return False
         return await self._database.read(lambda tx: accounts.session(tx, session_hash, now) is not None)
 
     async def agree(self, visit: Visit, ticked: list[str], days: int) -> Stage | None:
-        """The person said yes to what is ``ticked``, to be remembered for ``days``."""
+        """Consents to the scopes in ``ticked``, to be remembered for ``days``; None as in ``resume``."""
         now = self._clock()
         return await self._database.write(lambda tx: self._agree(tx, visit, ticked, days, now))
 
     async def agree_again(self, visit: Visit) -> Stage | None:
-        """The person said yes, with one tap, to what they agreed to before."""
+        """Consents with one tap to what the person agreed to before; None as in ``resume``."""
         now = self._clock()
         return await self._database.write(lambda tx: self._agree_again(tx, visit, now))
 
     async def deny(self, visit: Visit) -> Stage | None:
-        """The person said no: the client hears ``access_denied``."""
+        """Denies: the client is sent ``access_denied``; None as in ``resume``."""
         now = self._clock()
         return await self._database.write(lambda tx: self._deny(tx, visit, now))
 
     async def sign_out(self, visit: Visit) -> None:
-        """``Use another address``."""
+        """Ends this browser's session, for the button ``Use another address``."""
         now = self._clock()
         await self._database.write(lambda tx: self._sign_out(tx, visit, now))
 
     def refusal(self, redirect_uri: str, state: str | None, refused: Refused) -> str:
-        """The redirect that tells a client its error, ``iss`` included (RFC 9207)."""
+        """The URL that redirects an error to the client, with ``iss`` (RFC 9207)."""
         return self._answer(redirect_uri, {"error": refused.error, "error_description": refused.description}, state)
 
     def _sign_out(self, tx: Transaction, visit: Visit, now: datetime) -> None:
@@ -179,7 +179,7 @@ class Journey:
         stage = self._open(tx, visit, now)
         if stage is None or stage.session is None or stage.agreement is None or stage.step not in ("one_tap", "silent"):
             return stage
-        # Under this registration's own id, for as long as was agreed then: one tap renews nothing.
+        # Stored under this registration's id, with the date of the earlier consent: one tap extends nothing.
         agreed = replace(stage.agreement, client_id=stage.request.client_id)
         return self._settle(tx, stage, stage.session, agreed, now)
 
@@ -193,7 +193,7 @@ class Journey:
         *,
         announced: bool = False,
     ) -> Stage:
-        """Takes the request's one answer, remembers what was agreed, and answers with a code."""
+        """Claims the request's one answer, remembers the consent, and issues a code."""
         request = stage.request
         if not requests.finish(tx, request.id, now):
             return replace(stage, step="finished")
@@ -212,7 +212,7 @@ class Journey:
         return self._with_code(tx, stage, person, rules.approved(request, agreed.approved), now, announced=announced)
 
     def _open(self, tx: Transaction, visit: Visit, now: datetime) -> Stage | None:
-        """The request of this browser, with all that decides what comes next and that its page shows."""
+        """This browser's request with everything that decides its next step and that its page shows, or None."""
         request = requests.find(tx, visit.request_id, visit.visitor.browser_hash, now)
         client = clients.find(tx, request.client_id, request.client_row) if request else None
         if request is None or client is None or client.disabled:
@@ -242,7 +242,7 @@ class Journey:
         return replace(stage, step=refused, answer=self.refusal(request.redirect_uri, request.state, refused))
 
     def _stage(self, tx: Transaction, request: Request, client: Client, visit: Visit, now: datetime) -> Stage:
-        """Reads what ``next_step`` decides by."""
+        """Reads the session and remembered consents, from which ``next_step`` decides."""
         session_hash = visit.visitor.session_hash
         if request.finished:
             return Stage(request, client, None, "finished", None, visit.place)
@@ -258,7 +258,7 @@ class Journey:
         return Stage(request, client, session, step, memory.agreement, visit.place)
 
     def _issue(self, tx: Transaction, stage: Stage, now: datetime) -> Stage:
-        """Answers in silence with what was agreed before."""
+        """Answers with a code for what was agreed before, without showing a page."""
         if stage.session is None or stage.agreement is None:
             return stage
         return self._with_code(tx, stage, stage.session, rules.approved(stage.request, stage.agreement.approved), now)
@@ -273,7 +273,7 @@ class Journey:
         *,
         announced: bool = False,
     ) -> Stage:
-        """The stage with its answer: a fresh code, stored as a hash, good for one minute."""
+        """The stage with a fresh code as its answer; the code is stored as a hash and lives one minute."""
         request = stage.request
         code = crypto.opaque_token(tokens.CODE_PREFIX)
         codes.add_code(
@@ -300,13 +300,13 @@ class Journey:
         return replace(stage, answer=self._answer(request.redirect_uri, {"code": code}, request.state))
 
     def _without_tick_box(self, request: Request) -> tuple[str, ...]:
-        """Scopes that open no tool and so are not asked about: ``openid`` and its like."""
+        """Requested scopes that the consent page has no tick box for, because they open no tool: ``openid`` etc."""
         resource = self._catalogue.find(request.resource)
         known = resource.scope_names if resource else ()
         return tuple(name for name in request.scope if name not in known)
 
     def _answer(self, redirect_uri: str, members: dict[str, str], state: str | None) -> str:
-        """``redirect_uri`` with the response's parameters behind what it carries already; ``state`` byte for byte."""
+        """``redirect_uri`` with the response's parameters appended to its query; ``state`` is returned unchanged."""
         if state is not None:
             members = {**members, "state": state}
         query = urlencode({**members, "iss": self._settings.oauth_issuer})

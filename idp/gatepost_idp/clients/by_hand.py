@@ -1,4 +1,4 @@
-"""Clients that an operator makes, for dialogs that ask for an id and perhaps a secret."""
+"""Clients that an operator adds, for connector dialogs that ask for a client id and perhaps a secret."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ DESCRIPTION_LENGTH = 300
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A new client, or an old one's new secret: the only time that the secret is seen, empty where there is none."""
+    """A new client, or a client's new secret; the secret is shown only now, and is empty for a public client."""
 
     client_id: str
     secret: str
@@ -24,7 +24,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """Why none was made, in words for the form."""
+    """Why no client was made, in words for the form."""
 
     words: str
 
@@ -32,7 +32,7 @@ class Wrong:
 def registration(
     name: str, uris: Sequence[str], scopes: Sequence[str], *, confidential: bool, description: str = ""
 ) -> Registration | Wrong:
-    """What takes effect of what was typed; ``scopes`` cap what the client may get, none: no cap."""
+    """The effective metadata of a form, or what is wrong with it; ``scopes`` caps the client, empty means no cap."""
     bad = [uri for uri in uris if redirects.split(uri) is None]
     if bad:
         return Wrong(f"{bad[0][:200]} cannot be a return address. It is https, or http on this computer, without #.")
@@ -52,7 +52,7 @@ def registration(
 
 
 def add(tx: Transaction, asked: Registration, now: datetime) -> Made:
-    """Stores it; of its secret, where it has one, the hash alone."""
+    """Stores a new client; of its secret, if it has one, only the hash."""
     client_id = MANUAL_PREFIX + crypto.random_id()
     has_secret = asked.token_endpoint_auth_method != "none"
     secret = crypto.opaque_token(SECRET_PREFIX) if has_secret else ""
@@ -62,7 +62,7 @@ def add(tx: Transaction, asked: Registration, now: datetime) -> Made:
 
 
 def renew_secret(tx: Transaction, client_id: str) -> Made:
-    """Gives a client another secret; the one of before is refused within ten seconds."""
+    """Gives a client a new secret; every process refuses the old one within ten seconds."""
     secret = crypto.opaque_token(SECRET_PREFIX)
     store.set_secret(tx, client_id, crypto.token_hash(secret))
     return Made(client_id, secret)

@@ -1,4 +1,4 @@
-"""One request for a client's metadata document: how an address is asked, and which of its answers are taken."""
+"""One HTTP request for a client's metadata document: how it is sent, and which responses are accepted."""
 
 import re
 import ssl
@@ -16,15 +16,15 @@ _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=\"?([0-9]{1,9})")
 
 
 class DocumentRequest:
-    """Asks for documents, each on a connection of its own."""
+    """Requests documents, each on a new connection."""
 
     def __init__(self, tls: ssl.SSLContext | None, seconds: float) -> None:
-        """``tls``: whom to trust, by default whom the machine trusts. ``seconds``: how long any one wait may take."""
+        """``tls``: by default trusts the system's authorities. ``seconds``: the timeout of each read and write."""
         self._tls = tls or httpx2.create_ssl_context(trust_env=False)
         self._timeout = httpx2.Timeout(seconds, connect=CONNECT_SECONDS)
 
     async def send(self, addresses: list[str], url: DocumentUrl, etag: str) -> Fetched:
-        """To the first address that takes the connection; raises NoDocument."""
+        """Sends the request to the first address that accepts a connection; raises NoDocument."""
         problem = ""
         for address in addresses:
             try:
@@ -36,7 +36,7 @@ class DocumentRequest:
         raise NoDocument("No secure connection to it could be made.", problem)
 
     async def _send(self, address: str, url: DocumentUrl, etag: str) -> Fetched:
-        """Connects to the number, and asks for the name: in SNI, in the certificate and as Host."""
+        """Connects to the IP address, but uses the host name for SNI, the certificate check and Host."""
         transport = httpx2.AsyncHTTPTransport(verify=self._tls, trust_env=False)
         headers = {
             "host": url.authority,
@@ -46,7 +46,7 @@ class DocumentRequest:
             **({"if-none-match": etag} if etag else {}),
         }
         place = httpx2.URL(scheme="https", host=address, port=url.port, path="/")
-        extensions = {"sni_hostname": url.host, "target": url.target.encode("ascii")}  # as it came, nothing tidied
+        extensions = {"sni_hostname": url.host, "target": url.target.encode("ascii")}  # unchanged, not normalized
         async with (
             httpx2.AsyncClient(
                 transport=transport, timeout=self._timeout, trust_env=False, follow_redirects=False
@@ -72,7 +72,7 @@ def _check_head(response: httpx2.Response) -> None:
 
 
 async def _body(response: httpx2.Response) -> bytes:
-    """At most MAX_BYTES, whatever Content-Length says."""
+    """The body, at most MAX_BYTES whatever Content-Length says; raises NoDocument if it is longer."""
     stated = response.headers.get("content-length", "")
     if stated.isdecimal() and (len(stated) > 9 or int(stated) > MAX_BYTES):
         raise NoDocument(_TOO_LONG)
@@ -88,13 +88,13 @@ _TOO_LONG = f"It is longer than {MAX_BYTES} bytes."
 
 
 def _etag(response: httpx2.Response) -> str:
-    """The entity tag, where it is one that can be sent back (RFC 9110 section 8.8.3)."""
+    """The entity tag if it can be sent back, else empty (RFC 9110 section 8.8.3)."""
     tag = str(response.headers.get("etag", ""))
     return tag if len(tag) <= 200 and tag.isascii() and tag.isprintable() else ""
 
 
 def _fresh_for(response: httpx2.Response) -> timedelta:
-    """By ``max-age`` less ``Age`` (RFC 9111 section 4.2), within bounds of our own, as the draft allows."""
+    """``max-age`` less ``Age`` (RFC 9111 section 4.2), between SHORTEST and LONGEST, as the draft allows."""
     control = response.headers.get("cache-control", "").lower()
     if "no-store" in control or "no-cache" in control:
         return SHORTEST

@@ -1,4 +1,4 @@
-"""Clients that are metadata documents: fetched when first met, kept, and asked for again when no longer fresh."""
+"""Clients that are metadata documents: fetched on first use, stored, and fetched again when no longer fresh."""
 
 import asyncio
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ _DAY = timedelta(days=1)
 
 
 class Documents:
-    """Finds the client behind a URL; what it knows stands in the database, for every replica and after a restart."""
+    """Finds the client behind a URL; documents are stored in the database, shared by all replicas."""
 
     def __init__(self, database: Database, fetcher: Fetcher, clock: Clock) -> None:
         self._database = database
@@ -44,7 +44,7 @@ class Documents:
         self._refused: dict[str, tuple[datetime, NoDocument]] = {}
 
     async def find(self, url: str, network: str) -> Client:
-        """The client, disabled or not; raises NoDocument. ``network``: who asks, and has a share of the fetches."""
+        """The client, disabled or not; raises NoDocument. ``network``: the caller's, whose fetches are limited."""
         host = metadata_document.parse(url).host
         now = self._clock()
         known = await self._database.read(lambda tx: store.find(tx, url))
@@ -62,12 +62,12 @@ class Documents:
         return document.client
 
     async def forget(self) -> None:
-        """Deletes what nobody used for KEPT_UNUSED."""
+        """Deletes documents that nobody has used for KEPT_UNUSED."""
         since = self._clock() - KEPT_UNUSED
         await self._database.write(lambda tx: store.forget(tx, since))
 
     async def close(self) -> None:
-        """Ends the fetches under way."""
+        """Cancels the fetches under way."""
         tasks = list(self._under_way.values())
         for task in tasks:
             task.cancel()
@@ -75,12 +75,12 @@ class Documents:
         self._fetcher.close()
 
     def _brake(self, url: str, now: datetime) -> NoDocument | None:
-        """A refusal of a moment ago: the same URL is not asked for again at once. No copy is kept of an error."""
+        """The failure of a fetch less than RETRY_REFUSED ago, so that a URL is not fetched again at once; else None."""
         at, refusal = self._refused.get(url, (None, None))
         return refusal if at is not None and abs(now - at) < RETRY_REFUSED else None
 
     async def _renewed(self, url: str, turn: "_Turn", known: Document | None) -> Document | NoDocument:
-        """What a fetch gives. Whoever asks meanwhile waits for the same one; who goes away does not end it."""
+        """The result of a fetch, which concurrent callers share; a caller that disconnects does not cancel it."""
         task = self._under_way.get(url)
         if task is None:
             task = self._under_way[url] = asyncio.create_task(self._renew(url, turn, known))
@@ -96,7 +96,7 @@ class Documents:
             log.warning("document_not_fetched", url=url, reason=problem.reason)
             renewed = await self._kept(url, known, now)
             if renewed is None:
-                if not isinstance(problem, TooMany):  # that is one network's refusal, not everybody's
+                if not isinstance(problem, TooMany):  # that limit concerns the caller's network, not the URL
                     self._refuse(url, problem, now)
                 return problem
         return renewed or NoDocument("It was removed just now. Try again.", "deleted while it was fetched")
@@ -112,9 +112,9 @@ class Documents:
         return await self._database.write(lambda tx: store.keep(tx, copy, now))
 
     async def _kept(self, url: str, known: Document | None, now: datetime) -> Document | None:
-        """What serves although the fetch failed: the stored copy while it is not too old, else a pinned one.
+        """The copy to use when the fetch failed: the stored one unless it is too old, else a pinned one, else None.
 
-        A pinned copy never takes the place of one that was fetched after it was written down.
+        A pinned copy never replaces one that was fetched after the pinned copy was written.
         """
         pin = pinned.documents().get(url)
         oldest = pin.written_at if pin else now - STALE_FOR
@@ -133,14 +133,14 @@ class Documents:
 
 
 class _Turn(NamedTuple):
-    """One fetch from ``host``, since somebody in ``network`` asks."""
+    """One fetch from ``host`` on behalf of ``network``."""
 
     host: str
     network: str
 
 
 class _Turns:
-    """How many fetches there may be: nobody can make this server hammer a host, or fill up with those that hang."""
+    """Limits fetches, so that nobody can make this server flood a host, or tie it up with fetches that hang."""
 
     def __init__(self) -> None:
         self._running: list[_Turn] = []
@@ -149,7 +149,7 @@ class _Turns:
 
     @contextmanager
     def one(self, turn: _Turn, now: datetime) -> Iterator[None]:
-        """One fetch; raises TooMany where there are too many already."""
+        """Counts one fetch while it runs; raises TooMany if a limit is reached."""
         minute = int(now.timestamp()) // 60
         if minute != self._minute:
             self._minute, self._asked = minute, []
@@ -174,7 +174,7 @@ def _is_full(turns: list[_Turn], turn: _Turn, most: int, from_a_host: int, from_
 
 
 def _copy(url: str, registration: Registration, etag: str, fetched_at: datetime, fresh_until: datetime) -> Copy:
-    """Other metadata is another row: a remembered consent is for what the document said then."""
+    """A copy whose row id depends on the metadata, so that consent is remembered only for unchanged metadata."""
     text = registration.canonical_json()
     row = ROW_PREFIX + crypto.base64url(crypto.token_hash(f"{url}\n{text}")[:24])
     return Copy(url, row, text, etag, fetched_at, fresh_until)

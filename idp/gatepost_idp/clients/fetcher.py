@@ -1,4 +1,4 @@
-"""Fetches a client's metadata document over the network, which strangers tell us to do: so within narrow bounds."""
+"""Fetches clients' metadata documents, within narrow limits, since strangers choose the URLs."""
 
 import asyncio
 import socket
@@ -10,7 +10,7 @@ from gatepost_idp.clients.metadata_document import DocumentUrl, Fetched, NoDocum
 from gatepost_idp.clients.public_addresses import is_public
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
-"""The addresses of a host name; raises OSError."""
+"""The IP addresses of a host name and port; raises OSError."""
 Send = Callable[[list[str], DocumentUrl, str], Awaitable[Fetched]]
 
 SECONDS = 5.0
@@ -20,14 +20,14 @@ AT_ONCE_FROM_A_NETWORK = AT_ONCE // 4
 
 
 class TooMany(NoDocument):
-    """Nobody was asked, so it says nothing of the document: others may have their turn at once."""
+    """A limit prevented the fetch. This says nothing about the document, so it is not remembered for the URL."""
 
     def __init__(self) -> None:
         super().__init__("Too many of these are being fetched just now. Try again in a minute.", "too many fetches")
 
 
 class Fetcher:
-    """One request for each document, on a connection of its own, that can reach nothing but a public address."""
+    """Fetches each document with one request on a new connection, which can reach only public addresses."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Fetcher:
         is_allowed: Callable[[str], bool] = is_public,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        # Threads of its own: names that are slow to resolve keep nobody else waiting.
+        # A separate thread pool: names that are slow to resolve block nothing else.
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="gatepost-names")
         self._lookups: dict[asyncio.Future[list[str]], str] = {}
         self._resolve = resolve or self._look_up
@@ -44,12 +44,12 @@ class Fetcher:
         self._send: Send | None = None
 
     async def fetch(self, url: DocumentUrl, etag: str = "", network: str = "") -> Fetched:
-        """The document, unless it is still the one of ``etag``; raises NoDocument, after SECONDS at the latest.
+        """The document, without a body if it still matches ``etag``; raises NoDocument, after SECONDS at the latest.
 
-        ``network``: who wants it.
+        ``network``: the caller's, whose concurrent lookups are limited.
         """
         try:
-            async with asyncio.timeout(SECONDS):  # over all of it: a drip of bytes would outlive a timeout for each
+            async with asyncio.timeout(SECONDS):  # in total: a slow drip of bytes would outlive a timeout per read
                 addresses = await self._addresses(url, network)
                 if self._send is None:
                     self._send = await asyncio.to_thread(self._sending)
@@ -58,19 +58,19 @@ class Fetcher:
             raise NoDocument(f"It did not answer in full within {SECONDS:.0f} seconds.") from None
 
     def close(self) -> None:
-        """Ends its threads, and waits for no name."""
+        """Ends the lookup threads without waiting for lookups under way."""
         for lookup in self._lookups:
             lookup.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _sending(self) -> Send:
-        """Loaded for the first document, beside the loop: an HTTP client is 2 MiB and 30 ms of every start."""
+        """Imports the HTTP client for the first document, in a thread; at the start it would cost 2 MiB and 30 ms."""
         from gatepost_idp.clients.document_request import DocumentRequest  # noqa: PLC0415 (why: the line above)
 
         return DocumentRequest(self._tls, SECONDS).send
 
     async def _addresses(self, url: DocumentUrl, network: str) -> list[str]:
-        """The host's addresses, looked up once: what is checked here is what is connected to (DNS rebinding)."""
+        """The host's addresses, resolved once: the checked addresses are the ones connected to (DNS rebinding)."""
         try:
             found = await self._looked_up(url, network)
         except (OSError, UnicodeError) as problem:
@@ -81,7 +81,7 @@ class Fetcher:
         return found[:MAX_ADDRESSES]
 
     async def _looked_up(self, url: DocumentUrl, network: str) -> list[str]:
-        """Counts a lookup until it ends: a name that hangs holds its thread long after nobody waits any more."""
+        """Counts each lookup until it ends: one that hangs occupies its thread after its caller has given up."""
         if len(self._lookups) >= AT_ONCE or list(self._lookups.values()).count(network) >= AT_ONCE_FROM_A_NETWORK:
             raise TooMany
         lookup = asyncio.ensure_future(self._resolve(url.host, url.port))
@@ -96,4 +96,4 @@ class Fetcher:
         return list(dict.fromkeys(str(entry[4][0]) for entry in answer))
 
 
-_NO_ADDRESS = "Its name cannot be found, or leads to an address that is not public."  # which of both is not told
+_NO_ADDRESS = "Its name cannot be found, or leads to an address that is not public."  # does not say which of the two

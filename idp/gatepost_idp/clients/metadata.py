@@ -1,4 +1,4 @@
-"""A client's metadata (RFC 7591 section 2): what is read of it, and what of that takes effect."""
+"""A client's metadata (RFC 7591 section 2): what is read of it, and what takes effect."""
 
 import json
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ MAX_REDIRECTS = 20
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """A client's effective metadata, canonical: two clients of one kind have the same.
+    """A client's effective metadata in canonical form; registrations with equal metadata are of one kind.
 
-    ``scope`` and ``description`` are the operator's alone: what a registration says there caps and tells nothing.
+    ``scope`` and ``description`` are set only by the operator; those in a registration request are ignored.
     """
 
     client_name: str
@@ -32,14 +32,14 @@ class Registration:
     description: str = ""
 
     def canonical_json(self) -> str:
-        """The JSON that is stored and digested; without what operators say it is what it was before they could."""
+        """The JSON that is stored and hashed; empty ``scope`` and ``description`` are omitted, as in older versions."""
         own = ("scope", "description")
         members = {name: getattr(self, name) for name in self.__slots__ if name not in own or getattr(self, name)}
         return json.dumps(members, sort_keys=True, separators=(",", ":"))
 
 
 class ClientMetadata(BaseModel):
-    """The members that matter here (RFC 7591 section 2); all others are ignored."""
+    """The members of a registration that matter here (RFC 7591 section 2); all others are ignored."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -52,12 +52,12 @@ class ClientMetadata(BaseModel):
     id_token_signed_response_alg: Any = None
 
     def accepted_redirects(self) -> list[str]:
-        """Those that may be registered, as they were sent: one bad address does not sink the others."""
+        """The redirect URIs that may be registered, as sent; invalid ones are dropped, at most MAX_REDIRECTS kept."""
         return [uri for uri in dict.fromkeys(self.redirect_uris) if redirects.split(uri)][:MAX_REDIRECTS]
 
     def effective(self, accepted: list[str], auth_method: str) -> Registration:
-        """What takes effect. A method that we lack means a public client."""
-        # Every client here asks by a code, whatever it says: without that grant nothing leads to the other one.
+        """The metadata that takes effect. An unsupported ``auth_method`` makes a public client."""
+        # Every client uses the code grant, whatever it registered; refresh tokens can only come from that.
         refreshes = "refresh_token" in self.grant_types or "authorization_code" not in self.grant_types
         algorithm = self.id_token_signed_response_alg
         return Registration(
@@ -72,6 +72,6 @@ class ClientMetadata(BaseModel):
 
 
 def _https(value: object) -> str:
-    """A link that may be shown; anything else is dropped, so that a bad one breaks no page later."""
+    """``value`` if it is an https URL, else empty, so that no page ever shows a bad link."""
     parts = redirects.split(value) if isinstance(value, str) else None
     return str(value) if parts is not None and parts.scheme == "https" else ""

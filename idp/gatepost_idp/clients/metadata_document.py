@@ -1,6 +1,6 @@
-"""A client that is the URL of its metadata document: what such a URL and such a document must be.
+"""Checks that a client_id which is a URL, and the metadata document found there, are valid.
 
-After draft-ietf-oauth-client-id-metadata-document, as far as that can be judged without the network.
+Implements the parts of draft-ietf-oauth-client-id-metadata-document that need no network.
 """
 
 import re
@@ -22,7 +22,7 @@ _URL = re.compile(
 
 
 class NoDocument(Exception):
-    """There is no client behind a URL: ``words`` tell a person what is wrong with it, ``reason`` the log."""
+    """There is no usable document at a URL: ``words`` say why on a page, ``reason`` in the log."""
 
     def __init__(self, words: str, reason: str = "", received: str = "") -> None:
         super().__init__(reason or words)
@@ -33,10 +33,7 @@ class NoDocument(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A document's bytes, how long they stay fresh, and the tag by which to ask whether they changed.
-
-    ``body`` is None where they did not change.
-    """
+    """A fetched document, its entity tag, and how long it stays fresh; ``body`` is None if it has not changed."""
 
     body: bytes | None
     etag: str
@@ -45,7 +42,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class DocumentUrl:
-    """A URL that may name a client, in the parts that a request needs; ``target`` is path and query as they came."""
+    """A client's URL in the parts that a request needs; ``target`` is path and query, unchanged."""
 
     host: str
     port: int
@@ -59,12 +56,12 @@ class DocumentUrl:
 
 
 def is_url(client_id: str) -> bool:
-    """Whether a client id is meant as an address: no id that this server hands out is."""
+    """Whether a client_id is meant as a URL; no id that this server issues is."""
     return "://" in client_id
 
 
 def parse(client_id: str) -> DocumentUrl:
-    """The URL's parts; raises NoDocument (section "Client Identifier" of the draft)."""
+    """The URL's parts; raises NoDocument if it is not valid (section "Client Identifier" of the draft)."""
     if not client_id.startswith("https://"):
         raise NoDocument("It does not begin with https://.")
     if len(client_id) > MAX_URL:
@@ -75,7 +72,7 @@ def parse(client_id: str) -> DocumentUrl:
     path, port = found["path"], int(found["port"] or 443)
     if path == "/":
         raise NoDocument("It has no path.")
-    if any(segment in (".", "..") for segment in re.split(r"[/\\]", unquote(path))):  # encoded ones too
+    if any(segment in (".", "..") for segment in re.split(r"[/\\]", unquote(path))):  # percent-encoded ones too
         raise NoDocument("Its path has dots for a segment.")
     if not 0 < port < 65536:
         raise NoDocument("Its port is none.")
@@ -83,7 +80,7 @@ def parse(client_id: str) -> DocumentUrl:
 
 
 class MetadataDocument(ClientMetadata):
-    """A document's members that a registration does not have, or must not have here."""
+    """A metadata document: a registration's members, plus those that only a document has or must not have."""
 
     client_id: str
     client_secret: Any = None
@@ -92,7 +89,7 @@ class MetadataDocument(ClientMetadata):
 
 
 def read(url: str, text: bytes) -> Registration:
-    """What a document says that was found at ``url``; raises NoDocument."""
+    """The effective metadata of the document ``text`` found at ``url``; raises NoDocument."""
     try:
         document = MetadataDocument.model_validate_json(text)
     except ValidationError as invalid:
@@ -103,8 +100,8 @@ def read(url: str, text: bytes) -> Registration:
 
 
 def registration_of(url: str, document: MetadataDocument) -> Registration:
-    """The effective metadata; raises NoDocument where the document may not stand for ``url``."""
-    if document.client_id != url:  # byte for byte: else one address could speak for another
+    """The effective metadata; raises NoDocument if the document is not valid for ``url``."""
+    if document.client_id != url:  # byte for byte, or one URL could speak for another
         raise NoDocument("The client_id in the document is not this address.", received=document.client_id)
     if {"client_secret", "client_secret_expires_at"} & document.model_fields_set:
         raise NoDocument("The document has a client_secret in it, which everybody can read.")
@@ -116,9 +113,9 @@ def registration_of(url: str, document: MetadataDocument) -> Registration:
 
 
 def _check_public(document: MetadataDocument) -> None:
-    """No secret can be shared with a document, and keys are not taken yet; so it must do with PKCE alone.
+    """Requires a public client: a document cannot share a secret, and key-based authentication is not supported yet.
 
-    ChatGPT prefers ``private_key_jwt`` and lists ``none`` beside it, for servers that do not advertise the first.
+    ChatGPT prefers ``private_key_jwt`` but also lists ``none``, for servers that do not advertise the former.
     """
     method = document.token_endpoint_auth_method or "none"
     if method.startswith("client_secret"):

@@ -1,4 +1,4 @@
-"""Copies of well-known metadata documents, for when their own hosts refuse to show them to a server like this one."""
+"""Built-in copies of well-known metadata documents, used when their hosts do not serve them to this server."""
 
 import tomllib
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _FILE = Path(__file__).with_name("pinned_documents.toml")
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """What a document said when it was written down."""
+    """A document's metadata, as of ``written_at``."""
 
     registration: Registration
     written_at: datetime
@@ -23,7 +23,7 @@ class Pinned:
 
 @cache
 def documents() -> dict[str, Pinned]:
-    """Every pinned copy by its URL, read by the same rules as a fetched one."""
+    """Every pinned copy by its URL, checked by the same rules as a fetched one."""
     table = tomllib.loads(_FILE.read_text(encoding="utf-8"))
     written_at = datetime.combine(table["date"], time(), UTC)
     found = [MetadataDocument.model_validate(each) for each in table["document"]]

@@ -1,16 +1,16 @@
-"""Which addresses a document may be fetched from: public ones, so that nobody reaches our own network through us."""
+"""Decides which addresses a document may be fetched from: public ones only, which prevents SSRF."""
 
 import ipaddress
 
 _SPECIAL = tuple(
     ipaddress.ip_network(network)
     for network in (
-        # IANA's special-purpose registry (RFC 6890), written out: Python's own list differs with its version, and
-        # calls some of these global.
+        # IANA's special-purpose registries (RFC 6890), written out: Python's list differs between versions and calls
+        # some of these global.
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
         "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24",
         "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
-        "168.63.129.16/32",  # public by its number, and Azure's own inside of each of its machines
+        "168.63.129.16/32",  # formally public, but Azure's internal platform address
         "2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20",
     )
 )  # fmt: skip  # a table of networks
@@ -19,11 +19,11 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def is_public(address: str) -> bool:
-    """Whether ``address`` is unicast on the public Internet; what is no address is not.
+    """Whether ``address`` is a public unicast address; False if it is not an address at all.
 
-    IPv6 only within 2000::/3, where no form stands that hides an IPv4 address: mapped, compatible and translated ones,
-    unique local, link local and multicast lie outside, 6to4 and Teredo are in the table. One exception: behind NAT64
-    (RFC 6052) every IPv4 server has such an address, and the one inside decides.
+    IPv6 is allowed only within 2000::/3, which excludes unique local, link-local and multicast addresses and every
+    form that embeds an IPv4 address: mapped, compatible and translated ones lie outside, 6to4 and Teredo are in the
+    table. One exception: behind NAT64 (RFC 6052) every IPv4 server has an IPv6 address; the embedded one decides.
     """
     try:
         parsed = ipaddress.ip_address(address)

@@ -1,4 +1,4 @@
-"""POST /register (RFC 7591): any client may; what it asks for and cannot have is left out, not refused."""
+"""POST /register (RFC 7591), open to any client; unsupported metadata is dropped or replaced, not refused."""
 
 import json
 
@@ -18,7 +18,7 @@ MAX_BYTES = 64 * 1024
 
 
 class RegisterEndpoint:
-    """Answers with the effective metadata."""
+    """Registers clients and answers with the metadata that took effect."""
 
     def __init__(self, registry: Registry, callers: Callers, clock: Clock) -> None:
         self._registry = registry
@@ -26,7 +26,7 @@ class RegisterEndpoint:
         self._clock = clock
 
     async def post(self, request: Request) -> Response:
-        """201 with the client's information, or raises OAuthRefusal (RFC 7591 section 3.2)."""
+        """201 with the client information response, or raises OAuthRefusal (RFC 7591 section 3.2)."""
         body = await request.body()
         trace = traces.current()
         trace.tell(**traces.registration(body))

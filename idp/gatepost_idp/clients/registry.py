@@ -1,4 +1,4 @@
-"""Finds the client behind a ``client_id``, from a small cache that is never older than ten seconds."""
+"""Registers clients, and finds the client of a ``client_id``, with a cache of at most ten seconds' age."""
 
 import hmac
 from datetime import datetime, timedelta
@@ -22,20 +22,20 @@ CONFIDENTIAL_PREFIX = "gp_cc_"
 MANUAL_PREFIX = "gp_mc_"
 RESOURCE_SERVER_PREFIX = "gp_rs_"
 _ROWS = (CONFIDENTIAL_PREFIX, MANUAL_PREFIX, RESOURCE_SERVER_PREFIX)
-"""Ids that name their own row."""
+"""Prefixes of ids that are also the id of their row."""
 SECRET_PREFIX = "gp_cs_"
 CLAUDE_CALLBACKS = ("https://claude.ai/api/mcp/auth_callback", "https://claude.com/api/mcp/auth_callback")
 _NOTED_EVERY = timedelta(days=1)
-"""How exactly it is known when a kind was last registered: the purge goes by it."""
+"""Precision of a kind's last registration, by which the purge decides."""
 _CACHE_SECONDS = 10.0
 _CACHE_SIZE = 4096
 
 
 class Registry:
-    """Every client that there is. A public registration leaves no row of its own: its id proves itself."""
+    """All clients. A public registration has no row of its own: a MAC in its id proves that this server issued it."""
 
     def __init__(self, database: Database, keys: Keys, clock: Clock, documents: Documents | None = None) -> None:
-        """Without ``documents`` no URL is a client."""
+        """Without ``documents``, a URL is never a client."""
         self._database = database
         self._documents = documents
         self._keys = keys
@@ -44,9 +44,9 @@ class Registry:
         self._stored_kinds: dict[str, float] = {}
 
     async def find(self, client_id: str, network: str) -> Client | None:
-        """The client, disabled or not; None where the id is not ours or its MAC is wrong. ``network``: who asks.
+        """The client, disabled or not; None if the id is unknown or its MAC is wrong. ``network``: the caller's.
 
-        Raises NoDocument where the id is a URL and there is no client behind it.
+        Raises NoDocument if the id is a URL without a usable document.
         """
         if self._documents is not None and metadata_document.is_url(client_id):
             return await self._documents.find(client_id, network)
@@ -64,9 +64,9 @@ class Registry:
         return client
 
     async def register_public(self, registration: Registration, source: Source = NOWHERE) -> str | None:
-        """A fresh id for one registration of a kind, None where the operator disabled that kind.
+        """A new client_id for one registration of a kind; None if the operator has disabled that kind.
 
-        The id is the digest of the kind, a random part, and a MAC over both under a key that every process shares.
+        The id is a digest of the metadata, a random part, and a MAC over both under a key that all processes share.
         """
         canonical = registration.canonical_json()
         kind = crypto.base64url(crypto.token_hash(canonical)[:16])
@@ -88,7 +88,7 @@ class Registry:
     async def register_confidential(
         self, registration: Registration, origin: store.Origin, source: Source = NOWHERE
     ) -> tuple[str, str]:
-        """A client id and its secret, which is shown this once and stored as a hash."""
+        """A new client_id and its secret, which is stored only as a hash."""
         client_id = CONFIDENTIAL_PREFIX + crypto.random_id()
         secret = crypto.opaque_token(SECRET_PREFIX)
         secret_hash, now, text = crypto.token_hash(secret), self._clock(), registration.canonical_json()
@@ -100,7 +100,7 @@ class Registry:
     ) -> tuple[str, str]:
         """The id and secret with which a resource server introspects tokens for ``resource`` (RFC 7662 section 2.1).
 
-        ``client_id``: one of before, whose secret then changes.
+        ``client_id``: existing credentials, which get a new secret.
         """
         client_id = client_id or RESOURCE_SERVER_PREFIX + crypto.random_id()
         secret = crypto.opaque_token(SECRET_PREFIX)
@@ -119,9 +119,9 @@ class Registry:
         return client_id, secret
 
     def _row_of(self, client_id: str) -> str | None:
-        """The stored row that an id points to. The MAC is checked first, so that a guessed id costs no query."""
+        """The row id that a client_id refers to, or None. Checks the MAC, so that a guessed id costs no query."""
         if not (client_id.isascii() and client_id.isprintable()):
-            return None  # never handed out, and PostgreSQL takes no NUL in a text
+            return None  # never issued, and PostgreSQL accepts no NUL in text
         if client_id.startswith(_ROWS):
             return client_id
         row, _, rest = client_id.partition(".")
@@ -145,7 +145,7 @@ def _made(
     secret_hash: bytes | None = None,
     resource: str = "",
 ) -> bool:
-    """Stores a client, and says so in the audit log; False where it is there already."""
+    """Stores a client and records it in the audit log; False if it exists."""
     is_new = store.add(tx, row, origin, registration, now, secret_hash, resource)
     if is_new:
         network, trace_id = source.network, source.trace_id
@@ -154,7 +154,7 @@ def _made(
 
 
 def why_unknown(client_id: str) -> str:
-    """What an id that ``find`` does not know should have been, for `gatepost trace`."""
+    """For `gatepost trace`: what was expected in place of an id that ``find`` does not know."""
     if not client_id:
         return "a client_id"
     if not client_id.startswith((PUBLIC_PREFIX, *_ROWS)):

@@ -1,1 +1,1 @@
-"""POST /token in phases, one file a grant; and revocation."""
+"""The endpoints /token (one file per grant type), /revoke, /introspect and /userinfo."""

@@ -10,7 +10,7 @@ from gatepost_idp.store.codes import Redemption
 
 
 def authorization_code(asked: TokenRequest) -> Redeem | Refused:
-    """Redeems ``code`` with its ``code_verifier``. ``redirect_uri`` may be left out (OAuth 2.1 section 10.2)."""
+    """Redeems ``code`` with its ``code_verifier``. ``redirect_uri`` is optional (OAuth 2.1 section 10.2)."""
     code, verifier = asked.parameters.get("code"), asked.parameters.get("code_verifier")
     if code is None:
         return Refused("invalid_request", "The code is missing.", "no code", "no code", "the code of the redirect")

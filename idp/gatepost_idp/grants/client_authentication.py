@@ -1,4 +1,4 @@
-"""Reads a form and finds out which client sent it (RFC 6749 section 2.3)."""
+"""Reads a form and authenticates the client that sent it (RFC 6749 section 2.3)."""
 
 import base64
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _FORM = "application/x-www-form-urlencoded"
 
 
 async def read_form(request: Request) -> Parameters:
-    """The parameters of a POST; raises OAuthRefusal where a parameter is repeated or unreadable."""
+    """The parameters of a POST; raises OAuthRefusal for another content type, or a repeated or unreadable parameter."""
     sent = request.headers.get("content-type", "")
     if sent.partition(";")[0].strip().lower() != _FORM:
         raise OAuthRefusal(Refused("invalid_request", f"Send {_FORM}.", "content type", sent or "none", _FORM))
@@ -34,7 +34,10 @@ async def read_form(request: Request) -> Parameters:
 
 
 def read_token(asked: Parameters) -> str:
-    """The ``token`` of revocation (RFC 7009 section 2.1) and introspection (RFC 7662 section 2.1)."""
+    """The ``token`` of a revocation (RFC 7009 section 2.1) or introspection (RFC 7662 section 2.1).
+
+    Raises OAuthRefusal when it is missing.
+    """
     token = asked.get("token")
     if token is None:
         raise OAuthRefusal(Refused("invalid_request", "The token is missing.", "no token", "none", "a token"))
@@ -52,20 +55,20 @@ class _Credentials:
 
     @property
     def shown(self) -> str:
-        """How the client tried to prove itself, for the trace: never with what."""
+        """How the client tried to authenticate, for the trace; never the secret itself."""
         way = "HTTP Basic" if self.basic else "client_secret in the form" if self.secret else "no client_secret"
         return f"client_id {self.client_id or 'missing'}, {way}"
 
 
 class ClientAuthentication:
-    """Basic, post or none, whichever the client uses: real ones do not keep to what they registered."""
+    """Accepts Basic, post or none, whichever is used: real clients do not keep to the method they registered."""
 
     def __init__(self, registry: Registry, callers: Callers) -> None:
         self._registry = registry
         self._callers = callers
 
     async def client(self, request: Request, asked: Parameters) -> Client:
-        """The client, proven where it has a secret; raises ``invalid_client`` with 401."""
+        """The client, authenticated if it has a secret; raises OAuthRefusal: ``invalid_client`` with 401."""
         credentials = _credentials(request, asked)
         traces.current().client_id = credentials.client_id
         try:
@@ -92,7 +95,7 @@ class ClientAuthentication:
 
 
 def _credentials(request: Request, asked: Parameters) -> _Credentials:
-    """The id and secret that were sent; two ways at once are refused (RFC 6749 section 2.3)."""
+    """The id and secret that were sent; two methods at once are refused (RFC 6749 section 2.3)."""
     scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         client_id = asked.get("client_id")
@@ -106,7 +109,7 @@ def _credentials(request: Request, asked: Parameters) -> _Credentials:
         raise OAuthRefusal(refused)
     try:
         name, colon, secret = base64.b64decode(encoded.strip(), validate=True).decode("utf-8").partition(":")
-    except ValueError:  # no ASCII, no base64, no UTF-8
+    except ValueError:  # not ASCII, not base64 or not UTF-8
         name, colon, secret = "", "", ""
     client_id, secret = unquote_plus(name), unquote_plus(secret)
     if not colon or asked.get("client_id") not in (None, client_id):
@@ -117,6 +120,6 @@ def _credentials(request: Request, asked: Parameters) -> _Credentials:
 
 
 def _refused(description: str, reason: str, credentials: _Credentials, expected: str, event: str = "") -> OAuthRefusal:
-    challenge = 'Basic realm="gatepost"' if credentials.basic else ""  # RFC 6749 section 5.2: where Basic was tried
+    challenge = 'Basic realm="gatepost"' if credentials.basic else ""  # RFC 6749 section 5.2: only if Basic was tried
     refused = Refused("invalid_client", description, reason, credentials.shown, expected, event=event)
     return OAuthRefusal(refused, challenge=challenge)

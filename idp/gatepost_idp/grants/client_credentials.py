@@ -1,4 +1,4 @@
-"""Client credentials (RFC 6749 section 4.4): a resource server asks a backend for its list when nobody is calling."""
+"""Client credentials (RFC 6749 section 4.4): a resource server lists a backend's tools while no person is calling."""
 
 from gatepost_idp.catalogue import Backends
 from gatepost_idp.grants.token_endpoint import Redeem, TokenRequest
@@ -8,13 +8,13 @@ from gatepost_idp.tokens import ForBackend
 
 
 class ClientCredentials:
-    """Gives a token without scopes and without a person: enough to be told apart from a stranger."""
+    """Issues a token with no scopes and no person, which only proves to the backend who is calling."""
 
     def __init__(self, backends: Backends) -> None:
         self._backends = backends
 
     def __call__(self, asked: TokenRequest) -> Redeem | Refused:
-        """The token's subject is the resource server itself (RFC 9068 section 2.2)."""
+        """Issues a token for the backend in ``resource``; its subject is the resource server (RFC 9068 section 2.2)."""
         backend = backend_of(asked, self._backends)
         if isinstance(backend, Refused):
             return backend

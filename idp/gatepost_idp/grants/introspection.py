@@ -1,4 +1,4 @@
-"""POST /introspect (RFC 7662): a resource server asks about tokens for its own resource, and hears of no other."""
+"""POST /introspect (RFC 7662): tells a resource server about tokens for its own resource, and about no others."""
 
 import json
 from datetime import datetime
@@ -23,7 +23,7 @@ _TOLD = ("iss", "sub", "aud", "exp", "iat", "jti", "client_id", "client_name", "
 
 
 class IntrospectionEndpoint:
-    """An access token is active while it has not expired, its grant stands and its person may sign in."""
+    """An access token is active while it has not expired, its grant stands and its account is enabled."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class IntrospectionEndpoint:
         self._clock = clock
 
     async def post(self, request: Request) -> Response:
-        """``active`` and, where it is true, what the token says (RFC 7662 section 2.2)."""
+        """``active`` and, if true, the token's claims (RFC 7662 section 2.2); raises OAuthRefusal for other clients."""
         parameters = await read_form(request)
         caller = await self._authentication.client(request, parameters)
         if not caller.resource:
@@ -50,7 +50,7 @@ class IntrospectionEndpoint:
         return Response(json.dumps(found), 200, NO_STORE, "application/json")
 
     async def _about(self, token: str, resource: str, now: datetime) -> dict[str, Any]:
-        """Another resource's token is as unknown as a forged one (RFC 7662 section 4)."""
+        """The answer for ``token``; one for another resource is inactive, like a forged one (RFC 7662 section 4)."""
         if token.startswith(tokens.PERSONAL_PREFIX):
             return await self._about_personal(token, resource, now)
         claims = tokens.read_access_token(self._keys, self._issuer, token, now)
@@ -64,7 +64,7 @@ class IntrospectionEndpoint:
         return {"active": True, "token_type": "Bearer", "username": grant.email, "email": grant.email, **told}
 
     async def _about_personal(self, token: str, resource: str, now: datetime) -> dict[str, Any]:
-        """A personal token says what its person holds now, since it is never refreshed."""
+        """The answer for a personal token, with the scopes its person holds now, since it is never refreshed."""
         token_hash = crypto.token_hash(token)
 
         def work(tx: Transaction) -> tuple[personal_tokens.Standing, frozenset[str]] | None:

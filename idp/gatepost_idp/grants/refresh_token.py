@@ -1,4 +1,4 @@
-"""The refresh token grant: rotated, and idempotent within a grace (OAuth 2.1 section 4.3)."""
+"""The refresh token grant (OAuth 2.1 section 4.3): tokens rotate; a repeat within the grace period is idempotent."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from gatepost_idp.store.refresh_tokens import Rotation
 
 
 def refresh_token(asked: TokenRequest) -> Redeem | Refused:
-    """Redeems ``refresh_token`` for its one successor; ``scope`` only narrows the access token of this answer."""
+    """Redeems ``refresh_token`` for its one successor; ``scope`` narrows only the access token of this response."""
     token = asked.parameters.get("refresh_token")
     if token is None:
         expected = "the refresh_token of the last answer"

@@ -19,7 +19,7 @@ _ENDS_BY_ITSELF = Refused(
 
 
 class RevocationEndpoint:
-    """Access tokens end by themselves, within minutes; to answer 200 for one would be a promise that nobody keeps."""
+    """Revokes refresh tokens only. Access tokens expire within minutes; a 200 for one would be a false promise."""
 
     def __init__(
         self,
@@ -38,7 +38,10 @@ class RevocationEndpoint:
         self._clock = clock
 
     async def post(self, request: Request) -> Response:
-        """200 whether the token was known or not; unsupported_token_type for an access token (RFC 7009 section 2.2)."""
+        """200 whether or not the token was known (RFC 7009 section 2.2).
+
+        Raises OAuthRefusal: ``unsupported_token_type`` for an access token of this client.
+        """
         parameters = await read_form(request)
         client = await self._authentication.client(request, parameters)
         token = read_token(parameters)

@@ -1,9 +1,9 @@
-"""POST /token (OAuth 2.1 section 3.2): one pipeline, in phases, for every grant.
+"""POST /token (OAuth 2.1 section 3.2): one pipeline for every grant type.
 
-1. Read the form: each parameter once.
+1. Read the form; each parameter may occur once.
 2. Authenticate the client.
 3. Find the grant by ``grant_type``; it reads its own parameters.
-4. Redeem, in one transaction; a refusal is raised only after its commit.
+4. Redeem in one transaction. A refusal is raised only after the commit, so what it ended or counted stays.
 5. Make the tokens.
 """
 
@@ -36,7 +36,7 @@ Redeem = Callable[[Transaction], Granted | ForBackend | Refused]
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """What a grant gets to see."""
+    """An authenticated token request, as a grant sees it. ``network``: the caller's, for the audit log."""
 
     parameters: Parameters
     client: Client
@@ -47,20 +47,20 @@ class TokenRequest:
 
 
 class Grant(Protocol):
-    """A grant type: reads its parameters and answers with the function that redeems it."""
+    """A grant type: reads its parameters and returns the function that redeems them in a transaction, or a refusal."""
 
     def __call__(self, asked: TokenRequest) -> Redeem | Refused: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """Each ``grant_type`` with its file. A client takes none of a resource server's, nor the other way round."""
+    """Grants by ``grant_type``. Clients may not use those of resource servers, nor the other way round."""
 
     of_clients: Mapping[str, Grant]
     of_resource_servers: Mapping[str, Grant]
 
     def find(self, grant_type: str, client: Client) -> Grant | Refused:
-        """What ``client`` asks for by that name."""
+        """The grant that ``client`` asks for, else ``unauthorized_client`` or ``unsupported_grant_type``."""
         own, others = self.of_clients, self.of_resource_servers
         if client.resource:
             own, others = others, own
@@ -75,7 +75,7 @@ class Grants:
 
 
 class TokenEndpoint:
-    """The pipeline."""
+    """Runs the pipeline described above."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class TokenEndpoint:
         return redeem
 
     def _answer(self, parameters: Parameters, client: Client, granted: Granted) -> bytes:
-        """RFC 6749 section 5.1; ``scope`` always, since it may be less than was asked."""
+        """The response (RFC 6749 section 5.1); it always has ``scope``, which may be less than was requested."""
         now, life = self._clock(), timedelta(minutes=self._settings.access_token_minutes)
         issuer = self._settings.oauth_issuer
         narrowed = parameters.get("scope") if parameters.get("grant_type") == "refresh_token" else None
@@ -146,7 +146,7 @@ class TokenEndpoint:
         return json.dumps(body).encode()
 
     def _for_backend(self, parameters: Parameters, client: Client, granted: ForBackend) -> bytes:
-        """RFC 8693 section 2.2.1, RFC 6749 section 4.4.3; never a refresh token."""
+        """The response for a backend token (RFC 8693 section 2.2.1, RFC 6749 section 4.4.3); never a refresh token."""
         now, life = self._clock(), timedelta(minutes=self._settings.access_token_minutes)
         ends_at = granted.ends_at(now, life)
         issuer = self._settings.oauth_issuer

@@ -1,7 +1,7 @@
 """Token exchange (RFC 8693): a resource server turns its caller's token into one for a backend behind it.
 
-Delegation and not impersonation: the new token says who calls and, in ``act``, which resource server calls for them.
-That is the authenticated client and nobody else, so an ``actor_token`` has no place here (section 2.1).
+This is delegation, not impersonation: the new token names the person and, in ``act``, the resource server that calls
+for them. The actor is always the authenticated client, so an ``actor_token`` is refused (section 2.1).
 """
 
 from collections.abc import Callable
@@ -20,13 +20,13 @@ Find = Callable[[Transaction], Subject | None]
 
 
 class TokenExchange:
-    """Gives a token for one backend, of scopes that the caller's token has and that backend's rules name."""
+    """Issues a token for one backend, with scopes that both the caller's token and the backend's rules contain."""
 
     def __init__(self, backends: Backends) -> None:
         self._backends = backends
 
     def __call__(self, asked: TokenRequest) -> Redeem | Refused:
-        """Redeems nothing: the subject token stays as good as it was."""
+        """Checks the request and returns the exchange. The subject token is not spent: it stays valid."""
         refused = _other_than_offered(asked)
         if refused is not None:
             return refused
@@ -40,7 +40,10 @@ class TokenExchange:
 
 
 def backend_of(asked: TokenRequest, backends: Backends) -> Backend | Refused:
-    """The backend that ``resource`` names, byte for byte: it becomes an audience (RFC 8707 section 2)."""
+    """The backend whose URL is exactly ``resource``, which becomes the audience (RFC 8707 section 2).
+
+    ``invalid_target`` where the calling resource server has no such backend, or ``audience`` was sent.
+    """
     url = asked.parameters.resource
     backend = backends.find(url, asked.client.resource) if url else None
     if backend is not None and asked.parameters.get("audience") is None:
@@ -53,7 +56,7 @@ def backend_of(asked: TokenRequest, backends: Backends) -> Backend | Refused:
 
 
 def _other_than_offered(asked: TokenRequest) -> Refused | None:
-    """Refuses what would be read otherwise than it was meant (RFC 8693 section 2.1)."""
+    """Refuses parameters that this server does not support, rather than ignoring them (RFC 8693 section 2.1)."""
     get = asked.parameters.get
     for name in ("actor_token", "actor_token_type"):
         if get(name) is not None:
@@ -69,7 +72,7 @@ def _other_than_offered(asked: TokenRequest) -> Refused | None:
 
 
 def _reading(asked: TokenRequest) -> Find | Refused:
-    """How to find whose the subject token is. Another resource's is as unknown as a forged one."""
+    """The query for the subject token's person. One for another resource gets the same description as a forged one."""
     token, now = asked.parameters.get("subject_token"), asked.now
     if token is None:
         return Refused("invalid_request", "The subject_token is missing.", "no subject_token", "none", _EXPECTED)
@@ -105,10 +108,10 @@ def _exchanged(tx: Transaction, asked: TokenRequest, backend: Backend, find: Fin
 
 
 def _narrowed(asked: TokenRequest, backend: Backend, subject: Subject) -> tuple[str, ...] | Refused:
-    """What was asked for, or all there is, as far as the person still holds it.
+    """The requested scopes, or all that are available, without those that the person no longer holds.
 
-    More than the subject token and the backend's rules have in common is refused. So is nothing at all: a backend
-    that checks the audience alone would let in whoever may do nothing there.
+    A request for more than the subject token and the backend's rules have in common is refused. So is an empty result:
+    a backend that checks only the audience would let in somebody who may do nothing there.
     """
     offered = subject.scope & backend.scopes
     wanted = scope_set(asked.parameters.get("scope") or "") or tuple(sorted(offered))
@@ -123,7 +126,7 @@ def _narrowed(asked: TokenRequest, backend: Backend, subject: Subject) -> tuple[
 
 
 def _refused(what: str, event: str = "") -> Refused:
-    """One description for all that can be wrong with a subject token (section 2.2.2); the reason is in the log."""
+    """A refusal with the same description for any bad subject token (section 2.2.2); only the log has the reason."""
     description = "The subject_token is not an access token that is good here."
     return Refused("invalid_request", description, f"subject token {what}", "a token", _EXPECTED, event=event)
 

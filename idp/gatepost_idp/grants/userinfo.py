@@ -16,7 +16,7 @@ from gatepost_idp.store import grants
 
 
 class UserinfoEndpoint:
-    """Answers for a token with ``openid``; the address is there with ``email``."""
+    """Requires the scope ``openid``; the address is included with the scope ``email``."""
 
     def __init__(self, database: Database, settings: Settings, keys: Keys, clock: Clock) -> None:
         self._database = database
@@ -40,10 +40,10 @@ class UserinfoEndpoint:
 
 
 def _bearer(request: Request) -> str:
-    """The token of the Authorization header; a query is never looked at (RFC 6750 section 5.3)."""
+    """The token in the Authorization header; one in the query is ignored (RFC 6750 section 5.3)."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        # An Authorization that has no scheme may be a token whole, so none is told but by name.
+        # A header without a scheme may be a bare token, so the trace names only these known schemes.
         received = scheme.lower() if scheme.lower() in ("", "basic", "bearer", "dpop") else "another scheme, or none"
         expected = "Authorization: Bearer and an access token"
         refused = Refused("invalid_token", "Send an access token as Bearer.", "no token", received or "none", expected)
@@ -58,7 +58,7 @@ def _invalid() -> OAuthRefusal:
     return OAuthRefusal(refused, challenge='Bearer error="invalid_token"')
 
 
-_BARE = 'Bearer realm="gatepost"'  # no error where no token came, but never a scheme alone (RFC 6750 section 3)
+_BARE = 'Bearer realm="gatepost"'  # no error code without a token, but at least one attribute (RFC 6750 section 3)
 _NO_OPENID = Refused(
     "insufficient_scope", "The access token lacks the scope openid.", "no openid", "a token without openid",
     "scope=openid at /authorize",

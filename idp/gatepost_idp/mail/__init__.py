@@ -1,1 +1,1 @@
-"""Mail: the outbox that loses nothing, the letters it renders, and the way to the SMTP server."""
+"""Mail: the outbox worker, the mails it renders, and delivery to the SMTP server."""

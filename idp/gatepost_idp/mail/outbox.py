@@ -1,4 +1,4 @@
-"""Sends what the outbox holds: wakes at once for a new mail, looks every second for old ones, loses none."""
+"""The worker that sends queued mails: woken for a new one, and polling every second for retries."""
 
 import asyncio
 import ssl
@@ -30,11 +30,11 @@ AT_FIRST = 2
 CLOSE_SECONDS = 5.0
 CIRCUIT_OPEN = timedelta(seconds=30)
 _OF_ONE_MAIL = ("accepted", "later", "refused")
-"""What a server says only after connection and log-in went well."""
+"""Outcomes that are possible only after connecting and logging in succeeded."""
 
 
 class Outbox:
-    """The worker of one process; several may run on one database."""
+    """The outbox worker of one process; several may run on one database."""
 
     def __init__(
         self,
@@ -59,18 +59,18 @@ class Outbox:
         self._put_off: Delivery | None = None
         self._closed_until = datetime.min.replace(tzinfo=UTC)
         self.problem = "" if settings.smtp_host else "SMTP_HOST is not set"
-        """What keeps mail from going out, empty while it flows."""
+        """Why mail cannot be sent now; empty if it can."""
 
     def wake(self) -> None:
-        """Called after a commit that queued a mail."""
+        """Makes ``work`` look at once; to be called after a commit that queued a mail."""
         self._wake.set()
 
     async def work(self) -> None:
-        """Sends what is due, then waits until woken, a second at the most."""
+        """Starts sending what is due, then waits until woken or for a second."""
         self._wake.clear()
         await self._send_due()
         with suppress(TimeoutError):
-            # wait_for of Python 3.11 forgets that it was cancelled, if what it waited for came in the same moment.
+            # Not wait_for: in Python 3.11 it loses a cancellation that coincides with the result.
             async with asyncio.timeout(LOOK_EVERY_SECONDS):
                 await self._wake.wait()
 
@@ -86,28 +86,29 @@ class Outbox:
             free -= len(letters) or free
 
     def _at_once(self) -> int:
-        """How many mails may be on their way: few until the server has taken one, and one while something is wrong,
-        so that a wrong password is not tried twenty times at once. One also while the first is prepared: what waits
-        behind it must learn from it that the server puts mail off, or it would tell who gets none."""
+        """How many mails may be sent in parallel: few until the server has accepted one, and one while something is
+        wrong, so that a wrong password is not tried twenty times at once. Also one while the first is prepared: a
+        letter to NOBODY behind it must learn that the server defers mail, or its progress would reveal that it is not
+        sent."""
         if self.problem or self._tls is None:
             return 1
         return AT_ONCE if self._proven else AT_FIRST
 
     def _start(self, letter: Letter) -> None:
-        """Sends beside the others: a slow conversation holds up nobody else's mail."""
+        """Sends in a task, so that a slow SMTP conversation delays no other mail."""
         task = asyncio.create_task(self._send(letter))
         self._sending.add(task)
         task.add_done_callback(self._sent)
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
-        if not self.problem:  # else the whole queue would be tried at once, and put off further
+        if not self.problem:  # or the whole queue would be tried at once, and postponed further
             self._wake.set()
-        if not task.cancelled() and (problem := task.exception()):  # its lease ends, and it is tried again
+        if not task.cancelled() and (problem := task.exception()):  # retried when its lease ends
             log.error("mail_failed", exc_info=problem)
 
     async def close(self) -> None:
-        """Lets what is being sent end within a few seconds; the lease of what does not ends later, and it goes on."""
+        """Lets sending tasks finish within CLOSE_SECONDS; mails cut short are retried when their lease ends."""
         if self._sending:
             _, late = await asyncio.wait(self._sending, timeout=CLOSE_SECONDS)
             for task in late:
@@ -123,7 +124,7 @@ class Outbox:
         await self._note(letter, occasion, await self._delivery(letter, occasion, now))
 
     async def _delivery(self, letter: Letter, occasion: Occasion | News, now: datetime) -> Delivery:
-        """Sends the mail. One to nobody fares like any other: the server is asked, and may put mail off just now."""
+        """Sends the mail. One to NOBODY behaves alike: it probes the server, and is deferred if other mail is."""
         tls = await self._prepared()
         if letter.recipient == store.NOBODY:
             found = await probe(self._settings, tls)
@@ -137,8 +138,8 @@ class Outbox:
         return delivery
 
     async def _prepared(self) -> ssl.SSLContext:
-        """What mail alone needs, made once, before the first and beside the loop: every certificate authority there is
-        and the templates are 60 ms and 3 MiB."""
+        """The TLS context; made once, with the templates, before the first mail and in a thread, since loading the
+        certificate authorities and templates takes 60 ms and 3 MiB."""
         async with self._preparing:
             if self._tls is None:
                 await asyncio.to_thread(self._letters.prepare)
@@ -169,7 +170,7 @@ class Outbox:
         await self._database.write(lambda tx: store.postpone(tx, letter.id, at, delivery.answer))
 
     def _trace(self, letter: Letter, occasion: Occasion | News, delivery: Delivery) -> dict[str, str | None]:
-        """Counts any mail, and tells the flight recorder of one to sign in; answers what the log says of it."""
+        """Counts the mail, and records a sign-in mail's outcome in its trace; answers the fields for the log."""
         withheld = letter.recipient == store.NOBODY and delivery.outcome == "accepted"
         outcome: MailOutcome = "withheld" if withheld else delivery.outcome
         self._counts.mail(outcome)
@@ -189,12 +190,12 @@ def _accepted(
 ) -> None:
     store.close(tx, letter.id, "sent", delivery.answer)
     if isinstance(occasion, Occasion):
-        # The minutes run from here: a mail that was delayed still brings a link that works.
+        # The minutes count from here, so that the link in a delayed mail still works.
         until = min(now + life, occasion.request_expires_at)
         attempts.mark_accepted(tx, occasion.attempt.id, now, until)
 
 
 def _refused(tx: Transaction, letter: Letter, delivery: Delivery, now: datetime) -> None:
     store.close(tx, letter.id, "failed", delivery.answer)
-    if delivery.no_mailbox:  # of the content a stranger writes a part: their host would end the mails of all others
+    if delivery.no_mailbox:  # not for its content, which a stranger can influence: they could stop other people's mail
         store.suppress(tx, letter.recipient, delivery.answer, now)

@@ -1,4 +1,4 @@
-"""Hands a mail to the SMTP server, in one of three modes that are each spelled out, and tells what came of it."""
+"""Delivers a mail to the SMTP server over implicit TLS, STARTTLS or plain text, and classifies the outcome."""
 
 import asyncio
 import re
@@ -20,11 +20,11 @@ GOODBYE_SECONDS = 2
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What the server said.
+    """The outcome of a delivery, and the server's ``answer``, redacted.
 
-    ``later`` and ``refused`` are about this mail; ``unreachable`` is about the server and passes by itself; with
-    ``misconfigured`` no mail can go out until the operator mends a setting. ``no_mailbox``: it was the recipient that
-    was refused for good, before the server saw what strangers can put into a mail.
+    ``later`` and ``refused`` concern this mail; ``unreachable`` is a temporary problem of the server; with
+    ``misconfigured`` no mail can be sent until the operator fixes a setting. ``no_mailbox``: the recipient itself was
+    refused permanently, before the server saw any content, which strangers can influence.
     """
 
     outcome: Literal["accepted", "later", "refused", "unreachable", "misconfigured"]
@@ -33,7 +33,7 @@ class Delivery:
 
 
 async def deliver(settings: Settings, tls: ssl.SSLContext, message: Message, recipient: str) -> Delivery:
-    """One connection, one mail, 30 seconds. Never raises for what a mail server can do."""
+    """Sends one mail on one connection, within 30 seconds. Never raises for anything that a mail server does."""
 
     async def send(client: aiosmtplib.SMTP) -> str:
         _, answer = await client.send_message(message, sender=settings.mail_from, recipients=[recipient])
@@ -43,7 +43,7 @@ async def deliver(settings: Settings, tls: ssl.SSLContext, message: Message, rec
 
 
 async def probe(settings: Settings, tls: ssl.SSLContext) -> Delivery:
-    """Connects and signs in as for a mail, and sends none."""
+    """Connects and logs in as for a mail, but sends none."""
 
     async def ask(client: aiosmtplib.SMTP) -> str:
         return (await client.noop()).message
@@ -71,27 +71,27 @@ async def _connected(
 
 
 async def _say_goodbye(client: aiosmtplib.SMTP) -> None:
-    """QUIT, for politeness and beside the rest: the server has the mail, so whatever comes now changes nothing."""
+    """Sends QUIT, in the background: the server has accepted the mail, so nothing that follows matters."""
     try:
         with suppress(SMTPException, OSError, TimeoutError):
             async with asyncio.timeout(GOODBYE_SECONDS):
                 await client.quit()
-    finally:  # the server may stop before the mail server has answered
+    finally:  # this process may stop before the mail server answers
         client.close()
 
 
 _goodbyes: set[asyncio.Task[None]] = set()
-"""Keeps the tasks from being collected before they end."""
+"""Keeps references, so that the tasks are not garbage-collected before they end."""
 
 
 def _failed(problem: Exception) -> Delivery:
-    """Whose doing it was: the recipient's address, the mail's content, the server's state, or a setting."""
+    """Classifies a failure: due to the recipient, the content, the server, or a setting."""
     if isinstance(problem, SMTPRecipientsRefused):
         refused = problem.recipients[0]
         return replace(_answered(refused.code, refused.message), no_mailbox=refused.code >= 500)
     if isinstance(problem, SMTPDataError):
         return _answered(problem.code, problem.message)
-    if isinstance(problem, SMTPResponseException):  # greeting, STARTTLS, AUTH, MAIL FROM: not this recipient's doing
+    if isinstance(problem, SMTPResponseException):  # greeting, STARTTLS, AUTH, MAIL FROM: not due to this recipient
         answer = redacted(f"{problem.code} {problem.message}")
         return Delivery("misconfigured" if problem.code >= 500 else "unreachable", answer)
     return Delivery("misconfigured" if _is_about_tls(problem) else "unreachable", _said(problem))
@@ -103,7 +103,7 @@ def _client(settings: Settings, tls: ssl.SSLContext) -> aiosmtplib.SMTP:
         port=settings.smtp_port,
         username=settings.smtp_username or None,
         password=settings.smtp_password or None,
-        # Both are said outright: the default would send the password in clear where STARTTLS is missing.
+        # Both are explicit: the default would send the password in clear text if the server lacks STARTTLS.
         use_tls=settings.smtp_security == "implicit",
         start_tls=settings.smtp_security == "starttls",
         tls_context=tls,
@@ -112,7 +112,7 @@ def _client(settings: Settings, tls: ssl.SSLContext) -> aiosmtplib.SMTP:
 
 
 def _is_about_tls(problem: BaseException) -> bool:
-    """A certificate that does not verify, or STARTTLS asked for and not offered: the password stays here."""
+    """Whether a certificate did not verify, or STARTTLS was required and not offered; no password was sent then."""
     return any(isinstance(p, ssl.SSLError) for p in (problem, problem.__cause__)) or "STARTTLS" in str(problem)
 
 
@@ -125,5 +125,5 @@ def _said(problem: BaseException) -> str:
 
 
 def redacted(answer: str) -> str:
-    """A server's answer without the local part of an address, since it goes into the log."""
+    """A server's answer for the log, without the local parts of mail addresses."""
     return re.sub(r"[^\s<>@]+@", "...@", answer)

@@ -1,4 +1,4 @@
-"""Chores beside the requests: each goes on for ever, since nobody would miss one that died."""
+"""Background tasks: runs each for ever, logging and retrying failures."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -20,7 +20,7 @@ BETWEEN_BATCHES_SECONDS = 0.05
 
 
 async def steadily(name: str, work: Callable[[], Awaitable[None]], pause: float) -> None:
-    """Runs ``work`` until cancelled, ``pause`` seconds apart; a failure is logged, and it is tried again."""
+    """Runs ``work`` until cancelled, with ``pause`` seconds in between; failures are logged and retried."""
     while True:
         try:
             await work()
@@ -34,7 +34,7 @@ async def steadily(name: str, work: Callable[[], Awaitable[None]], pause: float)
 
 
 async def before_serving(name: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Runs ``work``; where the database is busy, as when many start at once, for a minute again and again."""
+    """Runs ``work``; retries for START_SECONDS while the database is unavailable, as when many processes start."""
     ends = asyncio.get_running_loop().time() + START_SECONDS
     while True:
         try:
@@ -47,24 +47,24 @@ async def before_serving(name: str, work: Callable[[], Awaitable[None]]) -> None
 
 
 async def erase_salts(database: Database, grace: timedelta, clock: Clock) -> None:
-    """Erases the salts of spent refresh tokens whose grace is over."""
+    """Erases the salts of spent refresh tokens whose grace period is over."""
     await database.write(partial(refresh_tokens.erase_salts, grace=grace, now=clock()))
 
 
 class Purge:
-    """Deletes what has ended, batch by batch; between two of them requests have the database to themselves."""
+    """Deletes what has ended, batch by batch, with pauses in which requests have the database to themselves."""
 
     def __init__(self, database: Database, clock: Clock, account_idle: timedelta | None = None) -> None:
-        """``account_idle``: how long an account stays that nobody uses; None: for ever."""
+        """``account_idle``: how long an unused account stays; None means for ever."""
         self._database = database
         self._clock = clock
         self._account_idle = account_idle
         self._after = self._after_account = ""
 
     async def work(self) -> None:
-        """One round: everything that has ended, at least one page of the clients, and one of the accounts.
+        """One round: everything that has ended by now, at least one page of clients, and one page of accounts.
 
-        What ends meanwhile is for the next round, or under load the first step would never come to its end.
+        What ends during a round is for the next one, or under load the first step would never finish.
         """
         now = self._clock()
         for name, step in purge.STEPS.items():
@@ -82,7 +82,7 @@ class Purge:
         return await self._database.write(lambda tx: step(tx, now))
 
     async def _clients(self) -> None:
-        """A page a round, more only while there is something to delete: in a full table most of them are in use."""
+        """One page per round, more only while something is deleted: most clients are in use."""
         gone = 1
         while gone:
             page = partial(purge.unused_registrations, after=self._after, now=self._clock())
@@ -92,7 +92,7 @@ class Purge:
             await asyncio.sleep(BETWEEN_BATCHES_SECONDS)
 
     async def _accounts(self, idle: timedelta) -> None:
-        """One page a round: of days, a minute more or less says nothing."""
+        """One page per round: the limit is in days, so there is no hurry."""
         now = self._clock()
         page = partial(idle_accounts.delete_idle, after=self._after_account, idle_since=now - idle, now=now)
         gone, self._after_account = await self._database.write(page)

@@ -1,6 +1,6 @@
-"""What the operator may see and the public may not, on METRICS_ADDRESS: readiness and why mail waits, doctor, numbers.
+"""The operator's private listener on METRICS_ADDRESS: readiness, mail problems, doctor's findings, and metrics.
 
-Several workers count each for itself, so each listens for itself: the second ten ports above the first, and so on.
+Each worker counts for itself and so has its own listener: the second ten ports above the first, and so on.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ BETWEEN_WORKERS = 10
 
 
 class _Inner(uvicorn.Server):
-    """A server inside another one: signals are the outer one's."""
+    """A uvicorn server inside another one, which handles the signals."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -46,7 +46,7 @@ class _Inner(uvicorn.Server):
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """The operator's own pages. ``problems``, by name: what is wrong with a part, empty while it is well."""
+    """The operator's pages. ``problems``: by part, a function that says what is wrong, empty if nothing is."""
 
     settings: Settings
     database: Database
@@ -58,7 +58,7 @@ class Details:
     clock: Clock
 
     async def serve(self) -> None:
-        """Listens until cancelled."""
+        """Serves until cancelled; returns at once if no port is free."""
         listener = self._listener()
         if listener is None:
             return
@@ -72,12 +72,12 @@ class Details:
         try:
             await server.serve(sockets=[listener])
         finally:
-            if server.started:  # cancelled: uvicorn itself closes only when it was told to stop
+            if server.started:  # when cancelled, uvicorn does not close by itself
                 await server.shutdown([listener])
             listener.close()
 
     def _listener(self) -> socket.socket | None:
-        """The first address that no other worker has; None, and a warning, where there is none."""
+        """A socket on the first address that no other worker has; None, with a warning, if there is none."""
         address = self.settings.metrics_address
         host, _, port = address.rpartition(":")
         reason = None
@@ -105,7 +105,7 @@ class Details:
 
 
 def _observed() -> "type[Observed]":
-    """Imported by the first who asks, beside the event loop: no start and no request pays its 10 to 30 ms."""
+    """Imported at the first scrape, in a thread, so that no start and no request pays its 10 to 30 ms."""
     from gatepost_idp.operate.metrics import Observed  # noqa: PLC0415 (why: the line above)
 
     return Observed

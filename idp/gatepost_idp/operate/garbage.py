@@ -1,15 +1,15 @@
-"""When Python looks for garbage: not while the server starts, and seldom once it serves (docs/performance)."""
+"""Tunes Python's garbage collector: off during the start, rare while serving (docs/performance)."""
 
 import gc
 
 
 def hold_back() -> None:
-    """Not until `settle`. What a start makes is there to stay, and looking at it again and again is a sixth of it."""
+    """Turns collection off until `settle`: what a start allocates stays, and scanning it takes a sixth of the start."""
     gc.disable()
 
 
 def settle() -> None:
-    """What is there stays and is never looked at again, which cost tail latency: for the end of the start."""
+    """Ends the start: exempts existing objects from collection, for tail latency, and turns it on with rare runs."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     gc.enable()

@@ -1,4 +1,4 @@
-"""Stands in front of every door: the Host rule, the issuer's path, CORS for programs, a trace id, one log line."""
+"""Middleware for every request: the Host check, the issuer's path, CORS for programs, a trace id, one log line."""
 
 import asyncio
 from time import perf_counter
@@ -37,7 +37,7 @@ _PREFLIGHT = {
 
 
 class Guard:
-    """Pure ASGI, since every request passes here. Nothing that leaves is ever built from the request's Host."""
+    """Plain ASGI, since every request passes here. No response is ever built from the request's Host."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Guard:
         self._allowed = frozenset(host.lower() for host in settings.allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers what needs no door, passes on the rest."""
+        """Answers foreign Hosts and preflights itself, and passes all else on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -85,7 +85,7 @@ class Guard:
             self._note(trace, scope, status, started)
 
     def _note(self, trace: Trace, scope: Scope, status: int, started: float) -> None:
-        """One log line for each request, its numbers, and its step for the recorder."""
+        """Writes the request's log line, its metrics, its audit event if refused, and its step for the recorder."""
         seconds = perf_counter() - started
         self._counts.answered(trace, status, seconds)
         ms = round(seconds * 1000, 1)
@@ -106,7 +106,7 @@ class Guard:
         self._recorder.note(trace, self._callers.network(request), status, ms)
 
     def _enter_root(self, scope: Scope) -> None:
-        """Takes the issuer's path off the front; a proxy may have taken it off before."""
+        """Strips the issuer's path, unless a proxy has done so already, and trailing slashes."""
         path = scope["path"]
         if self._root and (path == self._root or path.startswith(self._root + "/")):
             path = path[len(self._root) :] or "/"
@@ -116,9 +116,9 @@ class Guard:
         scope["raw_path"] = path.encode("utf-8", "surrogateescape")
 
     def _at_once(self, scope: Scope, is_open: bool) -> Response | None:
-        """A foreign Host, or a preflight."""
+        """The response to a foreign Host (421) or a CORS preflight, else None."""
         hosts = _headers(scope, b"host")
-        # Of two Hosts a proxy may have looked at the other one (RFC 9112 section 3.2).
+        # With two Host headers, a proxy may have checked the other one (RFC 9112 section 3.2).
         if scope["path"] not in HEALTH and not (len(hosts) == 1 and is_one_of(hosts[0], self._names, self._allowed)):
             traces.current().refuse("foreign Host", f"Host: {', '.join(hosts)[:100]}", f"that of {self._issuer}")
             log.warning(
@@ -134,9 +134,9 @@ class Guard:
 
 
 def _body(scope: Scope, receive: Receive) -> Receive:
-    """What a door may read: no form of several parts, which no page of ours sends.
+    """The bounded body, but no multipart form, which no page here sends: reading one raises 415.
 
-    It may name a charset of its own, and hold what is no text.
+    Its parts may name other charsets and hold what is not text.
     """
     kinds = _headers(scope, b"content-type")
     return _unread if any(kind.lower().lstrip().startswith("multipart/") for kind in kinds) else bounded(receive)
@@ -147,9 +147,10 @@ async def _unread() -> Message:
 
 
 def bounded(receive: Receive) -> Receive:
-    """The request's body, as long as it is neither too big nor too slow: one that drips would hold its memory for ever.
+    """``receive`` with limits: HTTPException 413 beyond MAX_BODY bytes, 408 after BODY_SECONDS.
 
-    Raised where the body is read, so that errors.py writes the answer.
+    Without the time limit, a slow drip would hold its memory for ever. Raised where the body is read, so that errors.py
+    writes the response.
     """
     taken, is_whole = 0, False
     ends = asyncio.get_running_loop().time() + BODY_SECONDS
@@ -157,7 +158,7 @@ def bounded(receive: Receive) -> Receive:
     async def body() -> Message:
         nonlocal taken, is_whole
         try:
-            async with asyncio.timeout_at(None if is_whole else ends):  # what is left to come is that they hang up
+            async with asyncio.timeout_at(None if is_whole else ends):  # afterwards only a disconnect can come
                 message = await receive()
         except TimeoutError:
             raise HTTPException(408, headers={"connection": "close"}) from None
@@ -175,6 +176,6 @@ def _headers(scope: Scope, name: bytes) -> list[str]:
 
 
 def _place(path: str) -> str:
-    """The path for the log: what follows /sign-in or /consent is somebody's."""
+    """The path for the log, without the ids that follow /sign-in or /consent."""
     first = "/".join(path.split("/")[:2])
     return f"{first}/..." if first in ("/sign-in", "/consent") else path[:100]

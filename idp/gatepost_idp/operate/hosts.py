@@ -1,4 +1,4 @@
-"""Which Host is answered: any other is a name that somebody pointed here (DNS rebinding), or a wrong setting."""
+"""Decides which Host headers are answered; any other means DNS rebinding or a wrong setting."""
 
 from collections.abc import Collection
 
@@ -13,9 +13,9 @@ _EVERY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 (compared with, not listene
 
 
 def is_one_of(host: str, names: Collection[str], allowed: Collection[str] = ()) -> bool:
-    """Whether a Host is among ``names``, or as it is in ``allowed``.
+    """Whether a Host header is among ``names`` on any port, or in ``allowed`` with or without its port.
 
-    The port says nothing: a proxy's is its own, and some leave it out.
+    The port is ignored because a proxy has its own, and some omit it.
     """
     whole = host.lower()
     name, colon, port = whole.rpartition(":")
@@ -24,17 +24,17 @@ def is_one_of(host: str, names: Collection[str], allowed: Collection[str] = ()) 
 
 
 class OwnNames:
-    """In front of what only this machine is to see: a page in a browser would else read it under a name of its own."""
+    """Host check for pages meant for this machine only, which a web page could otherwise read by DNS rebinding."""
 
     def __init__(self, app: ASGIApp, bound: str = "localhost", allowed: Collection[str] = ()) -> None:
-        """``bound``: where it listens. On every address at once it is reached by names that nobody here knows."""
+        """``bound``: where it listens. If that is every address, its names are unknown and any Host is accepted."""
         self._app = app
         self._names = frozenset((*LOOPBACK_NAMES, bound.strip("[]").lower()))
         self._allowed = frozenset(host.lower() for host in allowed)
         self._any = bound.strip("[]") in _EVERY_ADDRESS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on what may be answered; 421 for the rest (RFC 9110 section 15.5.20)."""
+        """Passes requests on, or answers 421 to a foreign Host (RFC 9110 section 15.5.20)."""
         if scope["type"] == "http" and not self._any:
             hosts = Request(scope).headers.getlist("host")
             if len(hosts) != 1 or not is_one_of(hosts[0], self._names, self._allowed):

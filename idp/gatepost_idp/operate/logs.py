@@ -1,4 +1,4 @@
-"""Logs: text on a terminal, else JSON. No query string, cookie, token, code or whole address goes in."""
+"""Sets up logging: text on a terminal, else JSON. No query string, cookie, token, code or full address is logged."""
 
 import json
 import logging
@@ -14,7 +14,7 @@ from gatepost_idp.settings import Settings
 
 
 def configure(settings: Settings) -> None:
-    """Sets structlog up for this process; loggers of libraries speak from WARNING up, in the same form."""
+    """Sets up structlog for this process; libraries log from WARNING up, in the same format."""
     level = getattr(logging, settings.log_level.upper())
     as_text = (settings.log_format or ("text" if sys.stderr.isatty() else "json")) == "text"
     shared: list[Any] = [
@@ -33,7 +33,7 @@ def configure(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=[_drop_meta, last], foreign_pre_chain=shared))
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
-    # Authlib logs tokens at DEBUG; no level of ours may let that through.
+    # Authlib logs tokens at DEBUG, which no LOG_LEVEL may let through.
     logging.getLogger("authlib").setLevel(logging.WARNING)
 
 
@@ -43,12 +43,12 @@ def _encoder(default: Callable[[Any], Any]) -> json.JSONEncoder:
 
 
 def _as_json(event: Any, default: Callable[[Any], Any]) -> str:
-    """What ``json.dumps`` writes, by an encoder that is made once and not for each line."""
+    """Like ``json.dumps``, but with an encoder that is made only once."""
     return _encoder(default).encode(event)
 
 
 def _add_trace_id(_logger: Any, _name: str, event: Any) -> Any:
-    """Every line that is written while a request runs says which authorization it is about."""
+    """Adds the trace id of the current request to each line."""
     if trace_id := traces.current().id:
         event.setdefault("trace_id", trace_id)
     return event

@@ -1,4 +1,4 @@
-"""The numbers of this process and its database as Prometheus reads them; imported by the first who asks."""
+"""Metrics of this process and its database in Prometheus's format; imported at the first scrape."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from gatepost_idp.transaction import DatabaseUnavailable
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What is counted, and what is looked up at each scrape."""
+    """The sources of the metrics: counters, and what is looked up at each scrape."""
 
     counts: Counts
     database: Database
@@ -27,7 +27,7 @@ class Observed:
     clock: Clock
 
     async def exposition(self, accept: str, mail_problem: str) -> tuple[bytes, str]:
-        """The text and its media type, which follows the ``Accept`` header."""
+        """The metrics' text and its media type, chosen by the ``Accept`` header."""
         now = self.clock()
         try:
             backlog = await self.database.read(lambda tx: outbox.backlog(tx, now))
@@ -46,7 +46,7 @@ class _Families(Collector):
         self._families = families
 
     def collect(self) -> list[Metric]:
-        """All of them."""
+        """All metric families."""
         return self._families
 
 

@@ -1,4 +1,4 @@
-"""uvicorn's protocol, with each answer in one write: head and body apart are two system calls, and two segments."""
+"""uvicorn's protocol, with head and body of a response in one write instead of two system calls and TCP segments."""
 
 import asyncio
 from typing import Any
@@ -7,15 +7,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 class OneWrite(HttpToolsProtocol):
-    """What is written while the loop runs a request once leaves together."""
+    """uvicorn's httptools protocol on a Gathering transport."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """A connection, behind its gathering transport."""
+        """Wraps the connection's transport."""
         super().connection_made(Gathering(transport))
 
 
 class Gathering(asyncio.Transport):
-    """Holds what is written until the loop comes by, and no longer: nothing waits for more to come."""
+    """Collects writes until the event loop's next iteration, then sends them together."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -23,7 +23,7 @@ class Gathering(asyncio.Transport):
         self._held: list[Any] = []
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Holds ``data``."""
+        """Queues ``data`` for the next iteration."""
         if not self._held:
             self._loop.call_soon(self._flush)
         self._held.append(data)
@@ -34,30 +34,30 @@ class Gathering(asyncio.Transport):
             self._transport.write(b"".join(held))
 
     def close(self) -> None:
-        """Sends what is held, and closes."""
+        """Sends what is queued, and closes."""
         self._flush()
         self._transport.close()
 
     def abort(self) -> None:
-        """Closes at once."""
+        """Closes at once, without sending what is queued."""
         self._transport.abort()
 
     def is_closing(self) -> bool:
-        """Whether it is, or was."""
+        """Whether the transport is closing or closed."""
         return self._transport.is_closing()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What the connection knows of itself."""
+        """The transport's information of that name."""
         return self._transport.get_extra_info(name, default)
 
     def pause_reading(self) -> None:
-        """Takes no more in."""
+        """Pauses reading."""
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Goes on."""
+        """Resumes reading."""
         self._transport.resume_reading()
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Another protocol takes over."""
+        """Hands the connection to another protocol."""
         self._transport.set_protocol(protocol)

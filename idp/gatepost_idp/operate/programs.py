@@ -1,4 +1,4 @@
-"""The straight way to the doors of programs: one look-up, the door, its answer."""
+"""A fast path to the endpoints for programs, which bypasses the framework's routing and middleware."""
 
 from collections.abc import Iterable
 
@@ -10,11 +10,11 @@ from gatepost_idp.errors import Errors
 
 
 class StraightWay:
-    """Goes to a program's door at once, where method and path are its own to the letter; all else goes to ``app``.
+    """Calls an endpoint directly if method and path match exactly; passes all other requests to ``app``.
 
-    Nothing is left out on it: the guard stands before it, brakes are the doors' own, and errors.py answers what is
-    raised. The same routes hang in ``app`` too, which answers other methods at their addresses. What is saved is the
-    framework's way, six layers of it: docs/performance.md.
+    No protection is bypassed: the guard runs first, brakes are part of the endpoints, and errors.py answers exceptions.
+    ``app`` has the same routes, and answers other methods on their paths. What is saved is six layers of the framework:
+    docs/performance.md.
     """
 
     def __init__(self, app: ASGIApp, routes: Iterable[Route], errors: Errors) -> None:
@@ -23,7 +23,7 @@ class StraightWay:
         self._errors = errors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers; a fault is raised after its answer, as the framework does, for the server's log."""
+        """Answers the request; a fault is raised again after its response, as the framework does, to be logged."""
         door = self._doors.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
         if door is None:
             await self._app(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Listens: own sockets, so that several addresses can be bound; uvicorn with its own logs and proxy trust off."""
+"""Runs uvicorn on our own sockets, so that several addresses can be bound; its logs and proxy trust are off."""
 
 import errno
 import socket
@@ -18,7 +18,7 @@ APPLICATION = "gatepost_idp.app:from_environment"
 
 
 def serve(hosts: Sequence[str], port: int, workers: int) -> None:
-    """Serves until SIGINT or SIGTERM; what is in flight is answered first."""
+    """Serves until SIGINT or SIGTERM; requests in flight are answered first. Raises SettingsError."""
     sockets = listeners(hosts, port)
     config = uvicorn.Config(
         APPLICATION,
@@ -42,7 +42,7 @@ def serve(hosts: Sequence[str], port: int, workers: int) -> None:
 
 
 def listeners(hosts: Sequence[str], port: int, server: Literal["IDP", "RESOURCE"] = "IDP") -> list[socket.socket]:
-    """A listening socket for each address; raises SettingsError naming the host or the port of ``server``."""
+    """A listening socket for each address; raises SettingsError that names the setting of ``server``."""
     with ExitStack() as unwind:
         bound = [unwind.enter_context(_bound(host, port, server)) for host in hosts]
         unwind.pop_all()

@@ -1,4 +1,4 @@
-"""A clock that was set back revives nothing: what had ended by the latest time that was seen has ended for good."""
+"""A clock whose steps back revive nothing: what had expired by the latest time seen stays expired."""
 
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,21 +14,21 @@ log = structlog.get_logger("gatepost.clock")
 
 LOOK_SECONDS = 1.0
 STEP = timedelta(seconds=1)
-"""A step back by more than this is one; less is what keeps a clock right."""
+"""Only a step back by more than this counts; smaller ones are normal clock corrections."""
 SKEW = timedelta(seconds=60)
-"""By how much another machine's clock may be ahead, when a process starts and asks what was seen before."""
+"""How far another machine's clock may be ahead, when a process starts and reads the latest time seen."""
 NOTED_EACH = timedelta(seconds=10)
 
 
 class SteadyClock:
-    """The system's clock; a step back shows only once the database has ended what had ended before it."""
+    """The system's clock; a step back takes effect only once the database has expired what had expired before."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._latest = clock()
 
     def __call__(self) -> datetime:
-        """The present."""
+        """The current time; after an unhandled step back, the latest time seen."""
         now = self._clock()
         if now < self._latest - STEP:
             return self._latest
@@ -36,19 +36,20 @@ class SteadyClock:
         return now
 
     def set_back(self) -> tuple[datetime, datetime] | None:
-        """From when to when the clock went back, if it did and nobody agreed to it yet."""
+        """The times before and after an unhandled step back; None if there was none."""
         now = self._clock()
         return (self._latest, now) if now < self._latest - STEP else None
 
     def agree(self, now: datetime) -> None:
-        """Goes on from there."""
+        """Accepts the step back: the clock continues from ``now``."""
         self._latest = now
 
 
 class TimeSeen:
-    """Keeps in the database how far time had come, for the next start, and ends there what a step back would revive.
+    """Stores the latest time seen in the database, for the next start, and expires there what a step would revive.
 
-    A high-water mark alone would do for that, but then a clock that was once an hour ahead would have to be waited for.
+    A high-water mark alone would suffice for that, but after a clock was an hour ahead, time would stand still for an
+    hour.
     """
 
     def __init__(self, database: Database, clock: SteadyClock) -> None:
@@ -58,12 +59,12 @@ class TimeSeen:
         self._stepped: tuple[datetime, datetime] | None = None
 
     async def load(self) -> None:
-        """At the start, before any request: the clock may have gone back while nothing ran."""
+        """Checks, before the first request, whether the clock was set back while nothing ran."""
         now = self._clock()
         await self._database.write(partial(self._begin, now=now))
 
     async def work(self) -> None:
-        """One look."""
+        """One check of the clock; also stores the time every NOTED_EACH."""
         if self._stepped:
             until, now = self._stepped
             await self._database.write(partial(time_seen.settle, until=until, now=now))

@@ -1,4 +1,4 @@
-"""Mail addresses: one mailbox a request, one key a mailbox."""
+"""Mail addresses: parses exactly one mailbox, and decides which mailboxes may sign in or sign up."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ _TRICKS = frozenset(',;<>"()\\\r\n\0\t ')
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A mailbox: ``mailbox`` is where mail goes, ``key`` is who it is, ``rate_key`` counts its tags together."""
+    """``mailbox``: where mail goes. ``key``: its lower-case form, the identity. ``rate_key``: ``key`` without +tag."""
 
     mailbox: str
     key: str
@@ -21,8 +21,8 @@ class Address:
 def parse(typed: str) -> Address | None:
     """The one mailbox that was typed, else None.
 
-    Commas, quotes, comments and display names are refused outright: what one parser reads as two mailboxes another
-    reads as one (NextAuth CVE-2022-35924).
+    Commas, quotes, comments and display names are refused: one parser may read two mailboxes where another reads one
+    (NextAuth CVE-2022-35924).
     """
     text = typed.strip()
     if _TRICKS.intersection(text):
@@ -46,7 +46,7 @@ def may_sign_in(settings: Settings, key: str) -> bool:
 
 
 def may_sign_up(settings: Settings, key: str, is_invited: bool) -> bool:
-    """Whether SIGNUP lets a new account be made for the mailbox ``key``. An invitation opens every door but closed."""
+    """Whether SIGNUP allows a new account for the mailbox ``key``; an invitation suffices unless SIGNUP=closed."""
     if settings.signup == "closed":
         return False
     if settings.signup == "open" or is_invited:
@@ -55,7 +55,7 @@ def may_sign_up(settings: Settings, key: str, is_invited: bool) -> bool:
 
 
 def _matches(key: str, entry: str) -> bool:
-    """``entry``: an address and its tags, a domain, or ``*.`` and a domain for everything below it."""
+    """``entry``: an address (with all its +tags), a domain, or ``*.`` and a domain for all its subdomains."""
     local, _, domain = key.rpartition("@")
     if entry.startswith("*."):
         return domain.endswith(entry[1:])

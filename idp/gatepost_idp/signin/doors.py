@@ -1,4 +1,4 @@
-"""The pages below /sign-in: each door parses, calls one step, answers."""
+"""The pages below /sign-in: each route parses, calls one step of the sign-in, and answers."""
 
 import asyncio
 from collections.abc import Callable
@@ -26,7 +26,7 @@ _SAME_BROWSER = "the browser that began, within 30 minutes"
 
 
 class SignInPages:
-    """What the doors need to answer."""
+    """The pages that the routes below /sign-in render."""
 
     def __init__(
         self, sign_in: SignIn, pages: Pages, visitors: Visitors, settings: Settings, catalogue: Catalogue
@@ -39,23 +39,23 @@ class SignInPages:
         self._form_times = settings.secret_keys.serializer("form time")
 
     def asker(self, asking: Asking) -> Asker:
-        """Who asks, for a page."""
+        """Which client asks, and for which resource, as the pages show it."""
         resource = self._catalogue.find(asking.request.resource)
         name = resource.name if resource else ""
         return asker(asking.client.id, asking.client.name, asking.request.redirect_uri, name)
 
     def url(self, path: str, **query: str) -> str:
-        """An address of ours, below the issuer's path."""
+        """``path`` below the issuer's path, with ``query``."""
         return f"{self.settings.root}{path}" + (f"?{urlencode(query)}" if query else "")
 
     def see(self, path: str) -> RedirectResponse:
-        """On to another page of ours after a form."""
+        """Redirects (303) to ``path`` on this server."""
         return RedirectResponse(self.url(path), 303)
 
     def email_page(
         self, visitor: Visitor, asking: Asking, email: str = "", problem: str | None = None, wait: int = 0
     ) -> Response:
-        """The one field."""
+        """The page with the address field: 400 with a ``problem``, 429 with ``wait`` seconds."""
         place = f"/sign-in/{asking.request.id}"
         response = self.pages.response(
             "signin/email.html",
@@ -72,7 +72,7 @@ class SignInPages:
         return self.visitors.keep(response, visitor)
 
     async def slow_down(self, form_time: str) -> None:
-        """Lets a form that came back within a second wait a little: a robot, or a person's autofill."""
+        """Delays a form that was sent within a second of being shown: a robot, or a person's autofill."""
         try:
             shown_at = int(self._form_times.loads(form_time, max_age=int(FORM_LIFE.total_seconds())))
         except (BadData, ValueError, TypeError):
@@ -81,7 +81,7 @@ class SignInPages:
             await asyncio.sleep(SLOW_SECONDS)
 
     def waiting_page(self, visitor: Visitor, waiting: Waiting, problem: str | None = None) -> Response:
-        """The code field, and what became of the mail."""
+        """The page with the code field and the mail's progress."""
         attempt = waiting.attempt
         place = f"/sign-in/{attempt.request_id}/{attempt.id}"
         response = self.pages.response(
@@ -105,7 +105,7 @@ class SignInPages:
         return self.visitors.keep(response, visitor)
 
     def ended_page(self, state: str, same_browser: bool, request_id: str = "", email: str = "") -> Response:
-        """Used, expired, cancelled, locked, unknown: what it means and the way on."""
+        """The page for a link or attempt that is used, expired, cancelled, locked or unknown, with the way on."""
         if state != "used":
             traces.current().refuse(f"the sign-in is {state}", "", "the newest mail, within its minutes")
         return self.pages.response(
@@ -119,7 +119,7 @@ class SignInPages:
         )
 
     def signed_in(self, result: SignedIn, asking: Asking | None) -> Response:
-        """On to consent, or back to the tab that waits and goes on by itself."""
+        """Sets the session cookie and redirects to consent, or says that the waiting tab will go on by itself."""
         traces.current().belongs_to(traces.id_of(result.request_id))
         traces.current().tell(next="signed in")
         on = f"/consent/{result.request_id}"
@@ -135,7 +135,7 @@ class SignInPages:
 
 
 def browser_of(visitor: Visitor) -> Browser:
-    """The visitor as the steps see it."""
+    """The visitor as the steps of the sign-in see it."""
     return Browser(visitor.browser_hash, visitor.session_hash, visitor.label, visitor.network)
 
 
@@ -143,7 +143,7 @@ Door = Callable[..., Any]
 
 
 def router(own: SignInPages, brake: Callable[[Door], Door]) -> APIRouter:
-    """Every address below /sign-in; ``brake`` stands before the forms that cost a mail or a guess."""
+    """The routes below /sign-in; ``brake`` limits the forms that cost a mail or a guess at a code."""
     doors = APIRouter(prefix="/sign-in", include_in_schema=False)
     _link_doors(doors, own)
     _link_forms(doors, own)
@@ -312,14 +312,14 @@ def _link_forms(doors: APIRouter, own: SignInPages) -> None:
 
     @doors.post("/link/not-me")
     async def not_me(request: Request, csrf: Field = "", token: Field = "") -> Response:
-        # Any browser may cancel that holds the mail; the cookie that its page set keeps out what posts without one.
+        # Any browser with the mail may cancel; the CSRF check needs the cookie that the link's page set.
         visitor = own.visitors.of_own_form(request, csrf)
         state = await own.sign_in.not_me(token, visitor.network) or "unknown"
         return own.ended_page("used" if state == "consumed" else state, False)
 
 
 def wrong_code(result: WrongCode) -> str:
-    """What the code field says."""
+    """The message beside the code field."""
     if result.codes_off:
         return "Too many wrong codes were typed for this address today. Open the link from the mail in this browser."
     left = result.tries_left

@@ -1,4 +1,4 @@
-"""Lets people into this server's own pages: whoever is not signed in signs in first and comes back."""
+"""Guards this server's own pages: sends people who are not signed in to the sign-in, which leads them back."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,24 +27,24 @@ from gatepost_idp.visitors import Visitor, Visitors
 Door = Callable[..., Any]
 Field = Annotated[str, Form()]
 FRESH = timedelta(hours=1)
-"""How old a sign-in may be before a key is made, power is given or an account is deleted."""
+"""The oldest sign-in with which a token or client secret is made, access is given, or an account is deleted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """A browser, and who is signed in in it."""
+    """A browser and the session of the person signed in there."""
 
     visitor: Visitor
     person: Session
 
     @property
     def source(self) -> Source:
-        """For the audit log."""
+        """The network and trace id for the audit log."""
         return Source(self.visitor.network, traces.current().id)
 
 
 class OwnPages:
-    """What the doors of our own pages need to answer."""
+    """What the routes of this server's own pages share: admission, redirects and rendering."""
 
     def __init__(
         self,
@@ -63,11 +63,11 @@ class OwnPages:
         self._database = database
 
     async def enter(self, request: Request, path: str, *, fresh: bool = False) -> Guest | Response:
-        """Whoever is signed in, else the way to the sign-in, which ends at ``path``; ``fresh``: within the hour."""
+        """The signed-in guest, else a redirect to a sign-in that ends at ``path``; ``fresh``: no older than FRESH."""
         return await self._guest(self.visitors.welcome(request), path, fresh)
 
     async def enter_by_form(self, request: Request, csrf: str, path: str, *, fresh: bool = False) -> Guest | Response:
-        """The same for a POST; raises PageProblem where the form is not ours."""
+        """``enter`` for a POST; raises PageProblem unless the CSRF token is this browser's."""
         return await self._guest(self.visitors.of_own_form(request, csrf), path, fresh)
 
     async def _guest(self, visitor: Visitor, path: str, fresh: bool) -> Guest | Response:
@@ -79,7 +79,7 @@ class OwnPages:
         return Guest(visitor, person)
 
     async def admit(self, guest: Guest) -> None:
-        """Raises PageProblem where these pages are not for that person; most are for everybody."""
+        """Raises PageProblem if the person may not see these pages; here everybody may."""
 
     async def _person(self, visitor: Visitor) -> Session | None:
         session_hash, now = visitor.session_hash, self.clock()
@@ -91,7 +91,7 @@ class OwnPages:
         return found
 
     async def sign_in(self, visitor: Visitor, path: str) -> Response:
-        """To the sign-in, which ends at ``path``."""
+        """Redirects to a new sign-in that ends at ``path``."""
         browser, now = visitor.browser or "", self.clock()
         request_id = await self._database.write(partial(own_pages.begin, path=path, browser=browser, now=now))
         traces.current().belongs_to(traces.id_of(request_id))
@@ -113,27 +113,27 @@ class OwnPages:
         await self._database.write(work)
 
     async def switch(self, visitor: Visitor, path: str) -> Response:
-        """Signs this browser out, and on to a sign-in with any address, which ends at ``path``."""
+        """Signs this browser out and redirects to a new sign-in that ends at ``path``."""
         await self.sign_out(visitor)
         response = await self.sign_in(visitor, path)
         response.headers.append("set-cookie", self.visitors.cookies.ended_session_header())
         return response
 
     def see(self, path: str) -> RedirectResponse:
-        """On to another page of ours."""
+        """Redirects (303) to ``path`` on this server."""
         return RedirectResponse(self.url(path), 303, {"cache-control": "no-store"})
 
     def url(self, path: str) -> str:
-        """An address of ours, below the issuer's path."""
+        """``path`` below the issuer's path."""
         return f"{self.settings.root}{path}"
 
     def page(self, guest: Guest, template: str, status: int = 200, **context: Any) -> Response:
-        """A page for somebody who is signed in."""
+        """A page for a signed-in guest, with their address and CSRF token."""
         csrf, email = self.visitors.csrf(guest.visitor), guest.person.email
         page = self._pages.response(template, status, csrf=csrf, email=email, **context)
         return self.visitors.keep(page, guest.visitor)
 
     def open_page(self, visitor: Visitor, template: str, status: int = 200, **context: Any) -> Response:
-        """A page for anybody."""
+        """A page for any visitor, with a CSRF token."""
         page = self._pages.response(template, status, csrf=self.visitors.csrf(visitor), **context)
         return self.visitors.keep(page, visitor)

@@ -1,4 +1,4 @@
-"""Signs people in for this server's own pages, on the same road as for a client, only that it leads back here."""
+"""Begins a sign-in for this server's own pages: an authorization request with no client, which ends at a page here."""
 
 from datetime import datetime
 
@@ -10,9 +10,9 @@ from gatepost_idp.transaction import Transaction
 
 
 def begin(tx: Transaction, path: str, browser: str, now: datetime) -> str:
-    """The id of a request that ends at ``path``, one of our own written in the code, for this browser.
+    """Stores a request of this browser that ends at ``path`` and answers its id; ``path`` never comes from outside.
 
-    Whoever comes here was found signed out, or in for too long: so it wants a fresh sign-in.
+    It demands a fresh sign-in: the person was found signed out, or signed in for too long.
     """
     request_id = crypto.random_id()
     request = Request(

@@ -1,4 +1,4 @@
-"""What happens in a sign-in, each step one transaction: start, resend, look, redeem, cancel."""
+"""The steps of a sign-in, each one transaction: start, resend, look, redeem, cancel."""
 
 import hmac
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ TAB_ALIVE = timedelta(seconds=5)
 
 @dataclass(frozen=True, slots=True)
 class Browser:
-    """Where a request comes from: digests of its two cookies, and what the mail says of it."""
+    """Where a request comes from: digests of its two cookies, and the label and network that the mail shows."""
 
     hash: bytes
     session_hash: bytes | None
@@ -54,7 +54,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A fresh session, and whether the tab that waits will go on by itself."""
+    """A fresh session's cookie value; ``tab_alive``: the waiting tab still polls and will go on by itself."""
 
     session: str
     request_id: str
@@ -63,7 +63,7 @@ class SignedIn:
 
 @dataclass(frozen=True, slots=True)
 class WrongCode:
-    """The code was not right; ``codes_off`` says that none is taken for this mailbox today."""
+    """The code was wrong; ``codes_off``: no code is accepted for this mailbox today."""
 
     tries_left: int
     codes_off: bool = False
@@ -89,27 +89,30 @@ class SignIn:
         self._clock = clock
 
     def milliseconds(self) -> int:
-        """The present, for a form's time."""
+        """The current time in milliseconds since the epoch."""
         return milliseconds(self._clock())
 
     def seconds_left(self, attempt: Attempt) -> int:
-        """For the countdown of the code: the minutes run once the mail server has the mail."""
+        """Seconds until the attempt expires, for the countdown; never more than SIGN_IN_MINUTES.
+
+        The minutes count from when the mail server accepts the mail.
+        """
         life = timedelta(minutes=self._settings.sign_in_minutes)
         return max(0, round(min(attempt.expires_at - self._clock(), life).total_seconds()))
 
     def seconds_to_resend(self, attempt: Attempt) -> int:
-        """Until the mail may be sent once more."""
+        """Seconds until the mail may be sent again; 0 if it may now."""
         return max(0, round((attempt.resend_at - self._clock()).total_seconds()))
 
     async def asking(self, request_id: str, browser_hash: bytes) -> Asking | None:
-        """The request behind a sign-in page, if this browser made it."""
+        """The request behind a sign-in page; None if it is over or another browser's."""
         now = self._clock()
         return await self._database.read(lambda tx: _asking(tx, request_id, browser_hash, now))
 
     async def start(self, request_id: str, address: Address, browser: Browser) -> Attempt | int | None:
-        """Queues a mail. Answers the seconds to wait where a limit holds, None where the request is gone.
+        """Queues a mail; answers the attempt, seconds to wait if a limit is reached, or None if the request is over.
 
-        An address that may not have an account gets the same answer as any other, only no mail.
+        An address that may not sign in gets the same answer as any other, but no mail.
         """
         now = self._clock()
         found = await self._database.write(lambda tx: self._start(tx, request_id, address, browser, now))
@@ -117,13 +120,13 @@ class SignIn:
         return found
 
     async def resend(self, attempt_id: str, browser_hash: bytes) -> None:
-        """Sends the same link and code once more, after 30 seconds at the earliest."""
+        """Queues the same link and code again, 30 seconds after the last mail at the earliest; else does nothing."""
         now = self._clock()
         await self._database.write(lambda tx: self._resend(tx, attempt_id, browser_hash, now))
         self._outbox.wake()
 
     async def look(self, attempt_id: str, browser_hash: bytes, polling: bool = False) -> Waiting | None:
-        """The state of an attempt for the browser that started it."""
+        """An attempt for the browser that started it, else None; ``polling`` marks its tab alive."""
         now = self._clock()
         found = await self._database.read(lambda tx: self._look(tx, attempt_id, browser_hash, now))
         if found is not None and polling and found.state == "pending":
@@ -131,44 +134,47 @@ class SignIn:
         return found
 
     async def opened_link(self, token: str) -> tuple[Attempt, AttemptState, Client | None, Request | None] | None:
-        """The attempt that a mailed link names; changes nothing, whoever or whatever opens it."""
+        """The attempt that a mailed link names, its state, and the client and request if they live; None if forged.
+
+        Changes nothing, so mail scanners may open links.
+        """
         now = self._clock()
         return await self._database.read(lambda tx: self._opened_link(tx, token, now))
 
     async def redeem_link(self, token: str, browser: Browser) -> SignedIn | None:
-        """Signs in the browser that asked, with its own cookie; anybody else gets None."""
+        """Signs in the browser that asked for the link; None for any other browser, or if the attempt is over."""
         now = self._clock()
         return await self._database.write(lambda tx: self._redeem_link(tx, token, browser, now))
 
     async def redeem_code(self, attempt_id: str, code: str, browser: Browser) -> SignedIn | WrongCode | None:
-        """Signs in the browser that asked by the mailed digits."""
+        """Signs in the browser that asked for the code; None for any other browser, or if the attempt is over."""
         now = self._clock()
         return await self._database.write(lambda tx: self._redeem_code(tx, attempt_id, code, browser, now))
 
     async def cancel(self, attempt_id: str, browser_hash: bytes) -> None:
-        """``change address``: ends the attempt, keeps the request."""
+        """``change address``: ends the attempt but keeps the request; ignored from any other browser."""
         now = self._clock()
         await self._database.write(lambda tx: _cancel(tx, attempt_id, browser_hash, now))
 
     async def not_me(self, token: str, network: str) -> AttemptState | None:
-        """``It wasn't me``, from whichever device holds the mail; answers what became of the attempt."""
+        """``It wasn't me``, from any device that has the mail; answers the attempt's state, None for a forged link."""
         now = self._clock()
         return await self._database.write(lambda tx: self._not_me(tx, token, network, now))
 
     async def lives(self, request_id: str) -> bool:
-        """Whether that request is alive in some browser, so that it must be cookies that are missing here."""
+        """Whether the request lives in some browser; if so, this browser only lacks its cookie."""
         now = self._clock()
         return await self._database.read(lambda tx: requests.lives(tx, request_id, now))
 
     async def person(self, session_hash: bytes | None) -> accounts.Session | None:
-        """Who is signed in."""
+        """The session of the person signed in with this cookie, else None."""
         if session_hash is None:
             return None
         now = self._clock()
         return await self._database.read(lambda tx: accounts.session(tx, session_hash, now))
 
     def code_of(self, attempt: Attempt) -> str:
-        """The code as people read it."""
+        """The code as people read it: ``1234 5678``."""
         code = tokens.sign_in_code(self._settings.secret_keys, attempt)
         return f"{code[:4]} {code[4:]}"
 
@@ -203,8 +209,8 @@ class SignIn:
             resend_at=now + RESEND_AFTER,
         )
         attempts.add(tx, attempt)
-        # To the address of the account, not to a look-alike that was typed (Django CVE-2019-19844). One that may not
-        # come in gets a letter to nobody, which waits and is done like any other, so that no page tells them apart.
+        # To the account's address, not to a look-alike that was typed (Django CVE-2019-19844). An address that may not
+        # sign in gets a letter to NOBODY, processed like any other, so that no page or timing tells them apart.
         recipient = account.email if account else address.mailbox
         if not self._may_sign_in(tx, address.key, account):
             recipient = outbox.NOBODY
@@ -213,7 +219,7 @@ class SignIn:
         return attempt
 
     def _may_sign_in(self, tx: Transaction, key: str, account: Account | None) -> bool:
-        """Whether this mailbox may come in: asked when the mail is written and again when it is used."""
+        """Whether this mailbox may sign in; checked when the mail is queued and when its link or code is used."""
         if not addresses.may_sign_in(self._settings, key):
             return False
         if account is not None:
@@ -229,7 +235,7 @@ class SignIn:
             return
         known = accounts.by_key(tx, attempt.email_key) is not None
         wait = limits.take_mail(tx, self._settings, address.rate_key, attempt.network, now, is_known=known)
-        # Where a limit holds, the page's countdown says until when.
+        # If a limit is reached, the page's countdown shows when it ends.
         following = now + max(RESEND_AFTER, timedelta(seconds=wait))
         if attempts.take_resend(tx, attempt_id, now, following) and not wait:
             outbox.add(tx, crypto.random_id(12), attempt_id, letter.recipient, self._letters.message_id(), now)
@@ -247,7 +253,7 @@ class SignIn:
         return Waiting(asking, attempt, attempt.state(now), mail)
 
     def _verified(self, tx: Transaction, token: str) -> Attempt | None:
-        """The attempt of a link whose MAC is right."""
+        """The attempt of a link with a valid MAC, else None."""
         attempt = attempts.find(tx, token.partition(".")[0])
         if attempt is None or not self._settings.secret_keys.knows(attempt.key_id):
             return None
@@ -265,7 +271,7 @@ class SignIn:
 
     def _redeem_link(self, tx: Transaction, token: str, browser: Browser, now: datetime) -> SignedIn | None:
         attempt = self._verified(tx, token)
-        # The rule that settles the rest: a link signs in nobody but the browser that asked for it.
+        # The central rule: a link signs in only the browser that asked for it.
         if attempt is None:
             return None
         if not hmac.compare_digest(attempt.browser_hash, browser.hash):
@@ -292,7 +298,7 @@ class SignIn:
         return self._consume(tx, attempt, browser, now)
 
     def _consume(self, tx: Transaction, attempt: Attempt, browser: Browser, now: datetime) -> SignedIn | None:
-        """Turns the attempt and makes account and session in the same transaction; of many at once one gets here."""
+        """Consumes the attempt and makes account and session in one transaction; of concurrent calls one succeeds."""
         if not attempts.turn(tx, attempt.id, "consumed", now):
             return None
         account = accounts.by_key(tx, attempt.email_key)
@@ -324,7 +330,7 @@ class SignIn:
 
     @staticmethod
     def _note(tx: Transaction, event: str, attempt: Attempt, network: str, now: datetime) -> None:
-        """For the audit log; whoever has no account is nobody there."""
+        """Adds an event to the audit log, without an account id if the mailbox has no account."""
         account = accounts.by_key(tx, attempt.email_key)
         trace_id, account_id = traces.id_of(attempt.request_id), account.id if account else ""
         audit.record(

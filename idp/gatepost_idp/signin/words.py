@@ -1,4 +1,4 @@
-"""Two plain words that stand on the waiting page and in its mail, so that a person sees which belongs to which."""
+"""Two plain words shown on the waiting page and in its mail, by which a person matches the one to the other."""
 
 import secrets
 
@@ -18,5 +18,5 @@ _SECOND = (
 
 
 def reference() -> str:
-    """Such as ``amber falcon``: for the eye, not a secret."""
+    """Two random words such as ``amber falcon``; not a secret."""
     return f"{secrets.choice(_FIRST)} {secrets.choice(_SECOND)}"

@@ -17,7 +17,7 @@ _SEEN_EVERY_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A signed-in person in a browser; ``seen_lately``: there is no need to mark it seen again."""
+    """A signed-in person in a browser; ``seen_lately``: marked seen within the last minute."""
 
     account_id: str
     email: str
@@ -51,12 +51,12 @@ _INSERT_SESSION = insert_query(BrowserSession)
 
 
 def held_scopes(tx: Transaction, account_id: str, resource: str) -> frozenset[str]:
-    """The scopes that a person holds at ``resource``."""
+    """The scopes that an account holds at ``resource``."""
     return frozenset(row[0] for row in tx.all(_HELD, account_id=account_id, resource=resource))
 
 
 def session(tx: Transaction, token_hash: bytes, now: datetime) -> Session | None:
-    """Who is signed in with this cookie, unless it ended, idled too long or the account is disabled."""
+    """The session of this cookie; None if it ended, expired or was idle too long, or the account is disabled."""
     now_ms = milliseconds(now)
     found = tx.one(_SESSION, token_hash=token_hash, now=now_ms, idle_since=now_ms - IDLE_MS)
     if found is None:
@@ -66,7 +66,7 @@ def session(tx: Transaction, token_hash: bytes, now: datetime) -> Session | None
 
 
 def mark_seen(tx: Transaction, token_hash: bytes, now: datetime) -> None:
-    """Keeps a session from idling out; written once a minute at the most."""
+    """Keeps a session from idling out; writes at most once a minute."""
     now_ms = milliseconds(now)
     tx.run(_SEEN, of=token_hash, before=now_ms - _SEEN_EVERY_MS, now=now_ms)
 
@@ -74,7 +74,7 @@ def mark_seen(tx: Transaction, token_hash: bytes, now: datetime) -> None:
 def start_session(
     tx: Transaction, token_hash: bytes, account_id: str, now: datetime, expires_at: datetime, browser: str, network: str
 ) -> None:
-    """Stores a fresh session; its id is new at every sign-in, so that nobody can fix one beforehand."""
+    """Stores a new session. Its token is new at every sign-in, which prevents session fixation."""
     now_ms = milliseconds(now)
     tx.run(_SIGNED_IN, of=account_id, now=now_ms)
     tx.run(
@@ -98,7 +98,7 @@ def end_session(tx: Transaction, token_hash: bytes, now: datetime) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """One browser in which a person is signed in; ``id`` names it to its owner and opens nothing."""
+    """One browser in which a person is signed in; ``id`` is the token's hash in hex, not a credential."""
 
     id: str
     browser: str
@@ -108,7 +108,7 @@ class SignedIn:
 
 
 def sessions(tx: Transaction, account_id: str, now: datetime) -> list[SignedIn]:
-    """Where a person is signed in, the one seen last first."""
+    """The browsers in which a person is signed in, most recently seen first."""
     now_ms = milliseconds(now)
     statement = (
         select(BrowserSession)
@@ -127,7 +127,7 @@ def sessions(tx: Transaction, account_id: str, now: datetime) -> list[SignedIn]:
 
 
 def end_sessions(tx: Transaction, account_id: str, now: datetime, session_id: str | None = None) -> int:
-    """Signs a person out of every browser, or of the one that ``session_id`` names."""
+    """Signs a person out of every browser, or of the one named by ``session_id``; answers how many sessions ended."""
     statement = update(BrowserSession).where(
         col(BrowserSession.account_id) == account_id, col(BrowserSession.ended_at).is_(None)
     )
@@ -137,12 +137,12 @@ def end_sessions(tx: Transaction, account_id: str, now: datetime, session_id: st
 
 
 def by_key(tx: Transaction, email_key: str) -> Account | None:
-    """The account of a mailbox."""
+    """The account of a mailbox, disabled or not, or None."""
     return tx.session.exec(select(Account).where(col(Account.email_key) == email_key)).first()
 
 
 def sign_up(tx: Transaction, email: str, email_key: str, entitlements: list[tuple[str, str]], now: datetime) -> Account:
-    """Makes an account that holds ``entitlements``, pairs of resource and scope; an invitation is used up by it."""
+    """Makes an account that holds ``entitlements`` (pairs of resource and scope), and deletes its invitation."""
     now_ms = milliseconds(now)
     account = Account(id=random_id(), email=email, email_key=email_key, created_at=now_ms, seen_at=now_ms)
     tx.session.add(account)
@@ -155,13 +155,13 @@ def sign_up(tx: Transaction, email: str, email_key: str, entitlements: list[tupl
 
 
 def set_disabled(tx: Transaction, account_id: str, disabled_at: datetime | None) -> None:
-    """Shuts a person out, or lets them in again; their connections stand still meanwhile."""
+    """Disables an account, or enables it with None. Its connections do not end, but are refused meanwhile."""
     value = milliseconds(disabled_at) if disabled_at else None
     tx.session.exec(update(Account).where(col(Account.id) == account_id).values(disabled_at=value))
 
 
 def invite(tx: Transaction, email_key: str, now: datetime) -> None:
-    """Lets a mailbox sign up where SIGNUP=invite."""
+    """Invites a mailbox, which may then sign up unless SIGNUP=closed."""
     tx.session.merge(Invitation(email_key=email_key, invited_at=milliseconds(now)))
 
 
@@ -171,12 +171,12 @@ def is_invited(tx: Transaction, email_key: str) -> bool:
 
 
 def grant_scope(tx: Transaction, account_id: str, resource: str, scope: str, now: datetime) -> None:
-    """Gives a person a scope; to hold it already is no error."""
+    """Gives an account a scope; no error if it holds the scope already."""
     tx.session.merge(Entitlement(account_id=account_id, resource=resource, scope=scope, granted_at=milliseconds(now)))
 
 
 def revoke_scope(tx: Transaction, account_id: str, resource: str, scope: str) -> bool:
-    """Takes a scope away from the next refresh on; False where the person did not hold it."""
+    """Takes a scope away, with effect from the next refresh; False if the account did not hold it."""
     gone = tx.session.exec(
         delete(Entitlement).where(
             col(Entitlement.account_id) == account_id,
@@ -188,7 +188,7 @@ def revoke_scope(tx: Transaction, account_id: str, resource: str, scope: str) ->
 
 
 def set_role(tx: Transaction, account_id: str, role: str) -> bool:
-    """Gives a person a role, ``admin`` or none; False where they had it."""
+    """Sets a role, ``admin`` or empty; False if the account had it already."""
     own = (col(Account.id) == account_id, col(Account.role) != role)
     return tx.session.exec(update(Account).where(*own).values(role=role)).rowcount == 1
 
@@ -208,7 +208,7 @@ class Person:
 
 
 def people(tx: Transaction, search: str = "", after: str = "", limit: int = 500) -> list[Person]:
-    """The next people behind the mailbox ``after``, by address; ``search``: those whose address has it in it."""
+    """The next people after the mailbox ``after``, by address; ``search``: a part of the address."""
     key = col(Account.email_key)
     statement = select(Account).where(key > after).order_by(key).limit(limit)
     if search:
@@ -222,7 +222,7 @@ def people(tx: Transaction, search: str = "", after: str = "", limit: int = 500)
 
 
 def find(tx: Transaction, email_key: str) -> Person | None:
-    """The person of a mailbox, with what they hold."""
+    """The person of a mailbox with their scopes, or None."""
     row = by_key(tx, email_key)
     if row is None:
         return None

@@ -1,4 +1,4 @@
-"""Sign-in attempts: pending, then consumed, cancelled, locked or expired; each turn is one conditional UPDATE."""
+"""Sign-in attempts: pending, then consumed, cancelled, locked or expired; each change is one conditional UPDATE."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,7 +37,7 @@ class Attempt:
     resend_at: datetime
 
     def state(self, now: datetime) -> AttemptState:
-        """The state by now: an attempt expires by the clock alone."""
+        """The state at ``now``; ``expired`` is never stored."""
         if self.stored_state == "pending" and self.expires_at <= now:
             return "expired"
         return self.stored_state
@@ -110,12 +110,12 @@ def add(tx: Transaction, attempt: Attempt) -> None:
 
 
 def locked(tx: Transaction, attempt_id: str) -> Attempt | None:
-    """As ``find``, and nobody else turns or counts this attempt until the commit: guesses come one by one."""
+    """``find`` with a row lock until the commit, so that parallel guesses of the code are checked one by one."""
     return find(tx, attempt_id, query=_LOCK)
 
 
 def find(tx: Transaction, attempt_id: str, query: Query = _FIND) -> Attempt | None:
-    """The attempt, whoever's it is."""
+    """The attempt or None; does not check which browser it belongs to."""
     row = tx.one(query, id=attempt_id)
     if row is None:
         return None
@@ -129,7 +129,7 @@ def find(tx: Transaction, attempt_id: str, query: Query = _FIND) -> Attempt | No
 
 
 def turn(tx: Transaction, attempt_id: str, into: AttemptState, now: datetime) -> bool:
-    """Ends a pending attempt; of many at once one gets True (link against code, double clicks, two tabs)."""
+    """Ends a pending attempt; of concurrent calls only one gets True (link and code, double clicks, two tabs)."""
     return tx.run(_TURN, of=attempt_id, into=into, now=milliseconds(now)) == 1
 
 
@@ -143,15 +143,15 @@ def count_wrong_code(tx: Transaction, attempt_id: str, now: datetime) -> int:
 
 
 def mark_polled(tx: Transaction, attempt_id: str, now: datetime) -> None:
-    """Notes that the waiting tab is alive, so that the link's page can send the person back to it."""
+    """Records that the waiting tab is alive, so that the link's page can send the person back to it."""
     tx.run(_POLLED, of=attempt_id, now=milliseconds(now))
 
 
 def take_resend(tx: Transaction, attempt_id: str, now: datetime, following: datetime) -> bool:
-    """Takes the right to send the mail once more; False before its time."""
+    """Claims the right to send the mail again, and sets when the next may follow; False if it is too early."""
     return tx.run(_RESEND, of=attempt_id, now=milliseconds(now), next=milliseconds(following)) == 1
 
 
 def mark_accepted(tx: Transaction, attempt_id: str, now: datetime, until: datetime) -> None:
-    """Lets the minutes run from the first time that the mail server took the mail, not from the request."""
+    """Sets the attempt to expire at ``until``, the first time that the mail server accepts one of its mails."""
     tx.run(_ACCEPTED, of=attempt_id, now=milliseconds(now), until=milliseconds(until))

@@ -1,4 +1,4 @@
-"""The audit log: one row for each security event, written in the transaction of what it tells, read by page."""
+"""The audit log: one row per security event, written in the transaction it reports, and read page by page."""
 
 import itertools
 import secrets
@@ -13,7 +13,7 @@ from gatepost_idp.protocol import instant, milliseconds
 from gatepost_idp.transaction import Transaction, insert_query
 
 COMMAND_LINE = "command line"
-"""The network of what was done by a command."""
+"""The ``network`` of events caused by a command."""
 _INSERT = insert_query(AuditEvent)
 _NUMBERS = itertools.count()
 _UNSEALED = {"batch": None, "salt": None, "who": None}
@@ -21,7 +21,7 @@ _UNSEALED = {"batch": None, "salt": None, "who": None}
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """From where something was done, and under which trace."""
+    """The network from which something was done, and its trace id."""
 
     network: str
     trace_id: str
@@ -44,15 +44,15 @@ def record(
     actor: str = "",
     address: str = "",
 ) -> None:
-    """Adds an event about ``account_id``, or about a mailbox that has no account: ``address``.
+    """Adds an event about ``account_id``, or about ``address``, a mailbox without an account.
 
-    ``actor`` is the account id of an administrator who did it, if not the person. ``detail`` holds no secret and
-    nothing about a person: it stays when they go.
+    ``actor`` is the account id of the administrator who did it, if not the person. ``detail`` must hold no secret and
+    nothing personal: it stays when the person is deleted.
     """
     at = milliseconds(now)
     tx.run(
         _INSERT,
-        id=f"{at:012x}{next(_NUMBERS) % 0x1000000:06x}{secrets.token_hex(7)}",  # sorts by time, then by order
+        id=f"{at:012x}{next(_NUMBERS) % 0x1000000:06x}{secrets.token_hex(7)}",  # sorts by time, then by sequence
         at=at,
         event=event,
         account_id=account_id,
@@ -69,9 +69,10 @@ def record(
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A filter; what is empty lets everything through. ``event`` may be the part before the dot.
+    """A filter; empty fields match everything. ``event`` may be just the part before the dot.
 
-    ``account_id`` and ``address`` are one person: what is about either of them, or was done by that account.
+    ``account_id`` and ``address`` name one person: events about either, or done by that account, match. ``until`` is
+    exclusive.
     """
 
     event: str = ""
@@ -85,7 +86,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A row of the log; ``email`` is the account's, while there is one."""
+    """A row of the log; ``email`` is the account's, empty if there is none."""
 
     id: str
     at: datetime
@@ -105,7 +106,7 @@ class Event:
 
 
 def page(tx: Transaction, wanted: Wanted, after: str = "", limit: int = 500, *, newest: bool = False) -> list[Event]:
-    """The next events behind the one with the id ``after``, the oldest first, or the newest; empty after the last."""
+    """The next events after the id ``after``, oldest first, or ``newest`` first; empty after the last."""
     by_id = col(AuditEvent.id)
     statement = (
         select(AuditEvent, Account.email)
@@ -136,7 +137,7 @@ def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
         mailbox = [col(AuditEvent.address) == wanted.address] if wanted.address else []
         found.append(or_(*(whom if wanted.account_id else ()), *mailbox))
     if wanted.client_id:
-        client_id = col(AuditEvent.client_id)  # a registration, or the kind that it belongs to
+        client_id = col(AuditEvent.client_id)  # of one registration, or of the row that many share
         found.append(or_(client_id == wanted.client_id, client_id.startswith(f"{wanted.client_id}.", autoescape=True)))
     if wanted.trace_id:
         found.append(col(AuditEvent.trace_id) == wanted.trace_id)

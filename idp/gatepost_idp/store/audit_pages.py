@@ -1,4 +1,4 @@
-"""The audit log as administrators search it: the newest first, and no search reads further than a bound."""
+"""The audit log for the admin pages: newest first; each page of a search reads a bounded number of rows."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +17,7 @@ from gatepost_idp.transaction import Query, Transaction, columns
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A row of the log: ``actor`` did it to ``account_id``; their addresses while there are such accounts.
+    """A row of the log: ``actor`` did it to ``account_id``; their addresses are empty if the accounts are gone.
 
     ``address``: a mailbox without an account.
     """
@@ -37,13 +37,13 @@ class Event:
 
     @property
     def people(self) -> tuple[str, ...]:
-        """The addresses of all who have to do with it."""
+        """The addresses of everyone involved; some may be empty."""
         return self.email, self.address, self.actor_email
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A search: each text is the beginning of what the row has, and an empty one fits every row."""
+    """A search: each text is a prefix of the row's value, and an empty one fits every row."""
 
     event: str = ""
     email: str = ""
@@ -51,7 +51,7 @@ class Wanted:
     trace_id: str = ""
 
     def fits(self, event: Event) -> bool:
-        """Whether the row is wanted. Nothing is a wildcard: texts are compared here."""
+        """Whether the row matches. Texts are compared here, not in SQL, so they have no wildcards."""
         return (
             event.event.startswith(self.event)
             and any(each.lower().startswith(self.email.lower()) for each in event.people)
@@ -89,7 +89,7 @@ _PIECE = Query(
 
 
 def page(tx: Transaction, wanted: Wanted, start: str) -> Page[Event]:
-    """Events that are wanted, the newest first, from ``start`` on; a rare one may be on a later page."""
+    """Matching events, newest first, from ``start`` on; rare ones may only be on a later page."""
     return paging.collected(partial(_piece, tx), start, wanted.fits)
 
 

@@ -1,7 +1,7 @@
-"""The seals of the audit log: a chain of digests over batches of events; docs/audit.md has the format.
+"""The seals of the audit log: a hash chain over batches of events; docs/audit.md has the format.
 
-Its two ends, the head, are kept sealed under SECRET_KEY: whoever has the database alone can neither shorten the chain
-nor make it anew unseen.
+The chain's two ends, the head, are sealed under SECRET_KEY: with the database alone nobody can truncate or rebuild the
+chain undetected.
 """
 
 import json
@@ -24,12 +24,12 @@ from gatepost_idp.transaction import Query, Transaction, columns, insert_query
 BATCH = 250
 HEAD = "audit head"
 NOTHING = bytes(32)
-"""What the first batch follows."""
+"""The ``previous`` digest of the first batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The last batch that was sealed, and the last one that retention dropped."""
+    """Number and digest of the last sealed batch, and number of the last one that retention dropped (0: none)."""
 
     number: int
     digest: bytes
@@ -38,7 +38,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A stored seal."""
+    """A stored batch; ``sealed_at`` in milliseconds, ``leaves`` the 32-byte digests of its events."""
 
     number: int
     sealed_at: int
@@ -48,7 +48,7 @@ class Batch:
 
 
 class Event(NamedTuple):
-    """A stored event, column for column: no object of the mapper's, for every event that is written passes here."""
+    """A stored event, column for column. Not an ORM object, which would be slower: every event passes here."""
 
     id: str
     at: int
@@ -71,7 +71,7 @@ _UNSEALED = Query(
     _COLUMNS.where(col(AuditEvent.batch).is_(None))
     .order_by(col(AuditEvent.id))
     .limit(bindparam("most"))
-    .with_for_update()  # so that a person who goes at this moment is not sealed in between
+    .with_for_update()  # so that no account is deleted between this read and the seal
 )
 _OF_BATCH = Query(_COLUMNS.where(col(AuditEvent.batch) == bindparam("number")).order_by(col(AuditEvent.id)))
 _INSERT = insert_query(AuditBatch)
@@ -83,12 +83,12 @@ _SEAL = Query(
 
 
 def who_digest(salt: bytes, event: Event) -> bytes:
-    """The digest of what is blanked when a person goes; without its salt it says nothing about them."""
+    """The digest of the columns that are blanked when a person is deleted; without the salt it reveals nothing."""
     return sha256(salt + _json(event.account_id, event.address, event.network)).digest()
 
 
 def leaf(event: Event, who: bytes) -> bytes:
-    """The digest of an event."""
+    """The digest of an event, with ``who`` in place of the columns that may be blanked."""
     return sha256(
         _json(
             event.id, event.at, event.event, event.actor, event.client_id, event.grant_id, event.trace_id,
@@ -98,7 +98,7 @@ def leaf(event: Event, who: bytes) -> bytes:
 
 
 def batch_digest(number: int, sealed_at: int, previous: bytes, leaves: Sequence[bytes]) -> bytes:
-    """The digest of a batch: of its leaves, and of the batch before it."""
+    """The digest of a batch: over its leaves and the digest of the batch before it."""
     return sha256(_json(number, sealed_at, previous.hex()) + b"".join(leaves)).digest()
 
 
@@ -107,7 +107,7 @@ def _json(*members: str | int) -> bytes:
 
 
 def head(tx: Transaction, secret_keys: SecretKeys) -> Head | None:
-    """The last batch, from what is sealed; raises SealBroken where that was changed."""
+    """The sealed head, None before the first batch; raises SealBroken if it was changed."""
     row = keys.secret(tx, HEAD)
     if row is None:
         return None
@@ -116,15 +116,15 @@ def head(tx: Transaction, secret_keys: SecretKeys) -> Head | None:
 
 
 def keep_head(tx: Transaction, secret_keys: SecretKeys, new: Head) -> None:
-    """Stores the head under the newest SECRET_KEY."""
+    """Stores the head, sealed under the newest SECRET_KEY."""
     text = json.dumps([new.number, new.digest.hex(), new.dropped]).encode()
     keys.save(tx, ServerSecret(name=HEAD, sealed=secret_keys.seal(HEAD, text)))
 
 
 def seal_next(tx: Transaction, secret_keys: SecretKeys, now: datetime) -> tuple[Head, bool] | None:
-    """Seals the oldest events that are not sealed yet, and says whether the batch was full; None where there are none.
+    """Seals the oldest unsealed events; answers the new head and whether the batch was full, None if there are none.
 
-    It goes on from the head and not from the last row: what somebody cut off leaves a gap for ever.
+    It continues from the head, not from the last row, so batches that somebody deleted leave a permanent gap.
     """
     events = [Event._make(row) for row in tx.all(_UNSEALED, most=BATCH)]
     if not events:
@@ -149,7 +149,7 @@ def seal_next(tx: Transaction, secret_keys: SecretKeys, now: datetime) -> tuple[
 
 
 def batch_after(tx: Transaction, number: int) -> Batch | None:
-    """The first batch behind ``number``."""
+    """The first batch after ``number``, or None."""
     statement = select(AuditBatch).where(col(AuditBatch.number) > number).order_by(col(AuditBatch.number)).limit(1)
     row = tx.session.exec(statement).first()
     if row is None:
@@ -159,12 +159,12 @@ def batch_after(tx: Transaction, number: int) -> Batch | None:
 
 
 def events_of(tx: Transaction, number: int) -> list[Event]:
-    """The events that say they are in a batch, in the order of their ids."""
+    """The events that name this batch, by id."""
     return [Event._make(row) for row in tx.all(_OF_BATCH, number=number)]
 
 
 def stray(tx: Transaction) -> tuple[str, int | None] | None:
-    """The id of an event that names a batch which is not there, and that number."""
+    """The id of an event that names a missing batch, and that batch's number; None if there is none."""
     numbers = select(AuditBatch.number)
     statement = select(AuditEvent.id, AuditEvent.batch).where(
         col(AuditEvent.batch).is_not(None), col(AuditEvent.batch).not_in(numbers)
@@ -173,12 +173,12 @@ def stray(tx: Transaction) -> tuple[str, int | None] | None:
 
 
 def unsealed(tx: Transaction) -> int:
-    """How many events wait for the next seal."""
+    """How many events are not sealed yet."""
     return tx.session.exec(select(func.count()).select_from(AuditEvent).where(col(AuditEvent.batch).is_(None))).one()
 
 
 def announce_drop(tx: Transaction, secret_keys: SecretKeys, before: datetime, now: datetime) -> int:
-    """Notes that the batches sealed before then go, and answers the last of them; 0 where there are none."""
+    """Records in the head and the log that batches sealed before ``before`` are dropped; answers the last one, or 0."""
     old = select(AuditBatch.number).where(col(AuditBatch.sealed_at) < milliseconds(before))
     last = tx.session.exec(old.order_by(col(AuditBatch.number).desc()).limit(1)).first()
     known = head(tx, secret_keys)
@@ -190,7 +190,7 @@ def announce_drop(tx: Transaction, secret_keys: SecretKeys, before: datetime, no
 
 
 def drop_next(tx: Transaction, through: int) -> bool:
-    """Deletes the oldest batch with its events; False where none is left up to ``through``."""
+    """Deletes the oldest batch with its events; False if none is left up to number ``through``."""
     oldest = tx.session.exec(select(AuditBatch.number).order_by(col(AuditBatch.number)).limit(1)).first()
     if oldest is None or oldest > through:
         return False

@@ -1,4 +1,4 @@
-"""Whole databases: saved to a file beside running servers, brought back, moved from SQLite to PostgreSQL.
+"""Backs up a database while servers run, restores it, and copies SQLite to PostgreSQL.
 
 A backup is an SQLite file with the same tables, whichever database it was made from, and can be restored to either.
 """
@@ -38,21 +38,21 @@ from gatepost_idp.transaction import DatabaseUnavailable, Transaction
 Counts = dict[str, int]
 """Rows by table."""
 Progress = Callable[[str, int], None]
-"""Told the table, and how many of its rows are through."""
+"""Called with a table's name and how many of its rows have been copied."""
 _ROWS = 1000
 
 
 class CannotCopy(Exception):
-    """Nothing was changed; the message says why, and what to do."""
+    """The copy failed and nothing was changed; the message says why and what to do."""
 
 
 class NotEmpty(CannotCopy):
-    """There is something in the database that would be overwritten."""
+    """The target database has rows that would be overwritten."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a restore brought back, and what it ended."""
+    """The rows that a restore copied, and how many sessions, grants and tokens it ended."""
 
     rows: Counts
     sessions_ended: int
@@ -63,7 +63,7 @@ class Restored:
 def save(engine: Engine, path: Path, progress: Progress) -> int:
     """Writes a consistent backup to ``path``, mode 0600, while servers run; answers its size in bytes.
 
-    The file appears under its name only when it is complete; one that is there already is never overwritten.
+    The file gets its name only when it is complete. Raises CannotCopy if ``path`` exists: it is never overwritten.
     """
     if path.exists():
         raise CannotCopy(f"{path} is there already; take another name.")
@@ -86,9 +86,10 @@ def save(engine: Engine, path: Path, progress: Progress) -> int:
 def restore(
     path: Path, engine: Engine, secret_keys: SecretKeys, now: datetime, *, force: bool, progress: Progress
 ) -> Restored:
-    """Brings a backup back in one transaction, then ends every session, code and family in it.
+    """Restores a backup in one transaction and ends every session, grant, code and personal token in it.
 
-    An old copy cannot know what was revoked after it was made, so nothing in it that lets anybody in may go on.
+    A backup does not know what was revoked after it was made, so nothing in it may still give access. Raises
+    CannotCopy; NotEmpty if the target has rows and ``force`` is not set.
     """
     with _told(), _upgraded_copy(path) as source:
         _check_seals(source, secret_keys, milliseconds(now))
@@ -105,9 +106,10 @@ def restore(
 
 
 def copy(source: Engine, target: Engine, progress: Progress) -> Counts:
-    """Copies everything into an empty database in one transaction; nothing in it ends.
+    """Copies everything into an empty database in one transaction; sessions and grants stay valid.
 
-    Holds the source's write lock: what a server that still runs there would answer meanwhile is refused, not lost.
+    Holds the source's write lock: a server still running there refuses writes meanwhile rather than losing them. Raises
+    CannotCopy; NotEmpty if the target has rows.
     """
     with _told():
         try:
@@ -120,7 +122,7 @@ def copy(source: Engine, target: Engine, progress: Progress) -> Counts:
 
 
 def filled(engine: Engine) -> Counts:
-    """What stands in a database, of whichever version: rows by table, without the empty ones."""
+    """Rows by table, without empty tables; the database may be of any version. Raises CannotCopy."""
     with _told(), engine.connect() as connection:
         return _filled(connection)
 
@@ -136,7 +138,7 @@ def _count(connection: Connection, table: Table) -> int:
 
 
 def _copied(reading: Connection, writing: Connection, progress: Progress) -> Counts:
-    """Copies every row into empty tables, parents before children, and counts on both sides."""
+    """Copies every row into empty tables, parents before children, and compares the counts of both sides."""
     if there := _filled(writing):
         raise NotEmpty("It is not empty: " + ", ".join(f"{count} rows in {name}" for name, count in there.items()))
     for table in SQLModel.metadata.sorted_tables:
@@ -153,7 +155,7 @@ def _copied(reading: Connection, writing: Connection, progress: Progress) -> Cou
 def _end_everything(connection: Connection, now_ms: int) -> tuple[int, int, int]:
     """Answers how many sessions, grants and personal tokens it ended.
 
-    Sign-ins under way go too, and what waits in the outbox, or their mails would go out twice.
+    Deletes pending sign-ins too, and the outbox, whose mails would otherwise be sent twice.
     """
     living = col(BrowserSession.ended_at).is_(None)
     sessions = connection.execute(update(BrowserSession).where(living).values(ended_at=now_ms)).rowcount
@@ -170,7 +172,7 @@ def _end_everything(connection: Connection, now_ms: int) -> tuple[int, int, int]
 
 
 def _check_seals(source: Engine, secret_keys: SecretKeys, now_ms: int) -> None:
-    """Raises CannotCopy where SECRET_KEY cannot open what the server needs, instead of a server that cannot start."""
+    """Raises CannotCopy if SECRET_KEY does not open the backup's keys: a server could not start on it."""
     living = or_(col(SigningKey.retired_at).is_(None), col(SigningKey.retired_at) > now_ms)
     with source.connect() as connection:
         signing = connection.execute(select(col(SigningKey.sealed_jwk)).where(living)).scalars()
@@ -188,7 +190,7 @@ def _check_seals(source: Engine, secret_keys: SecretKeys, now_ms: int) -> None:
 
 
 def _vacuum(engine: Engine, draft: Path) -> None:
-    """One read transaction of SQLite's own: who writes meanwhile is not in it, and does not wait."""
+    """Copies in one of SQLite's read transactions: concurrent writes do not wait, and are not in the copy."""
     connection = engine.raw_connection()
     try:
         connection.cursor().execute("VACUUM INTO ?", (str(draft),))
@@ -197,7 +199,7 @@ def _vacuum(engine: Engine, draft: Path) -> None:
 
 
 def _save_rows(engine: Engine, draft: Path, progress: Progress) -> None:
-    """Every row as of one moment: REPEATABLE READ, in which PostgreSQL shows nothing that is committed later."""
+    """Copies every row as of one moment: under REPEATABLE READ, PostgreSQL shows nothing that is committed later."""
     try:
         schema.check(engine)
     except schema.WrongSchema as wrong:
@@ -210,7 +212,7 @@ def _save_rows(engine: Engine, draft: Path, progress: Progress) -> None:
 
 
 def _as_one_file(path: Path) -> None:
-    """No journal beside it, checked, and on the disk before it gets its name."""
+    """Merges the journal into the file, checks it, and flushes it to disk."""
     connection = sqlite3.connect(path)
     try:
         connection.execute("PRAGMA journal_mode=DELETE")
@@ -224,7 +226,7 @@ def _as_one_file(path: Path) -> None:
 
 @contextlib.contextmanager
 def _upgraded_copy(path: Path) -> Iterator[Engine]:
-    """A backup at this version's schema, in a folder that nobody else reads; the file itself stays as it is."""
+    """A copy of the backup, migrated to this version's schema, in a private folder; the backup stays unchanged."""
     with path.open("rb") as file:
         if file.read(16) != b"SQLite format 3\0":
             raise CannotCopy(f"{path} is not a backup of Gatepost's.")
@@ -250,7 +252,7 @@ def _opened(url: str) -> Iterator[Engine]:
 
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    """What the disk or the database refuses becomes one line for the operator."""
+    """Turns errors of the disk or the database into CannotCopy, with one line for the operator."""
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error, DatabaseUnavailable, OSError, schema.WrongSchema) as problem:

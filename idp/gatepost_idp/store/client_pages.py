@@ -1,4 +1,4 @@
-"""Clients as administrators see them: lists by kind, each with how much it is used."""
+"""Clients for the admin pages: lists by origin, each client with its use."""
 
 import json
 from dataclasses import dataclass, replace
@@ -14,13 +14,13 @@ from gatepost_idp.store.paging import Page
 from gatepost_idp.transaction import Query, Row, Transaction, columns
 
 LOOKED_AT = 1000
-"""Connections of one client that are looked at, at the most."""
+"""The most connections of one client that are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What a client is used for: ``connections`` that stand, and when one was ``last`` used. ``more``: of those that
-    were looked at; there may be others."""
+    """A client's standing ``connections``, and when one was ``last`` used. ``more``: only LOOKED_AT were counted, and
+    there may be others."""
 
     connections: int
     last: datetime | None
@@ -29,7 +29,7 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A client of a list. ``id`` is that of its row, or the URL of its metadata document."""
+    """A client in a list. ``id`` is its row's id, or the URL of its metadata document."""
 
     id: str
     origin: str
@@ -61,7 +61,7 @@ _FIND_URL = Query(_URL.where(col(ClientDocument.url) == bindparam("of")))
 _URL_PIECE = Query(
     _URL.where(col(ClientDocument.url) >= bindparam("start")).order_by(col(ClientDocument.url)).limit(paging.PIECE)
 )
-# The newest of a sample: an index that also held the time of the last use would be written at every refresh.
+# The last use is taken from a sample: an index on it would have to be written at every refresh.
 _USE = Query(
     columns(AuthorizationGrant.used_at, AuthorizationGrant.ended_at)
     .where(col(AuthorizationGrant.client_row) == bindparam("client_row"))
@@ -70,7 +70,7 @@ _USE = Query(
 
 
 def find(tx: Transaction, client_id: str) -> Listed | None:
-    """One client, by the id of its row or the URL of its document."""
+    """One client, by the id of its row or the URL of its document, or None."""
     found = tx.one(_FIND, of=client_id)
     if found is not None:
         return _listed(tx, found)
@@ -79,7 +79,7 @@ def find(tx: Transaction, client_id: str) -> Listed | None:
 
 
 def page(tx: Transaction, prefix: str, start: str) -> Page[Listed]:
-    """Clients whose row's id begins with ``prefix``, letters that tell how they came to be, from ``start`` on."""
+    """Clients whose row id begins with ``prefix``, which tells their origin, from ``start`` on."""
     end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
     def piece(start: str) -> list[tuple[str, Row]]:
@@ -90,7 +90,7 @@ def page(tx: Transaction, prefix: str, start: str) -> Page[Listed]:
 
 
 def documents(tx: Transaction, start: str) -> Page[Listed]:
-    """Clients that are the URL of their metadata, by URL, from ``start`` on."""
+    """Clients that are metadata documents, by URL, from ``start`` on."""
 
     def piece(start: str) -> list[tuple[str, Row]]:
         return [(row[0], row) for row in tx.all(_URL_PIECE, start=start)]
@@ -118,7 +118,7 @@ def _listed(tx: Transaction, row: Row) -> Listed:
 
 def _document(tx: Transaction, row: Row) -> Listed:
     url, disabled_at, fetched_at, *client = row
-    if client[0] is None:  # the operator named it, and nobody has fetched it yet
+    if client[0] is None:  # the operator has set something for it, but it was never fetched
         return Listed(
             url,
             "document",

@@ -1,4 +1,4 @@
-"""Clients: who they are and where answers to them may go."""
+"""Stored clients: their metadata, redirect URIs, secrets, and whether they are disabled."""
 
 import json
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ Origin = Literal["registered", "manual", "document", "resource_server"]
 class Client:
     """A client as the protocol sees it (RFC 6749 section 2).
 
-    ``row`` is the id of what is stored: one row serves each registration of the same kind, while ``id`` is what this
-    one registration sends. ``unguessable`` says that nobody but its holder can know ``id`` or use it. ``scope`` caps
-    what a client made by hand may get, where its operator said so. ``resource`` is set for a resource server: it
-    introspects tokens for that one, and does nothing else.
+    ``id`` is the client_id that this registration sends; ``row`` is the id of the stored row, which all registrations
+    with the same metadata share. ``scope`` is the operator's cap for a manually added client; empty means none.
+    ``resource`` is set only for a resource server, which may introspect tokens for that resource and get tokens for
+    its backends.
     """
 
     id: str
@@ -41,15 +41,15 @@ class Client:
 
     @property
     def unguessable(self) -> bool:
-        """Whether an answer under this id can serve nobody else.
+        """Whether a response to this id is useless to anybody else.
 
-        A random registration, a client with a secret, or one that is known to check ``iss`` (RFC 9207).
+        True for a registration with a random id, a client with a secret, and one known to check ``iss`` (RFC 9207).
         """
         return self.origin == "registered" or self.secret_hash is not None or self.checks_iss
 
     @property
     def refreshes(self) -> bool:
-        """Whether it gets refresh tokens."""
+        """Whether the client gets refresh tokens."""
         return "refresh_token" in self.grant_types
 
 
@@ -66,7 +66,7 @@ OWN = Client(
     resource="",
     disabled=False,
 )
-"""Stands for this server's own pages, which people sign in to as they do for a client; no request can name it."""
+"""Stands for this server's own pages, which people sign in to as to a client; no request from outside can name it."""
 
 _FIND = Query(
     columns(
@@ -93,7 +93,7 @@ _REGISTERED = Query(
 
 
 def find(tx: Transaction, client_id: str, row: str) -> Client | None:
-    """The client that ``client_id`` names, stored in ``row``; both empty: our own pages."""
+    """The client ``client_id`` stored in ``row``, disabled or not, or None; OWN if ``row`` is empty."""
     if row == OWN.row:
         return OWN
     found = tx.one(_FIND, client_id=client_id, row=row)
@@ -127,7 +127,7 @@ def add(
     secret_hash: bytes | None = None,
     resource: str = "",
 ) -> bool:
-    """Stores a client; False: a row that is there already stays as it is. ``registration`` is its canonical JSON."""
+    """Stores a client; False if the row exists, which then stays unchanged. ``registration`` is canonical JSON."""
     if tx.one(_EXISTS, row=row) != (0,):
         return False
     tx.run(
@@ -146,25 +146,25 @@ def add(
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A row that many registrations share, and when the last of them was, to a day."""
+    """A row that many registrations share; ``registered_at`` is that of the latest, accurate to a day."""
 
     registered_at: datetime
     disabled: bool
 
 
 def kind(tx: Transaction, row: str) -> Kind | None:
-    """The kind in ``row``, if it is stored."""
+    """The kind stored in ``row``, or None."""
     found = tx.one(_KIND, row=row)
     return None if found is None else Kind(instant(found[0]), found[1] is not None)
 
 
 def register_again(tx: Transaction, row: str, now: datetime) -> None:
-    """Notes that somebody registered that kind today, so that it stays for as long as a new one would."""
+    """Records a registration of that kind now, which keeps the row from being purged as long as a new one."""
     tx.run(_REGISTERED, of=row, now=milliseconds(now))
 
 
 def listed(tx: Transaction, after: str = "", limit: int = 500) -> list[models.Client]:
-    """The next clients behind the one with the id ``after``, the newest first, save those that are documents."""
+    """The next clients after the one with the id ``after``, newest first, without metadata documents."""
     newest = (col(models.Client.created_at).desc(), col(models.Client.id).desc())
     query = select(models.Client).where(col(models.Client.origin) != "document").order_by(*newest).limit(limit)
     last = tx.session.get(models.Client, after) if after else None
@@ -178,13 +178,13 @@ def listed(tx: Transaction, after: str = "", limit: int = 500) -> list[models.Cl
 
 
 def set_disabled(tx: Transaction, row: str, disabled_at: datetime | None) -> bool:
-    """Switches a client off or on; False where there is none."""
+    """Disables a client, or enables it with None; False if there is none."""
     value = milliseconds(disabled_at) if disabled_at else None
     changed = tx.session.exec(update(models.Client).where(col(models.Client.id) == row).values(disabled_at=value))
     return changed.rowcount == 1
 
 
 def set_secret(tx: Transaction, row: str, secret_hash: bytes) -> bool:
-    """Gives a client a new secret; False where there is none."""
+    """Sets a client's secret; False if there is no such client."""
     changed = tx.session.exec(update(models.Client).where(col(models.Client.id) == row).values(secret_hash=secret_hash))
     return changed.rowcount == 1

@@ -1,4 +1,4 @@
-"""Authorization codes: each is spent once, by one UPDATE with its condition in the WHERE, and starts its grant."""
+"""Authorization codes: each is spent once, by one conditional UPDATE, and starts its grant."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ CONNECTION_LIFE = timedelta(days=365)
 
 @dataclass(frozen=True, slots=True)
 class NewCode:
-    """What a code stands for (OAuth 2.1 section 4.1.2). ``announced``: its person gets a mail about the connection."""
+    """What a code is bound to (OAuth 2.1 section 4.1.2). ``announced``: the person gets a mail about the connection."""
 
     code_hash: bytes
     grant_id: str
@@ -42,7 +42,7 @@ class NewCode:
 
 @dataclass(frozen=True, slots=True)
 class Redemption:
-    """What POST /token asks for with a code."""
+    """A request to redeem a code. ``proves`` tells whether the verifier matches a challenge (RFC 7636 section 4.6)."""
 
     code_hash: bytes
     client_id: str
@@ -123,10 +123,10 @@ def add_code(tx: Transaction, new: NewCode) -> None:
 
 
 def redeem_code(tx: Transaction, asked: Redemption, now: datetime) -> Granted | Refused:
-    """Spends a code and starts its grant (OAuth 2.1 section 4.1.3).
+    """Spends a code and starts its grant (OAuth 2.1 section 4.1.3); ``invalid_grant`` or ``invalid_target`` if refused.
 
-    A wrong client or redirect spends nothing. A second redemption that is right in all else ends the grant: the
-    code was in two hands, and nobody can tell whose tokens are the thief's.
+    A wrong client, redirect or resource spends nothing. A second redemption that is otherwise correct ends the grant:
+    two parties have had the code, and nobody can tell which of them stole it.
     """
     now_ms = milliseconds(now)
     row = tx.one(_CODE, code_hash=asked.code_hash)
@@ -163,7 +163,7 @@ def redeem_code(tx: Transaction, asked: Redemption, now: datetime) -> Granted | 
 
 
 def _too_late(now_ms: int, expires_at: int, trace_id: str) -> Refused:
-    """The minute is over, or the account was disabled in it."""
+    """The refusal of a code that has expired, or whose account was disabled meanwhile."""
     reason, received = grants.lateness(now_ms, expires_at, "the code") or ("disabled account", "")
     expected = "the code within a minute" if received else "an account that is not disabled"
     event = "" if received else "refused.account_disabled"
@@ -176,7 +176,7 @@ def _code_replayed(trace_id: str) -> Refused:
 
 
 def _other_than_authorized(asked: Redemption, code: Row) -> Refused | None:
-    """Refuses another client, return address or resource than was authorized; that spends nothing."""
+    """Refuses a client, redirect_uri or resource other than the authorized one; the code is not spent."""
     client_id, redirect_uri, resource, trace_id = code[3], code[5], code[7], code[11]
     if client_id != asked.client_id:
         received, expected = f"client_id {asked.client_id}", f"client_id {client_id}"
@@ -192,12 +192,12 @@ def _other_than_authorized(asked: Redemption, code: Row) -> Refused | None:
 
 
 def _ends_at(asked: Redemption, now: datetime) -> int:
-    """A year from now at the most; a grant without a refresh token is of no use for longer than one would live."""
+    """When the grant ends, in milliseconds: after a year, or without a refresh token when one would have expired."""
     return milliseconds(now + CONNECTION_LIFE if asked.refresh_token_hash else asked.refresh_expires_at)
 
 
 def _start_grant(tx: Transaction, code: Row, now_ms: int, ends_at: int) -> None:
-    """Stores the grant that a code stands for, under the id that the code was given."""
+    """Stores the grant of a code, under the id that the code was issued with."""
     grant_id, account_id, _email, client_id, client_row, redirect_uri, _challenge, resource, scope = code[:9]
     tx.run(
         _INSERT_GRANT,
@@ -221,7 +221,7 @@ def _start_grant(tx: Transaction, code: Row, now_ms: int, ends_at: int) -> None:
 
 
 def _wrong_verifier(tx: Transaction, code_hash: bytes, challenge: str, trace_id: str, now_ms: int) -> Refused:
-    """Counts a verifier that does not prove the challenge; the fifth spends the code, so that none can be guessed."""
+    """Counts a verifier that does not match the challenge; the fifth spends the code, which stops guessing."""
     row = tx.one(_COUNT_WRONG_VERIFIER, of=code_hash)
     if row is not None and row[0] >= WRONG_VERIFIERS:
         tx.run(_SPEND_CODE, of=code_hash, now=now_ms)

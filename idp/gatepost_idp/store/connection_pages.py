@@ -1,4 +1,4 @@
-"""Everybody's connections as administrators see them: those that still stand, the newest first."""
+"""All people's connections for the admin pages: those that still stand, newest first."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ from gatepost_idp.transaction import Query, Transaction, columns
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A connection and whose it is."""
+    """A connection with its account and client; ``client_name`` is empty if the client is gone."""
 
     grant_id: str
     account_id: str
@@ -49,7 +49,7 @@ _PIECE = Query(
     )
     .join(Account, col(Account.id) == col(AuthorizationGrant.account_id))
     .join(Client, col(Client.id) == col(AuthorizationGrant.client_row), isouter=True)
-    # A connection ends a year after it began, so this is the order in which they began, and it has an index.
+    # A connection ends a year after it began, so ``ends_at``, which has an index, gives the order in which they began.
     .where(
         col(AuthorizationGrant.ends_at) <= bindparam("at"),
         or_(col(AuthorizationGrant.ends_at) < bindparam("at"), col(AuthorizationGrant.id) <= bindparam("row_id")),
@@ -60,7 +60,7 @@ _PIECE = Query(
 
 
 def page(tx: Transaction, start: str) -> Page[Standing]:
-    """Connections that nobody ended, the newest first, from ``start`` on."""
+    """Connections that have not been ended, newest first, from ``start`` on."""
     found = paging.collected(partial(_piece, tx), start, lambda row: row is not None)
     return Page(tuple(row for row in found.rows if row is not None), found.following)
 

@@ -1,4 +1,4 @@
-"""What a person sees of the grants they gave: one connection each, and the scopes that it has."""
+"""A person's connections: their grants as the account page shows them, and the scopes of each."""
 
 import json
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _ANY = Query(
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A grant that stands, with what its client says of itself; ``cap`` is the operator's, where there is one."""
+    """A standing grant with its client; ``cap``: the scopes to which the operator limits the client, if any."""
 
     grant_id: str
     client_id: str
@@ -48,8 +48,8 @@ class Connection:
 
 
 def living(tx: Transaction, account_id: str, now: datetime) -> list[Connection]:
-    """A person's connections, the one used last first; 100 at the most."""
-    # It lives while it is used: until its newest refresh token ends, a year at the most.
+    """A person's connections, most recently used first; at most 100."""
+    # A connection lives until its newest refresh token expires, and at most a year.
     until = func.coalesce(func.max(RefreshToken.expires_at), AuthorizationGrant.created_at + _ACCESS_TOKEN_MS)
     statement = (
         select(AuthorizationGrant, Client, until)
@@ -87,19 +87,19 @@ def _connection(grant: AuthorizationGrant, client: Client, ends_at: int) -> Conn
 
 
 def has_been(tx: Transaction, account_id: str, client_row: str) -> bool:
-    """Whether a person ever connected a client of that kind, as far as is remembered."""
+    """Whether the person has, or recently had, a connection of a client with that row."""
     return tx.one(_ANY, account_id=account_id, client_row=client_row) is not None
 
 
 def forget_consent(tx: Transaction, grant_id: str) -> None:
-    """Forgets what the consent behind a grant agreed to: its client has to ask again."""
+    """Deletes the consents behind a grant, so that its client has to ask again."""
     row = tx.one(_OWNER, grant_id=grant_id)
     if row is not None:
         consents.forget(tx, account_id=row[0], client_id=row[1])
 
 
 def set_scope(tx: Transaction, account_id: str, connection: Connection, scope: tuple[str, ...]) -> None:
-    """Gives a connection other scopes, from its next refresh on, and remembers them where its consent is remembered."""
+    """Changes a connection's scopes from its next refresh on, and in its remembered consent if there is one."""
     text = scope_text(scope)
     own_grant = (col(AuthorizationGrant.id) == connection.grant_id, col(AuthorizationGrant.account_id) == account_id)
     tx.session.exec(update(AuthorizationGrant).where(*own_grant).values(scope=text))

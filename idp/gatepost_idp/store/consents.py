@@ -1,4 +1,4 @@
-"""What people agreed to, and until when it is remembered."""
+"""Remembered consents: what people agreed to, and until when."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,7 @@ from gatepost_idp.transaction import Query, Transaction, columns, upsert_query
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """One remembered consent: what was asked then, and what of it the person left ticked."""
+    """One remembered consent: the scopes that were asked for, and those of them that the person approved."""
 
     client_id: str
     asked: tuple[str, ...]
@@ -46,7 +46,7 @@ _COLUMNS = tuple(Consent.model_fields)
 _THING = ("account_id", "client_id", "redirect_host", "resource")
 
 
-_UPSERT = upsert_query(  # two tabs that agree at once are both answered
+_UPSERT = upsert_query(  # so that two tabs may consent concurrently
     Consent,
     keys=_THING,
     values={name: bindparam(name) for name in _COLUMNS},
@@ -56,7 +56,7 @@ _UPSERT = upsert_query(  # two tabs that agree at once are both answered
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """One remembered consent, as its person sees it."""
+    """One remembered consent, as the account page shows it."""
 
     id: str
     client_id: str
@@ -68,7 +68,7 @@ class Remembered:
 
 
 def remembered(tx: Transaction, account_id: str, now: datetime) -> list[Remembered]:
-    """All that a person need not be asked again, the newest first; 100 at the most."""
+    """A person's living consents, newest first; at most 100."""
     statement = (
         select(Consent)
         .where(col(Consent.account_id) == account_id, col(Consent.expires_at) > milliseconds(now))
@@ -85,14 +85,14 @@ def remembered(tx: Transaction, account_id: str, now: datetime) -> list[Remember
 
 
 def forget(tx: Transaction, account_id: str, client_id: str) -> None:
-    """Forgets what a person agreed to with one client id: it has to ask again."""
+    """Deletes a person's consents for one client id, which then has to ask again."""
     tx.session.exec(delete(Consent).where(col(Consent.account_id) == account_id, col(Consent.client_id) == client_id))
 
 
 def living(
     tx: Transaction, account_id: str, client_row: str, redirect_host: str, resource: str, now: datetime
 ) -> list[Agreement]:
-    """Agreements of a person with any registration of one kind of client, the newest first."""
+    """A person's agreements with any registration of one client row, newest first; at most 50."""
     rows = tx.all(
         _LIVING,
         account_id=account_id,
@@ -113,7 +113,7 @@ def remember(
     agreed: Agreement,
     now: datetime,
 ) -> None:
-    """Keeps ``agreed`` until its date in place of what was agreed before; a date in the past only forgets."""
+    """Replaces the earlier agreement by ``agreed``; if its date is not in the future, only deletes the earlier one."""
     if agreed.until <= now:
         tx.run(
             _DELETE, account_id=account_id, client_id=agreed.client_id, redirect_host=redirect_host, resource=resource

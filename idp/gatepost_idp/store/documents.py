@@ -1,4 +1,4 @@
-"""Clients' metadata documents: what was last fetched from each URL, and what the operator said about it."""
+"""Clients' metadata documents: what was last fetched from each URL, and the operator's settings for it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +17,7 @@ from gatepost_idp.transaction import Query, Transaction, columns, upsert_query
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A URL that was met before. ``client`` is None where the operator named it, and nobody has fetched it yet."""
+    """A known URL. ``client`` is None if the operator has set something for it before it was ever fetched."""
 
     url: str
     client: Client | None
@@ -31,7 +31,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """What a document says: ``row`` is the digest of its URL and of ``registration``, which is canonical JSON."""
+    """A document's content: ``row`` is derived from its URL and ``registration``, which is canonical JSON."""
 
     url: str
     row: str
@@ -64,7 +64,7 @@ _COLUMNS = tuple(ClientDocument.model_fields)
 
 
 def _keeping(*changed: str) -> Query:
-    """Replicas that met a URL at once are both right; the other columns stay as they are."""
+    """An upsert that updates only ``changed``, so that replicas may store the same URL concurrently."""
     values: dict[str, Any] = {name: bindparam(name) for name in _COLUMNS}
     return upsert_query(ClientDocument, ("url",), values, lambda new: {name: new[name] for name in changed})
 
@@ -84,7 +84,7 @@ _NEVER = {
 
 
 def find(tx: Transaction, url: str) -> Document | None:
-    """What is known of ``url``."""
+    """The document stored for ``url``, or None."""
     found = tx.one(_FIND, url=url)
     if found is None:
         return None
@@ -102,7 +102,7 @@ def find(tx: Transaction, url: str) -> Document | None:
 
 
 def keep(tx: Transaction, copy: Copy, now: datetime) -> Document | None:
-    """Stores what a document says; what the operator said about its URL stays."""
+    """Stores a document's content, and its client if new; keeps the operator's settings for the URL."""
     if clients.add(tx, copy.row, "document", copy.registration, now):
         audit.record(tx, "client.made", now, client_id=copy.url, detail=f"document {copy.row}")
     values = {
@@ -118,36 +118,39 @@ def keep(tx: Transaction, copy: Copy, now: datetime) -> Document | None:
 
 
 def extend(tx: Transaction, url: str, fetched_at: datetime, fresh_until: datetime) -> Document | None:
-    """Lets the stored copy serve on until ``fresh_until``."""
+    """Makes the stored copy fresh until ``fresh_until``."""
     tx.run(_EXTEND, of=url, new_fetched_at=milliseconds(fetched_at), new_fresh_until=milliseconds(fresh_until))
     return find(tx, url)
 
 
 def touch(tx: Transaction, url: str, now: datetime) -> None:
-    """Notes that the client is in use."""
+    """Records that the client was used now."""
     tx.run(_TOUCH, of=url, now=milliseconds(now))
 
 
 def set_disabled(tx: Transaction, url: str, disabled_at: datetime | None) -> None:
-    """Switches a URL off or on, whatever its document says or will say; it may be one that nobody used yet."""
+    """Disables or enables (None) a URL, whatever its document says; it need not have been used yet."""
     value = milliseconds(disabled_at) if disabled_at else None
     tx.run(_SWITCH, **{**_NEVER, "url": url, "disabled_at": value})
 
 
 def mark(tx: Transaction, url: str, checks_iss: bool) -> None:
-    """Notes whether the client behind ``url`` checks ``iss`` (RFC 9207); it may be one that nobody used yet."""
+    """Sets whether the client at ``url`` checks ``iss`` (RFC 9207); it need not have been used yet."""
     tx.run(_MARK, **{**_NEVER, "url": url, "checks_iss": checks_iss})
 
 
 def listed(tx: Transaction, after: str = "", limit: int = 500) -> list[Document]:
-    """The next URLs that were met, behind ``after``."""
+    """The next known URLs after ``after``, in order."""
     url = col(ClientDocument.url)
     urls = tx.session.exec(select(ClientDocument.url).where(url > after).order_by(url).limit(limit)).all()
     return [document for url in urls if (document := find(tx, url)) is not None]
 
 
 def forget(tx: Transaction, unused_since: datetime) -> None:
-    """Deletes copies that nobody used since then, and what no document, consent, grant or request names any more."""
+    """Deletes copies unused since then, and the client rows to which nothing refers any more.
+
+    Keeps documents for which the operator has set something.
+    """
     tx.session.exec(
         delete(ClientDocument).where(
             col(ClientDocument.used_at) < milliseconds(unused_since),
@@ -155,7 +158,8 @@ def forget(tx: Transaction, unused_since: datetime) -> None:
             col(ClientDocument.checks_iss).is_(False),
         )
     )
-    # Documents are few; of the others there may be millions, each found by its index. A code has its request.
+    # Documents are few; the other tables may have millions of rows, so each is probed by its index. A code is covered
+    # by its request.
     naming = (Consent, AuthorizationGrant, AuthorizationRequest)
     tx.session.exec(
         delete(ClientRow).where(

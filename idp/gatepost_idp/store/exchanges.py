@@ -1,4 +1,4 @@
-"""What a subject token stands for at the moment of an exchange (RFC 8693): its person, while all behind it stands."""
+"""Resolves the subject token of an exchange (RFC 8693) to its person, if its grant or token and account are valid."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,9 +17,9 @@ EXCHANGED = "token.exchanged"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A person and their token: the scopes that it names, and of those what they still hold; ``ends_at`` is its end.
+    """A person and their token: its ``scope``, those of it that they still hold (``held``), and when it expires.
 
-    ``origin`` is the id of the grant, or of the personal token; ``auth_time`` seconds since the epoch, where known.
+    ``origin`` is the id of the grant or personal token; ``auth_time`` is in seconds since the epoch, if known.
     """
 
     account_id: str
@@ -49,7 +49,7 @@ _CREDENTIALS = Query(
 def of_access_token(
     tx: Transaction, grant_id: str, scope: tuple[str, ...], ends_at: datetime, auth_time: int, now: datetime
 ) -> Subject | None:
-    """Whose access token of that grant it is; None where the grant has ended or the account is disabled."""
+    """The subject of an access token; None if its grant has ended, or its account or client is disabled."""
     grant = grants.standing(tx, grant_id, now)
     if grant is None:
         return None
@@ -61,7 +61,7 @@ def of_access_token(
 
 
 def of_personal_token(tx: Transaction, token_hash: bytes, now: datetime) -> Subject | None:
-    """Whose personal token it is; None where it ended, expired, or its person is shut out."""
+    """The subject of a personal token, which is marked used; None if it has ended or its account is disabled."""
     found = personal_tokens.standing(tx, token_hash, now)
     if found is None:
         return None
@@ -73,10 +73,10 @@ def of_personal_token(tx: Transaction, token_hash: bytes, now: datetime) -> Subj
 
 
 def counted(tx: Transaction, since: datetime, until: datetime) -> dict[str, int]:
-    """How many tokens were issued for each backend between the two, by its name."""
+    """How many tokens were issued for each backend after ``since`` through ``until``, by the backend's name."""
     return dict(tx.all(_COUNTED, since=milliseconds(since), until=milliseconds(until)))
 
 
 def resources_with_credentials(tx: Transaction) -> frozenset[str]:
-    """The resources whose servers can exchange tokens."""
+    """The resources that have enabled resource server credentials, and so can exchange tokens."""
     return frozenset(row[0] for row in tx.all(_CREDENTIALS))

@@ -1,6 +1,6 @@
-"""What happened on each day, counted from the audit log once: an hour at a time, along the index of its instants.
+"""Daily counts of events, computed from the audit log once, an hour at a time.
 
-The counts stand among those of the limits, which are the same thing: how often something happened in a window of time.
+They are stored in the limits' table, which also counts how often something happened in a window of time.
 """
 
 from collections.abc import Mapping
@@ -42,13 +42,13 @@ _ADD = upsert_query(
 
 
 def counted_until(tx: Transaction) -> datetime | None:
-    """The end of what is counted; None where nothing ever was."""
+    """The instant up to which events are counted; None if none ever were."""
     row = tx.one(_MARK, key=_COUNTED)
     return None if row is None else instant(row[0] * HOUR_MS)
 
 
 def oldest(tx: Transaction, since: datetime) -> datetime | None:
-    """When the first event since then happened."""
+    """When the first event since ``since`` happened, or None."""
     row = tx.one(_OLDEST, since=milliseconds(since))
     return None if row is None else instant(row[0])
 
@@ -59,14 +59,14 @@ def count(tx: Transaction, since: datetime, until: datetime) -> dict[str, int]:
 
 
 def begin(tx: Transaction, at: datetime, now: datetime) -> None:
-    """Says that nothing before ``at`` will be counted; of several processes that say so, the first is heard."""
+    """Sets the mark from which counting starts to ``at``, unless another process has set it already."""
     if tx.one(_MARK, key=_COUNTED) is None:
         tx.session.add(LimitWindow(key=_COUNTED, count=_hour(at), expires_at=milliseconds(now + KEPT)))
         tx.session.flush()
 
 
 def add(tx: Transaction, since: datetime, until: datetime, counts: Mapping[str, int], now: datetime) -> bool:
-    """Adds what happened in a part of a day; False, and nothing, where another process did: the mark moves once."""
+    """Adds the counts of a part of a day and moves the mark; False, and no change, if another process moved it."""
     kept_until = milliseconds(now + KEPT)
     if tx.run(_MOVE, of=_COUNTED, expected=_hour(since), hour=_hour(until), until=kept_until) != 1:
         return False
@@ -76,7 +76,7 @@ def add(tx: Transaction, since: datetime, until: datetime, counts: Mapping[str, 
 
 
 def stored(tx: Transaction, kinds: tuple[str, ...], days: list[datetime]) -> dict[tuple[str, datetime], int]:
-    """What was counted of each kind on each day, which begins at midnight UTC."""
+    """The stored count of each kind on each day; days begin at midnight UTC."""
     keys = {_key(kind, day): (kind, day) for kind in kinds for day in days}
     statement = select(LimitWindow.key, LimitWindow.count).where(col(LimitWindow.key).in_(keys))
     return {keys[key]: number for key, number in tx.session.exec(statement)}

@@ -1,4 +1,4 @@
-"""Grants: what a code starts and refresh tokens keep alive, until it ends or is ended."""
+"""Grants (token families): started by a code, kept alive by refresh tokens, ended by time or by a revocation."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,7 @@ from gatepost_idp.transaction import Query, Transaction, columns
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """What tokens are made from, once a grant was redeemed."""
+    """A redeemed grant, from which tokens are made: scopes the person ``approved``, and those they hold now."""
 
     grant_id: str
     account_id: str
@@ -31,7 +31,7 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A grant that has not ended, of a person who may sign in and a client that is not switched off."""
+    """A grant that has not ended and whose account and client are enabled."""
 
     account_id: str
     email: str
@@ -62,15 +62,15 @@ _STANDING = Query(
 
 
 def standing(tx: Transaction, grant_id: str, now: datetime) -> Standing | None:
-    """Whose grant it is and for what; None where it has ended, or the account or the client is disabled."""
+    """The grant, or None if it has ended or its account or client is disabled."""
     row = tx.one(_STANDING, grant_id=grant_id, now=milliseconds(now))
     return None if row is None else Standing(*row)
 
 
 def end(tx: Transaction, grant_id: str, reason: str, now: datetime, *, network: str = "") -> bool:
-    """Ends a grant and with it every refresh token of its family; False where it had ended before.
+    """Ends a grant and with it its whole family of refresh tokens; False if it had ended before.
 
-    ``network`` is from where its person or client asked for that, empty where an administrator did.
+    ``network`` is that of the person or client who asked, empty if an administrator did.
     """
     row = tx.one(_END_GRANT, of=grant_id, now=milliseconds(now), reason=reason)
     if row is None:
@@ -84,7 +84,10 @@ def end(tx: Transaction, grant_id: str, reason: str, now: datetime, *, network: 
 
 
 def refuse_other_resource(asked: str | None, resource: str, what: str, trace_id: str) -> Refused | None:
-    """Refuses to use ``what`` for another resource than was authorized, read as at /authorize."""
+    """``invalid_target`` if ``asked`` is not the authorized resource, compared as at /authorize; else None.
+
+    ``what`` names the code or grant in the log.
+    """
     if asked is None or names_the_same_resource(asked, resource):
         return None
     description, reason = "The resource is not the one that was authorized.", f"{what} is for another resource"
@@ -92,7 +95,7 @@ def refuse_other_resource(asked: str | None, resource: str, what: str, trace_id:
 
 
 def lateness(now_ms: int, expires_at: int, what: str) -> tuple[str, str] | None:
-    """The reason, and how late ``what`` came; None where it came in time."""
+    """The reason, and how many seconds late ``what`` came; None if it came in time."""
     if expires_at > now_ms:
         return None
     return "expired", f"{what} {(now_ms - expires_at) // 1000} s after its end"

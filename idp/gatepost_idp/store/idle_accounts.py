@@ -1,4 +1,4 @@
-"""Accounts that nobody has used for long, which go where the operator set ACCOUNT_IDLE_DAYS."""
+"""Deletes accounts that have been idle for longer than ACCOUNT_IDLE_DAYS, if the operator set it."""
 
 from datetime import datetime
 from typing import Any
@@ -32,7 +32,7 @@ _PAGE = Query(
     .order_by(col(Account.id))
     .limit(PAGE)
 )
-# Whoever signs in at this moment has been seen, and stays.
+# Changes nothing if somebody signs in to the account concurrently; the account then stays.
 _SEEN = Query(
     update(Account)
     .where(col(Account.id) == bindparam("of"), col(Account.seen_at) == bindparam("before"))
@@ -41,12 +41,12 @@ _SEEN = Query(
 
 
 def delete_idle(tx: Transaction, after: str, idle_since: datetime, now: datetime) -> tuple[int, str]:
-    """Deletes those of the next page of accounts behind ``after`` that were last used before ``idle_since``.
+    """Deletes those of the next page of accounts after the id ``after`` that were last used before ``idle_since``.
 
-    A use is a sign-in, a page, a refresh, a personal token. It is noted with the account, since sessions and
-    connections that ended leave the tables sooner. Administrators stay, or nobody could let people in; and so does who
-    is shut out, or could sign up anew. Answers how many went, and the id behind which to go on; empty after the last
-    page.
+    A use is a sign-in, a page, a refresh or a personal token. The last use is stored with the account, since ended
+    sessions and connections are purged sooner. Administrators stay, or nobody could let people in, and so do disabled
+    accounts, whose owners could sign up again. Answers how many were deleted and the id to continue after, empty after
+    the last page.
     """
     page = tx.all(_PAGE, after=after)
     gone = 0

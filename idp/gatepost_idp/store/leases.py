@@ -1,4 +1,4 @@
-"""Leases: of all processes on one database, one at a time does a chore."""
+"""Leases: let one process at a time, of all on one database, do a background task."""
 
 from datetime import datetime, timedelta
 
@@ -22,11 +22,11 @@ _TAKE = Query(
 
 
 def take(tx: Transaction, name: str, holder: str, now: datetime, life: timedelta) -> bool:
-    """Whether ``holder`` has the lease for ``life`` from now on: it was free, had run out, or was its own."""
+    """Takes or extends the lease for ``life`` from now; False while another holder has it."""
     now_ms, until = milliseconds(now), milliseconds(now + life)
     if tx.run(_TAKE, of=name, now=now_ms, me=holder, new_until=until) == 1:
         return True
     if tx.one(_EXISTS, of=name) is not None:
         return False
-    tx.run(_INSERT, name=name, holder=holder, until=until)  # of two that do so at once, one is run again and finds it
+    tx.run(_INSERT, name=name, holder=holder, until=until)  # if two insert at once, one is retried and finds the row
     return True

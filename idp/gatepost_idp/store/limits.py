@@ -1,4 +1,4 @@
-"""Counts in windows of time, in the transaction of what they limit: parallel requests and processes hold them."""
+"""Fixed-window counters, updated in the transaction that they limit, so that parallel requests cannot exceed them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _FIND = Query(columns(LimitWindow.count, LimitWindow.expires_at).where(col(Limit
 
 
 _IS_OVER = col(LimitWindow.expires_at) <= bindparam("now", type_=BigInteger)
-_UPSERT = upsert_query(  # in the window that runs, or begins a new one
+_UPSERT = upsert_query(  # counts in the current window, or begins a new one
     LimitWindow,
     keys=("key",),
     values={"key": bindparam("key"), "count": 1, "expires_at": bindparam("until")},
@@ -43,7 +43,7 @@ _GIVE_BACK = Query(
 def take(tx: Transaction, rules: Sequence[Rule], now: datetime) -> int:
     """Counts one try under every rule and answers 0, or counts nothing and answers the seconds to wait.
 
-    A window begins with its first try. A refused try is not counted, so that trying again does not lengthen the wait.
+    A window begins with its first try. Refused tries are not counted, so they do not lengthen the wait.
     """
     wait = max((left(tx, rule, now) for rule in rules), default=0)
     if wait:
@@ -67,7 +67,7 @@ def left(tx: Transaction, rule: Rule, now: datetime) -> int:
 
 
 def used(tx: Transaction, rule: Rule, now: datetime) -> int:
-    """How many tries were counted under ``rule`` in the window that runs."""
+    """How many tries were counted under ``rule`` in the current window."""
     row = tx.one(_FIND, key=_key(rule))
     return 0 if row is None or row[1] <= milliseconds(now) else int(row[0])
 

@@ -1,4 +1,4 @@
-"""Mails on their way: claimed by a conditional UPDATE with a lease, done only after the server's 250."""
+"""The outbox table: mails claimed with a lease by a conditional UPDATE, and done only after the mail server's 250."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,14 +17,14 @@ from gatepost_idp.transaction import Query, Transaction, columns, insert_query
 
 Progress = Literal["queued", "sent", "delayed", "failed"]
 NOBODY = ""
-"""The recipient of a letter that is never sent: that of an address that may not sign in."""
+"""The recipient of a letter for an address that may not sign in; it is processed but never sent."""
 LEASE = timedelta(seconds=60)
 SUPPRESSED_FOR = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A mail that this process may send until its lease ends: about a sign-in, or about a connection."""
+    """A claimed mail, about a sign-in or (``attempt_id`` None) a connection."""
 
     id: str
     attempt_id: str | None
@@ -75,12 +75,12 @@ _SUPPRESSED = Query(
 
 
 def add(tx: Transaction, letter_id: str, attempt_id: str, recipient: str, message_id: str, now: datetime) -> None:
-    """Queues a sign-in mail in the transaction that wants it; to a suppressed address it has failed already."""
+    """Queues a sign-in mail; one to a suppressed address is stored as failed."""
     _add(tx, letter_id, attempt_id, "", recipient, message_id, now)
 
 
 def announce(tx: Transaction, grant_id: str, recipient: str, now: datetime) -> None:
-    """Queues the mail that tells a person of a new connection; its Message-ID follows from its id."""
+    """Queues the mail that tells a person of a new connection; its Message-ID is derived from its id."""
     _add(tx, random_id(12), None, grant_id, recipient, "", now)
 
 
@@ -112,7 +112,7 @@ def _add(
 
 
 def claim(tx: Transaction, now: datetime, at_most: int = 20) -> list[Letter]:
-    """The mails that are due; each belongs to one process until its lease ends, so a killed one loses nothing."""
+    """Claims due mails, each for one process until its lease ends, so that a killed process loses none."""
     now_ms = milliseconds(now)
     due = [Letter(*row) for row in tx.all(_DUE, now=now_ms)][:at_most]
     until = milliseconds(now + LEASE)
@@ -128,7 +128,7 @@ _NEWEST = Query(
 
 
 def newest(tx: Transaction, attempt_id: str) -> Letter | None:
-    """The last mail of an attempt; None where none was ever written."""
+    """The last mail of an attempt, or None."""
     row = tx.one(_NEWEST, attempt_id=attempt_id)
     return Letter(*row) if row else None
 
@@ -142,7 +142,7 @@ _PROGRESS = Query(
 
 
 def progress(tx: Transaction, attempt_id: str) -> Progress:
-    """What became of the newest mail of an attempt; ``delayed`` once a try at it has failed."""
+    """The progress of an attempt's newest mail; ``delayed`` once a try has failed."""
     row = tx.one(_PROGRESS, attempt_id=attempt_id)
     state, answer = row or ("queued", "")
     if state == "queued":
@@ -151,12 +151,12 @@ def progress(tx: Transaction, attempt_id: str) -> Progress:
 
 
 def close(tx: Transaction, letter_id: str, into: str, answer: str) -> None:
-    """``sent`` after the server's 250, ``failed`` after a final refusal."""
+    """Sets a mail's final state: ``sent`` after a 250, ``failed`` after a permanent refusal, or ``dropped``."""
     tx.run(_CLOSE, of=letter_id, into=into, said=answer[:200])
 
 
 def postpone(tx: Transaction, letter_id: str, at: datetime, answer: str) -> None:
-    """Tries again at ``at``."""
+    """Queues a mail again for ``at``."""
     tx.run(_POSTPONE, of=letter_id, at=milliseconds(at), said=answer[:200])
 
 
@@ -171,7 +171,7 @@ _OCCASION = Query(
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """What a sign-in mail is about."""
+    """The attempt that a sign-in mail is about, and the client that asks."""
 
     attempt: Attempt
     client_id: str
@@ -183,7 +183,7 @@ class Occasion:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What a mail about a new connection tells."""
+    """The content of a mail about a new connection."""
 
     grant_id: str
     email: str
@@ -212,7 +212,7 @@ _NEWS = Query(
 
 
 def news(tx: Transaction, grant_id: str) -> News | None:
-    """What there is to tell of a grant; None where it has ended."""
+    """The content of the mail about a grant; None if the grant has ended."""
     row = tx.one(_NEWS, grant_id=grant_id)
     if row is None:
         return None
@@ -222,7 +222,7 @@ def news(tx: Transaction, grant_id: str) -> News | None:
 
 
 def occasion(tx: Transaction, attempt_id: str) -> Occasion | None:
-    """The attempt behind a mail and who asks; None where either was purged."""
+    """The attempt and client behind a mail; None if either is gone."""
     attempt = attempts.find(tx, attempt_id)
     row = tx.one(_OCCASION, request_id=attempt.request_id) if attempt else None
     if attempt is None or row is None or (row[1] is None and row[5] != clients.OWN.row):
@@ -231,26 +231,26 @@ def occasion(tx: Transaction, attempt_id: str) -> Occasion | None:
 
 
 def suppress(tx: Transaction, recipient: str, answer: str, now: datetime) -> None:
-    """Keeps mail from an address that the server refused for good, for a day."""
+    """Sends no mail for a day to an address that the server has refused permanently."""
     until = milliseconds(now + SUPPRESSED_FOR)
     tx.session.merge(MailSuppression(email_key=recipient.lower(), until=until, answer=answer[:200]))
 
 
 def suppressed(tx: Transaction, now: datetime) -> list[dict[str, str]]:
-    """Who gets no mail just now, until when, and what the server had said."""
+    """The suppressed addresses: ``email``, ``until`` (ISO 8601) and the server's ``answer``."""
     rows = tx.session.exec(select(MailSuppression).where(col(MailSuppression.until) > milliseconds(now)))
     return [{"email": row.email_key, "until": instant(row.until).isoformat(), "answer": row.answer} for row in rows]
 
 
 def allow(tx: Transaction, recipient: str) -> bool:
-    """Lifts a suppression; False where there was none."""
+    """Lifts a suppression; False if there was none."""
     gone = tx.session.exec(delete(MailSuppression).where(col(MailSuppression.email_key) == recipient.lower()))
     return gone.rowcount == 1
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How many mails wait, and for how long the oldest of them has."""
+    """How many mails are queued, and for how many seconds the oldest has been."""
 
     mails: int
     oldest_seconds: float
@@ -260,11 +260,11 @@ _BACKLOG = Query(columns(func.count(), func.min(Outbox.created_at)).where(col(Ou
 
 
 def backlog(tx: Transaction, now: datetime) -> Backlog:
-    """The mails that wait; one that is due later than its turn counts as well."""
+    """The queued mails, including those postponed to a later time."""
     mails, oldest = tx.one(_BACKLOG) or (0, None)
     return Backlog(mails, max(0.0, (milliseconds(now) - oldest) / 1000) if oldest is not None else 0.0)
 
 
 def any_due(tx: Transaction, now: datetime) -> bool:
-    """Whether a claim would find something."""
+    """Whether any mail is due."""
     return bool(tx.all(_DUE, now=milliseconds(now)))

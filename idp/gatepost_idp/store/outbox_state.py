@@ -1,4 +1,4 @@
-"""How the outbox stands: how much waits, and how many addresses get no mail. Counted up to a bound."""
+"""The outbox for the admin pages: how many mails wait and how many addresses are suppressed, counted up to a bound."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,12 +11,12 @@ from gatepost_idp.protocol import instant, milliseconds
 from gatepost_idp.transaction import Query, Transaction, columns
 
 MOST = 1000
-"""Where counting ends."""
+"""The bound."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxState:
-    """``waiting`` and ``suppressed`` are MOST where there are more; ``since``: when the first that waits was due."""
+    """``waiting`` and ``suppressed`` are at most MOST; ``since``: when the first waiting mail was due, if any waits."""
 
     waiting: int
     since: datetime | None
@@ -33,7 +33,7 @@ _SUPPRESSED = Query(
 
 
 def state(tx: Transaction, now: datetime) -> OutboxState:
-    """What waits now."""
+    """The state at ``now``."""
     waiting = tx.all(_WAITING)
     suppressed = tx.all(_SUPPRESSED, now=milliseconds(now))
     return OutboxState(len(waiting), instant(waiting[0][0]) if waiting else None, len(suppressed))

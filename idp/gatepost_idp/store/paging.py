@@ -1,4 +1,4 @@
-"""Pages of long lists: read along an index, piece by piece, and never further than a bound."""
+"""Pages of long lists: read along an index in pieces, and never more than a bound."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,24 +11,24 @@ SIZE = 25
 PIECE = 200
 """Rows that one query reads."""
 PIECES = 10
-"""Pieces that one page reads at the most: a filter that little fits costs no more than this."""
+"""The most pieces that one page reads, which bounds the cost of a filter that matches few rows."""
 _DIGITS = 15
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """A page of a list. ``following`` is where the next one begins, empty at the end of the list."""
+    """A page of a list. ``following`` is where the next page begins, empty at the end of the list."""
 
     rows: tuple[T, ...]
     following: str
 
 
 Piece = Callable[[str], Sequence[tuple[str, T]]]
-"""Reads PIECE rows from a place on, each with its own place; fewer only at the end of the list."""
+"""Reads PIECE rows from a place on, each paired with its own place; fewer only at the end of the list."""
 
 
 def collected(piece: Piece[T], start: str, fits: Callable[[T], bool] = lambda _row: True) -> Page[T]:
-    """The first SIZE rows from ``start`` on that fit; a page may have fewer, and still be followed by another."""
+    """The first SIZE rows from ``start`` on that fit; a page may have fewer although another follows."""
     found: list[T] = []
     for _ in range(PIECES):
         rows = piece(start)
@@ -46,12 +46,12 @@ def collected(piece: Piece[T], start: str, fits: Callable[[T], bool] = lambda _r
 
 
 def place(at: int, row_id: str) -> str:
-    """Where a row stands in a list that is ordered by an instant in milliseconds, and by id within it."""
+    """A row's place in a list ordered by an instant in milliseconds, then by id."""
     return f"{at}.{row_id}"
 
 
 def placed(text: str) -> tuple[int, str]:
-    """The instant and id of a place; those before every row where it is empty or bent."""
+    """The instant and id of a place; the beginning of the (newest first) list if ``text`` is empty or malformed."""
     at, _, row_id = text.partition(".")
     if not (at.isascii() and at.isdigit() and len(at) <= _DIGITS):
         return 10**_DIGITS, ""

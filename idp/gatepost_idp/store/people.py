@@ -1,4 +1,4 @@
-"""People as administrators see them: a list by address, and one person with the scopes that they hold."""
+"""People for the admin pages: a list by address, and one person with the scopes that they hold."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,7 @@ from gatepost_idp.store.paging import Page
 from gatepost_idp.transaction import Query, Row, Transaction, columns
 
 ADMIN = "admin"
-"""The role that opens the admin pages."""
+"""The role that may use the admin pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +45,26 @@ _HELD = Query(
 
 
 def is_admin(tx: Transaction, account_id: str) -> bool:
-    """Whether that person may use the admin pages at this moment."""
+    """Whether the account is enabled and has the role ADMIN now."""
     return tx.one(_ROLE, of=account_id) == (ADMIN,)
 
 
 def find(tx: Transaction, account_id: str) -> Person | None:
-    """One person."""
+    """One person, or None."""
     row = tx.one(_FIND, of=account_id)
     return None if row is None else _person(row)
 
 
 def held(tx: Transaction, account_id: str) -> list[tuple[str, str]]:
-    """Pairs of resource and scope."""
+    """The scopes that a person holds: pairs of resource and scope."""
     return [(resource, scope) for resource, scope in tx.all(_HELD, of=account_id)]
 
 
 def page(tx: Transaction, beginning: str, start: str) -> Page[Person]:
-    """People whose address begins so, by address, from ``start`` on.
+    """People whose address begins with ``beginning``, by address, from ``start`` on.
 
-    Nothing in ``beginning`` is a wildcard: it is compared here. The database only reads along its index from there,
-    for how it sorts punctuation depends on its locale.
+    The prefix is compared here, so it has no wildcards; the database only reads along its index from there on, since
+    its order of punctuation depends on the locale.
     """
     found = paging.collected(partial(_piece, tx), start or beginning, lambda keyed: keyed[0].startswith(beginning))
     return Page(tuple(person for _, person in found.rows), found.following)

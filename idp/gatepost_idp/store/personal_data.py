@@ -1,4 +1,4 @@
-"""All that is stored about a person: given out as one object, or deleted with everything that hangs on it."""
+"""All that is stored about a person: exported as one object, or deleted."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ _INSTANTS = ("at", "auth_time", "until")
 
 
 def exported(tx: Transaction, account_id: str) -> dict[str, Any]:
-    """Everything but what is a secret's hash; instants in ISO 8601. Empty where there is no such account."""
+    """All rows of an account as JSON values, without hashes (``bytes``); instants in ISO 8601. Empty if unknown."""
     account = tx.session.get(Account, account_id)
     if account is None:
         return {}
@@ -52,14 +52,14 @@ def _plain(row: SQLModel) -> dict[str, Any]:
 
 
 def delete_account(tx: Transaction, account_id: str) -> bool:
-    """Deletes a person; what hangs on the account goes with it, and the audit log forgets who it was."""
+    """Deletes an account and all that refers to it, and blanks the person in the audit log; False if unknown."""
     account = tx.session.get(Account, account_id)
     if account is None:
         return False
     for table in (SignInAttempt, Invitation, MailSuppression):
         tx.session.exec(delete(table).where(col(table.email_key) == account.email_key))
     tx.session.exec(delete(Outbox).where(col(Outbox.recipient) == account.email))
-    # The salt goes as well: without it the digest that stays says nothing of who it was (docs/audit.md).
+    # The salt goes too: without it the remaining digest does not reveal who it was (docs/audit.md).
     for own in (col(AuditEvent.account_id) == account_id, col(AuditEvent.address) == account.email_key):
         tx.session.exec(update(AuditEvent).where(own).values(account_id="", address="", network="", salt=None))
     tx.session.exec(delete(Account).where(col(Account.id) == account_id))

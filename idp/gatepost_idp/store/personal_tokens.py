@@ -1,4 +1,4 @@
-"""Tokens that people make for clients that cannot do OAuth: kept as hashes, ended by their person or by their date."""
+"""Personal tokens, for clients that cannot do OAuth: stored as hashes, valid until revoked or expired."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,7 @@ _USED_EVERY_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """What a token is made for."""
+    """A token to be stored."""
 
     id: str
     token_hash: bytes
@@ -28,7 +28,7 @@ class NewToken:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A token as its person sees it."""
+    """A token as the account page shows it; ``used_at`` is None if it was never used."""
 
     id: str
     name: str
@@ -41,7 +41,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A token that is good now, and whose it is."""
+    """A valid token and its account."""
 
     id: str
     account_id: str
@@ -101,7 +101,7 @@ def add(tx: Transaction, new: NewToken, now: datetime) -> None:
 
 
 def standing(tx: Transaction, token_hash: bytes, now: datetime) -> Standing | None:
-    """The token of that hash; None where it ended, expired, or its person is shut out."""
+    """The token with that hash; None if it was ended or has expired, or its account is disabled."""
     row = tx.one(_STANDING, token_hash=token_hash, now=milliseconds(now))
     if row is None:
         return None
@@ -112,13 +112,13 @@ def standing(tx: Transaction, token_hash: bytes, now: datetime) -> Standing | No
 
 
 def mark_used(tx: Transaction, token_hash: bytes, now: datetime) -> None:
-    """Notes that it was used; written once a minute at the most."""
+    """Records that it was used; writes at most once a minute."""
     now_ms = milliseconds(now)
     tx.run(_USED, of=token_hash, before=now_ms - _USED_EVERY_MS, now=now_ms)
 
 
 def living(tx: Transaction, account_id: str, now: datetime) -> list[Shown]:
-    """A person's tokens, the newest first."""
+    """A person's valid tokens, newest first."""
     statement = (
         select(PersonalToken)
         .where(
@@ -138,7 +138,7 @@ def living(tx: Transaction, account_id: str, now: datetime) -> list[Shown]:
 
 
 def end(tx: Transaction, account_id: str, now: datetime, token_id: str | None = None) -> int:
-    """Ends all of a person's tokens, or the one of that id; answers how many."""
+    """Ends all of a person's tokens, or the one named ``token_id``; answers how many."""
     statement = update(PersonalToken).where(
         col(PersonalToken.account_id) == account_id, col(PersonalToken.ended_at).is_(None)
     )

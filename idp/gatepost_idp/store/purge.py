@@ -1,6 +1,6 @@
-"""What has ended leaves the tables: each step deletes one small batch, so that no request waits long for it.
+"""Deletes rows that have ended, in small batches, so that no request waits long for it. The audit log stays.
 
-Replicas may do this at the same time: on PostgreSQL each passes over the rows that another holds. The audit log stays.
+Replicas may purge at the same time: on PostgreSQL each skips the rows that another has locked.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,22 +27,22 @@ from gatepost_idp.protocol import milliseconds
 from gatepost_idp.transaction import Query, Transaction, columns
 
 BATCH = 200
-"""Rows of one table that one transaction deletes; of refresh tokens in ended families twice as many."""
+"""Rows of one table that one transaction deletes; twice as many for refresh tokens of ended families."""
 ENDED = timedelta(days=1)
-"""How long what expired stays: a code that is replayed still ends its grant (A8), an old link is told that it expired
-instead of that nobody knows it, and no replica whose clock is behind misses what it still takes for valid."""
+"""How long expired rows stay: a replayed code still ends its grant (A8), an old link is reported as expired rather than
+unknown, and a replica whose clock is behind still finds what it considers valid."""
 FAMILY_ENDED = timedelta(days=7)
-"""How long an ended family stays: a stolen refresh token that turns up late is logged as the replay that it is, and the
-person still sees in their account what was connected last week."""
+"""How long an ended family stays: a stolen refresh token used late is still recognized and logged, and a client that
+was connected last week does not count as new."""
 UNUSED = timedelta(days=30)
-"""How long a registration that nobody ever consented to stays."""
+"""How long a registration stays that nobody has consented to."""
 
 Step = Callable[[Transaction, datetime], int]
-"""Deletes one batch; answers how many rows went, 0 where nothing is left to do."""
+"""Deletes one batch; answers how many rows were deleted, 0 if nothing is left to do."""
 
 
 def _locked(rows: Any, limit: int, name: str) -> CTE:
-    """The first of ``rows``, which another replica then passes over; a CTE, or the limit might be applied twice."""
+    """The first of ``rows``, locked so that other replicas skip them; as a CTE, or the limit might be applied twice."""
     return rows.limit(limit).with_for_update(skip_locked=True).cte(name)  # type: ignore[no-any-return]  # SQLAlchemy leaves cte untyped here
 
 
@@ -51,7 +51,7 @@ def _before(key: Any, instant: Any) -> "Select[Any]":
 
 
 def _delete(table: type[SQLModel], key: Any, instant: Any, *conditions: Any) -> Query:
-    """Deletes the rows whose ``instant`` is longest past; what hangs on them goes with them (ON DELETE CASCADE)."""
+    """Deletes the rows with the oldest ``instant``, and by ON DELETE CASCADE the rows that refer to them."""
     batch = _locked(_before(key, instant).where(*conditions), BATCH, "batch")
     return Query(delete(table).where(col(key).in_(select(batch.c[key.key]))).returning(col(key)))
 
@@ -66,7 +66,8 @@ _EXPIRED = {
     "suppressions": _delete(MailSuppression, MailSuppression.email_key, MailSuppression.until),
     "personal_tokens": _delete(PersonalToken, PersonalToken.token_hash, PersonalToken.expires_at),
 }
-# Mails about a grant hang on no sign-in; one that waits still is the outbox's to drop, since it may be on its way.
+# Mails about a grant refer to no sign-in, so no cascade deletes them. The outbox itself drops one that still waits,
+# since it may be being sent.
 _EXPIRED |= {
     f"{state}_mails": _delete(Outbox, Outbox.id, Outbox.next_at, col(Outbox.state) == state)
     for state in ("sent", "failed", "dropped")
@@ -120,7 +121,7 @@ _DELETE_UNUSED = Query(
         col(Client.id) > bindparam("after"),
         col(Client.id) <= bindparam("last"),
         col(Client.origin) == "registered",
-        col(Client.disabled_at).is_(None),  # or it could register again, and be a client again
+        col(Client.disabled_at).is_(None),  # or it could register again and be enabled
         col(Client.created_at) < bindparam("before"),
         *(
             ~exists().where(col(of.client_row) == col(Client.id))
@@ -131,7 +132,7 @@ _DELETE_UNUSED = Query(
 
 
 def _rows(tx: Transaction, query: Query, **values: int) -> int:
-    """How many rows ``query`` returned: Python's sqlite3 counts none that a statement beginning with WITH changed."""
+    """How many rows ``query`` returned: Python's sqlite3 has no row count for statements that begin with WITH."""
     return len(tx.all(query, **values))
 
 
@@ -140,7 +141,7 @@ def _step(query: Query) -> Step:
 
 
 def refresh_tokens(tx: Transaction, now: datetime) -> int:
-    """Deletes expired refresh tokens, spent or not: they are refused anyhow. A family that has none left has ended."""
+    """Deletes expired refresh tokens, which are refused anyway, and ends families that have none left."""
     rows = tx.all(_DELETE_TOKENS, before=milliseconds(now - ENDED))
     for grant_id in sorted({row[0] for row in rows}):
         tx.run(_END_IDLE, of=grant_id, now=milliseconds(now))
@@ -148,12 +149,12 @@ def refresh_tokens(tx: Transaction, now: datetime) -> int:
 
 
 def old_families(tx: Transaction, now: datetime) -> int:
-    """Ends the grants whose time is over; they are deleted some days later."""
+    """Ends the grants whose ``ends_at`` has passed; they are deleted FAMILY_ENDED later."""
     return _rows(tx, _END_OLD, before=milliseconds(now), now=milliseconds(now))
 
 
 def ended_families(tx: Transaction, now: datetime) -> int:
-    """Deletes families that ended a while ago: first their tokens, a year's worth of which takes many batches."""
+    """Deletes families that ended FAMILY_ENDED ago: first their tokens, of which a year's worth takes many batches."""
     before = milliseconds(now - FAMILY_ENDED)
     return _rows(tx, _DELETE_THEIR_TOKENS, before=before) + _rows(tx, _DELETE_FAMILIES, before=before)
 
@@ -167,10 +168,10 @@ STEPS: Mapping[str, Step] = {
 
 
 def unused_registrations(tx: Transaction, after: str, now: datetime) -> tuple[int, str]:
-    """Deletes what of the next page of clients behind ``after`` registered long ago and was never consented to.
+    """Deletes, from the next page of clients after ``after``, registrations older than UNUSED that nothing refers to.
 
-    Answers how many went, and the id behind which to go on; empty after the last page. Clients made by hand or disabled
-    stay, and so does each that a grant, a consent or a request still names.
+    Answers how many were deleted and the id to continue after, empty after the last page. Clients that were added by an
+    operator, are disabled, or are named by a grant, consent or request stay.
     """
     page = tx.all(_PAGE, after=after)
     if not page:

@@ -1,4 +1,4 @@
-"""Refresh tokens: each is spent once for its one successor, by one UPDATE with its condition in the WHERE."""
+"""Refresh tokens: each is spent once, by one conditional UPDATE, for its one successor."""
 
 import secrets
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from gatepost_idp.transaction import Query, Row, Transaction, columns, insert_qu
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """What POST /token asks for with a refresh token; ``successor`` maps a salt to the next token and its hash."""
+    """A request to rotate a refresh token; ``successor`` maps a salt to the next token and its hash."""
 
     token_hash: bytes
     client_id: str
@@ -77,11 +77,11 @@ _ANEW = "a new authorization"
 
 
 def rotate_refresh_token(tx: Transaction, asked: Rotation, now: datetime) -> Granted | Refused:
-    """Spends a refresh token for its one successor (OAuth 2.1 section 4.3.1).
+    """Spends a refresh token for its one successor (OAuth 2.1 section 4.3.1); ``invalid_grant`` etc. if refused.
 
-    Its first use draws a salt from which the successor is computed. A repeat within the grace computes the same one,
-    so that a lost answer or two racing processes do no harm and no second branch ever grows; a repeat after it is
-    theft, and ends the family.
+    Its first use draws a salt from which the successor is computed. A repeat within the grace period computes the same
+    successor, so a lost response or two racing processes do no harm and the family never branches. A later repeat is
+    treated as theft and ends the family.
     """
     now_ms = milliseconds(now)
     row = tx.one(_REFRESH, token_hash=asked.token_hash)
@@ -119,7 +119,7 @@ def _replayed(trace_id: str) -> Refused:
 
 
 def _cannot_refresh(asked: Rotation, grant: Row, now_ms: int) -> Refused | None:
-    """Refuses another client or resource than the grant's, and a grant that is over; that ends nothing."""
+    """Refuses a client or resource other than the grant's, and a grant that is over; this ends nothing."""
     _grant_id, expires_at, _account_id, _email, client_id, resource = grant[:6]
     ends_at, ended_at, end_reason, trace_id, disabled_at = grant[8:]
     if client_id != asked.client_id:
@@ -138,28 +138,31 @@ def _cannot_refresh(asked: Rotation, grant: Row, now_ms: int) -> Refused | None:
 
 
 def _kept_salt(tx: Transaction, asked: Rotation, now_ms: int) -> bytes | None:
-    """The salt of a spent token while its grace runs. Read after the UPDATE, which waited for whoever was first."""
+    """The salt of a spent token within its grace period, else None.
+
+    Read after the UPDATE, which has waited for a concurrent redemption to commit.
+    """
     row = tx.one(_SPENT, token_hash=asked.token_hash)
     if row is None or row[1] is None:
         return None
-    # abs: after a clock was set back every token spent before would be in its grace again.
+    # abs: otherwise, after the clock was set back, every token spent before would be within its grace period again.
     return bytes(row[1]) if abs(now_ms - row[0]) <= asked.grace.total_seconds() * 1000 else None
 
 
 def add_refresh_token(tx: Transaction, token_hash: bytes, grant_id: str, expires_at_ms: int) -> None:
-    """Stores a fresh token of a grant."""
+    """Stores a new, unspent token of a grant."""
     tx.run(
         _INSERT_REFRESH, token_hash=token_hash, grant_id=grant_id, expires_at=expires_at_ms, spent_at=None, salt=None
     )
 
 
 def revoke(tx: Transaction, token_hash: bytes, client_id: str, now: datetime, network: str) -> None:
-    """Ends the family of a refresh token, if it is this client's (RFC 7009 section 2.1)."""
+    """Ends the grant of a refresh token, spent or not, if it is this client's; else does nothing (RFC 7009 2.1)."""
     row = tx.one(_OWNER, token_hash=token_hash)
     if row is not None and row[1] == client_id:
         grants.end(tx, row[0], "revoked by the client", now, network=network)
 
 
 def erase_salts(tx: Transaction, grace: timedelta, now: datetime) -> int:
-    """Erases salts whose grace is over: from then on a successor cannot be computed by anybody."""
+    """Erases salts whose grace period is over, after which nobody can compute the successor; answers how many."""
     return tx.run(_ERASE_SALTS, before=milliseconds(now - grace))

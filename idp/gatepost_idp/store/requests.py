@@ -1,4 +1,4 @@
-"""Authorization requests that wait for their person: 30 minutes, bound to one browser, answered once."""
+"""Authorization requests between /authorize and their answer: 30 minutes, bound to one browser, answered once."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,12 +11,12 @@ from gatepost_idp.protocol import instant, milliseconds, scope_set, scope_text
 from gatepost_idp.transaction import Query, Transaction, columns, insert_query
 
 LIFE = timedelta(minutes=30)
-"""How long a request waits for its person, and the longest that a sign-in for it can last."""
+"""How long a request lives, and so the longest that a sign-in for it can take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request at /authorize after every check (OAuth 2.1 section 4.1.1)."""
+    """A checked request from /authorize (OAuth 2.1 section 4.1.1)."""
 
     id: str
     trace_id: str
@@ -36,7 +36,7 @@ class Request:
 
     @property
     def is_own(self) -> bool:
-        """Whether it leads to a page of this server, at the path ``redirect_uri``, and to no client."""
+        """Whether it ends at a page of this server, at the path ``redirect_uri``, instead of a client."""
         return self.client_id == ""
 
 
@@ -65,7 +65,7 @@ _FINISH = Query(
 
 
 def add(tx: Transaction, request: Request, browser_hash: bytes, expires_at: datetime) -> None:
-    """Stores a request for the browser that made it."""
+    """Stores a request, bound to the browser that made it."""
     tx.run(
         _INSERT,
         id=request.id,
@@ -89,7 +89,7 @@ def add(tx: Transaction, request: Request, browser_hash: bytes, expires_at: date
 
 
 def find(tx: Transaction, request_id: str, browser_hash: bytes, now: datetime) -> Request | None:
-    """The request, if this browser made it and it still lives."""
+    """The request, if this browser made it and it has not expired, else None; it may be ``finished``."""
     row = tx.one(_FIND, id=request_id, browser_hash=browser_hash, now=milliseconds(now))
     if row is None:
         return None
@@ -105,10 +105,10 @@ def find(tx: Transaction, request_id: str, browser_hash: bytes, now: datetime) -
 
 
 def lives(tx: Transaction, request_id: str, now: datetime) -> bool:
-    """Whether the request is alive, whichever browser made it."""
+    """Whether the request has not expired, whichever browser made it."""
     return tx.one(_LIVES, id=request_id, now=milliseconds(now)) is not None
 
 
 def finish(tx: Transaction, request_id: str, now: datetime) -> bool:
-    """Takes the one answer that a request may have; False for whoever comes second."""
+    """Claims the one answer that a request may have; False if it was claimed before."""
     return tx.run(_FINISH, of=request_id, now=milliseconds(now)) == 1

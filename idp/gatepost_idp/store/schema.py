@@ -1,4 +1,4 @@
-"""The database's schema: is it the one that this version wants, and bringing it there (Alembic)."""
+"""The database's schema: checks that it is this version's, and migrates it (Alembic)."""
 
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,12 @@ from gatepost_idp.models import SCHEMA
 from gatepost_idp.transaction import Transaction
 
 _MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
-_LOCK = 4_757_373_737  # an advisory lock of PostgreSQL: fifty processes that start at once migrate one after another
-_PATIENCE_SECONDS = 60  # of fifty on SQLite each has that long until it is its turn
+_LOCK = 4_757_373_737  # a PostgreSQL advisory lock: of fifty processes that start together, one migrates at a time
+_PATIENCE_SECONDS = 60  # how long each of them waits for its turn on SQLite
 
 
 class WrongSchema(Exception):
-    """The database is not at this version's schema; the message says what to run."""
+    """The database is not at this version's schema; the message says which command to run."""
 
 
 def check(engine: Engine) -> None:
@@ -24,7 +24,7 @@ def check(engine: Engine) -> None:
 
 
 def found(tx: Transaction) -> str:
-    """The version that the database is at, empty where it has none."""
+    """The database's schema version, empty if it has none."""
     return _version(tx.session.connection())
 
 
@@ -36,18 +36,18 @@ def compare(found: str) -> None:
 
 
 def is_there(engine: Engine) -> bool:
-    """Whether the database has a schema of Gatepost's, of whichever version."""
+    """Whether the database has a Gatepost schema, of any version."""
     with engine.connect() as connection:
         return _version(connection) != ""
 
 
 def upgrade(engine: Engine) -> str:
-    """Brings the database to this version's schema, under a lock; answers the version it was at.
+    """Migrates the database to this version's schema, under a lock; answers the version it was at before.
 
-    Raises WrongSchema where a newer version made it.
+    Raises WrongSchema if a newer version made it.
     """
     with engine.connect() as connection:
-        if engine.dialect.name == "sqlite":  # before BEGIN, which is what waits
+        if engine.dialect.name == "sqlite":  # must precede BEGIN, which waits for the lock
             connection.connection.cursor().execute(f"PRAGMA busy_timeout={_PATIENCE_SECONDS * 1000}")
         before = _upgraded(connection)
         connection.commit()
@@ -64,16 +64,16 @@ def _upgraded(connection: Connection) -> str:
 
 
 def _run(connection: Connection) -> None:
-    from alembic import command  # noqa: PLC0415 (a quarter of a second that only migrations need)
-    from alembic.config import Config  # noqa: PLC0415 (as above)
-    from alembic.util import CommandError  # noqa: PLC0415 (as above)
+    from alembic import command  # noqa: PLC0415 (takes a quarter of a second; only migrations need it)
+    from alembic.config import Config  # noqa: PLC0415 (only migrations need it)
+    from alembic.util import CommandError  # noqa: PLC0415 (only migrations need it)
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.attributes["connection"] = connection
     try:
         command.upgrade(config, "head")
-    except CommandError as problem:  # the revision is one that this version does not have
+    except CommandError as problem:  # the database's revision is unknown to this version
         raise WrongSchema(f"DATABASE_URL: a newer version of Gatepost made it; run that one ({problem})") from None
 
 

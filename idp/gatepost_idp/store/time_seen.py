@@ -1,4 +1,4 @@
-"""The latest time that any process has seen, and the end of what had ended by then, should a clock go back."""
+"""Remembers the latest time that any process has seen, and repairs stored times when the clock is set back."""
 
 from datetime import datetime
 from typing import Any
@@ -24,7 +24,7 @@ from gatepost_idp.store.accounts import IDLE_MS
 from gatepost_idp.transaction import Query, Transaction, columns, insert_query
 
 _NAME = "time seen"
-"""A lease that nobody holds: it only says how far time had come."""
+"""A lease that nobody holds; its ``until`` stores the latest time seen."""
 _INSERT = insert_query(Lease)
 _FIND = Query(columns(Lease.until).where(col(Lease.name) == bindparam("of")))
 _SET = Query(update(Lease).where(col(Lease.name) == bindparam("of")).values(until=bindparam("to")))
@@ -50,17 +50,17 @@ _WAITS: tuple[tuple[type[Any], Any], ...] = (
     (LimitWindow, LimitWindow.expires_at),
     (Lease, Lease.until),
 )
-"""What somebody waits for: a mail, its resending, a limit, a chore. It shall not take longer by the step."""
+"""Times that something waits for: a mail, its resending, a limit, a lease. A step back must not lengthen the wait."""
 
 
 def latest(tx: Transaction) -> datetime | None:
-    """How far time had come; None in a fresh database."""
+    """The latest time seen; None in a new database."""
     row = tx.one(_FIND, of=_NAME)
     return None if row is None else instant(row[0])
 
 
 def note(tx: Transaction, now: datetime) -> None:
-    """Time has come so far."""
+    """Records ``now`` if it is later than the latest time seen."""
     known = tx.one(_FIND, of=_NAME)
     if known is None:
         tx.run(_INSERT, name=_NAME, holder="", until=milliseconds(now))
@@ -69,12 +69,12 @@ def note(tx: Transaction, now: datetime) -> None:
 
 
 def go_back(tx: Transaction, until: datetime, now: datetime) -> None:
-    """Time goes on from ``now``, though it had come to ``until``: whatever had ended by then has ended now, and nobody
-    waits longer. What is made from here on lives as long as ever."""
+    """Handles a clock set back from ``until`` to ``now``: whatever had expired by ``until`` expires now, and waits are
+    shortened by the step. What is made from now on lives its full time."""
     now_ms, until_ms = milliseconds(now), milliseconds(until)
     for query in _END.values():
         tx.run(query, now=now_ms, latest=until_ms)
-    idle = update(BrowserSession).where(  # reads every session: no index for what is asked once in a server's life
+    idle = update(BrowserSession).where(  # a full scan: not worth an index, since it hardly ever runs
         col(BrowserSession.ended_at).is_(None),
         col(BrowserSession.seen_at) > now_ms - IDLE_MS,
         col(BrowserSession.seen_at) <= until_ms - IDLE_MS,
@@ -85,15 +85,15 @@ def go_back(tx: Transaction, until: datetime, now: datetime) -> None:
 
 
 def settle(tx: Transaction, until: datetime, now: datetime) -> None:
-    """Once more, for those who had read the old time and wrote after ``go_back``: a mail would go out that much later.
+    """Shortens waits again, for transactions that had read the old time but wrote after ``go_back``.
 
-    ``until`` and ``now`` are those of the step. Nothing made since then waits so long, unless the step was small.
+    ``until`` and ``now`` are those of the step. Nothing made since the step waits that long, unless the step was small.
     """
     _wait_less(tx, milliseconds(until) - 1, milliseconds(until), milliseconds(now))
 
 
 def _wait_less(tx: Transaction, beyond: int, until: int, now: int) -> None:
-    """Of what waits for a time after ``beyond``."""
-    for table, column in _WAITS:  # these read whole tables
+    """Shifts waits that end after ``beyond`` (milliseconds) back by the step, but not before ``now``."""
+    for table, column in _WAITS:  # full scans
         left = case((col(column) > until, col(column) - (until - now)), else_=now)
         tx.session.exec(update(table).where(col(column) > beyond).values({column.key: left}))

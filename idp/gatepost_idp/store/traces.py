@@ -1,4 +1,4 @@
-"""The steps of authorizations, for `gatepost trace`: written in batches, read by hand, kept for a day."""
+"""The recorded steps of authorizations, for `gatepost trace`: written in batches and kept for a day."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from gatepost_idp.transaction import Query, Transaction, columns, insert_query
 
 KEPT_FOR = timedelta(days=1)
 BEFORE = timedelta(minutes=5)
-"""How long before a registration or an authorization the same network's discovery counts as the same client's."""
+"""How long before a registration or authorization a discovery from the same network counts as the same client's."""
 AFTER = timedelta(minutes=10)
-"""How long after an authorization a call of its client that names no authorization counts as belonging to it."""
+"""How long after an authorization its client's calls that name no authorization still count as part of it."""
 _MOST = 300
 _CALLS = ("token", "revoke", "introspect", "userinfo")
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step; ``at`` in milliseconds since the epoch, ``detail`` a JSON object, ``joined`` how it was found."""
+    """One step; ``at`` is in milliseconds since the epoch, ``detail`` a JSON object, ``joined`` how it was matched."""
 
     id: str
     at: int
@@ -48,12 +48,12 @@ _LAST_KEPT = Query(
 
 
 def add(tx: Transaction, steps: Sequence[Step]) -> None:
-    """Stores a batch."""
+    """Stores a batch of steps."""
     tx.each(_INSERT, ({name: getattr(step, name) for name in _NAMES} for step in steps))
 
 
 def trim(tx: Transaction, most: int, now: datetime) -> None:
-    """Deletes what is older than a day, and all but the ``most`` newest steps."""
+    """Deletes steps older than a day, and all but the ``most`` newest."""
     before = milliseconds(now - KEPT_FOR)
     tx.run(_AGED, before=before)
     row = tx.one(_LAST_KEPT, before=before, most=most)
@@ -62,10 +62,10 @@ def trim(tx: Transaction, most: int, now: datetime) -> None:
 
 
 def story(tx: Transaction, key: str, now: datetime) -> list[Step]:
-    """Every step of the authorization, the request or the client that ``key`` names, in order; empty for none.
+    """The steps of the trace or client that ``key`` names, in order; empty if there are none.
 
-    A registration is joined by the client id that it answered with; discovery, which names nobody, by network and
-    time; a call to /token whose code or token is not known, by its client and time.
+    A registration is matched by the client id that it returned; discovery, which names no client, by network and time;
+    a call to /token with an unknown code or token, by client and time.
     """
     since = milliseconds(now - KEPT_FOR)
     own = _found(tx, since, TraceStep.trace_id, [key]) or _whole(tx, since, key)
@@ -79,14 +79,14 @@ def story(tx: Transaction, key: str, now: datetime) -> list[Step]:
 
 
 def _whole(tx: Transaction, since: int, client_id: str) -> list[Step]:
-    """Everything that a client went through: the pages of its authorizations do not name it."""
+    """All steps of a client's authorizations, including the pages, whose steps do not name the client."""
     return _found(
         tx, since, TraceStep.trace_id, {s.trace_id for s in _found(tx, since, TraceStep.client_id, [client_id])}
     )
 
 
 def _of_clients(tx: Transaction, own: list[Step], since: int) -> list[Step]:
-    """The registration of the client, and its calls to /token that name no authorization."""
+    """The clients' registrations, and their calls that name no authorization."""
     steps = _found(tx, since, TraceStep.client_id, {step.client_id for step in own} - {""}, "client")
     begun = {step.trace_id for step in steps if step.step not in _CALLS}
     first, last = own[0].at, own[-1].at + AFTER // timedelta(milliseconds=1)
@@ -94,7 +94,7 @@ def _of_clients(tx: Transaction, own: list[Step], since: int) -> list[Step]:
 
 
 def _of_networks(tx: Transaction, known: list[Step], since: int) -> list[Step]:
-    """Discovery and refused registrations just before the client showed up, from where it did."""
+    """Discovery and refused registrations from the client's network, just before its first request."""
     starts = [step.at for step in known if step.step in ("register", "authorize")] or [known[0].at]
     networks = {step.network for step in known if step.step in ("register", "authorize", "token")} - {""}
     before = BEFORE // timedelta(milliseconds=1)
@@ -110,7 +110,7 @@ def _of_networks(tx: Transaction, known: list[Step], since: int) -> list[Step]:
 def _found(
     tx: Transaction, since: int, column: object, values: "Sequence[str] | set[str]", joined: str = ""
 ) -> list[Step]:
-    """The newest steps with one of ``values`` in ``column``, in order."""
+    """The newest steps (at most _MOST) with one of ``values`` in ``column``, oldest first."""
     rows = tx.session.exec(
         select(TraceStep)
         .where(col(column).in_(values), col(TraceStep.at) > since)
