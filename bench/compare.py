@@ -16,13 +16,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "idp"), str(ROOT / "resource")]
 
-from bench import chart, figures, peers, rounds, subjects, tools  # noqa: E402 (after the path)
-from bench.journeys import JOURNEY, journeys  # noqa: E402 (as above)
-from bench.load import line_to  # noqa: E402 (as above)
-from bench.rounds import Row  # noqa: E402 (as above)
-from bench.running import Subject  # noqa: E402 (as above)
-from bench.subjects import Connected  # noqa: E402 (as above)
-from tests.support.smtp import Postbox, receiving  # noqa: E402 (as above)
+from bench import chart, figures, peers, rounds, subjects, tools  # noqa: E402 (needs sys.path)
+from bench.journeys import JOURNEY, journeys  # noqa: E402 (needs sys.path)
+from bench.load import line_to  # noqa: E402 (needs sys.path)
+from bench.rounds import Row  # noqa: E402 (needs sys.path)
+from bench.running import Subject  # noqa: E402 (needs sys.path)
+from bench.subjects import Connected  # noqa: E402 (needs sys.path)
+from tests.support.smtp import Postbox, receiving  # noqa: E402 (needs sys.path)
 
 SERVERS = (
     "gatepost", "oidc-provider", "better-auth", "floor", tools.OURS, tools.PYTHON, tools.TYPESCRIPT,

@@ -15,10 +15,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "idp"), str(ROOT / "resource")]
 
-from bench import chart, rounds, sums  # noqa: E402 (after the path)
-from bench.fill import Stored  # noqa: E402 (as above)
-from bench.rounds import About, Row  # noqa: E402 (as above)
-from bench.running import Memory, Start  # noqa: E402 (as above)
+from bench import chart, rounds, sums  # noqa: E402 (needs sys.path)
+from bench.fill import Stored  # noqa: E402 (needs sys.path)
+from bench.rounds import About, Row  # noqa: E402 (needs sys.path)
+from bench.running import Memory, Start  # noqa: E402 (needs sys.path)
 
 PEERS = {"gatepost": "oidc-provider", "gatepost resource": "plain MCP, Python"}
 BUSY = 0.9

@@ -22,15 +22,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "idp"), str(ROOT / "resource")]
 
-from bench import fill, rounds, subjects  # noqa: E402 (after the path)
-from bench.fill import Holder, Stored  # noqa: E402 (as above)
-from bench.load import Line, Operation, expect, line_to, repeat  # noqa: E402 (as above)
-from bench.rounds import Row, told  # noqa: E402 (as above)
-from bench.running import Memory, Start, Subject, resident_mib, started  # noqa: E402 (as above)
-from bench.subjects import CODE, FORM, INTROSPECTION, REFRESH, Connected  # noqa: E402 (as above)
-from tests.store.servers import Postgres, running  # noqa: E402 (as above)
-from tests.support.processes import run_gatepost  # noqa: E402 (as above)
-from tests.support.smtp import Postbox, receiving  # noqa: E402 (as above)
+from bench import fill, rounds, subjects  # noqa: E402 (needs sys.path)
+from bench.fill import Holder, Stored  # noqa: E402 (needs sys.path)
+from bench.load import Line, Operation, expect, line_to, repeat  # noqa: E402 (needs sys.path)
+from bench.rounds import Row, told  # noqa: E402 (needs sys.path)
+from bench.running import Memory, Start, Subject, resident_mib, started  # noqa: E402 (needs sys.path)
+from bench.subjects import CODE, FORM, INTROSPECTION, REFRESH, Connected  # noqa: E402 (needs sys.path)
+from tests.store.servers import Postgres, running  # noqa: E402 (needs sys.path)
+from tests.support.processes import run_gatepost  # noqa: E402 (needs sys.path)
+from tests.support.smtp import Postbox, receiving  # noqa: E402 (needs sys.path)
 
 RESOURCE = "http://localhost:9001/mcp"  # the same at every run, for it stands in what is stored
 HOLDERS = 10_000

@@ -20,14 +20,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "idp"), str(ROOT / "resource")]
 
-import httpx2  # noqa: E402 (after the path)
+import httpx2  # noqa: E402 (needs sys.path)
 
-from tests.faults.asking import as_process, built, changed  # noqa: E402 (as above)
-from tests.faults.mailservers import Office  # noqa: E402 (as above)
-from tests.faults.outage import over_an_outage  # noqa: E402 (as above)
-from tests.idp.operator.forms import medians, timed  # noqa: E402 (as above)
-from tests.support.oauth import TestClient, registered  # noqa: E402 (as above)
-from tests.support.ports import free_port  # noqa: E402 (as above)
+from tests.faults.asking import as_process, built, changed  # noqa: E402 (needs sys.path)
+from tests.faults.mailservers import Office  # noqa: E402 (needs sys.path)
+from tests.faults.outage import over_an_outage  # noqa: E402 (needs sys.path)
+from tests.idp.operator.forms import medians, timed  # noqa: E402 (needs sys.path)
+from tests.support.oauth import TestClient, registered  # noqa: E402 (needs sys.path)
+from tests.support.ports import free_port  # noqa: E402 (needs sys.path)
 
 AT_ONCE = 50
 ROUNDS = 5

@@ -30,7 +30,7 @@ def main() -> None:
     try:
         cli(prog_name="gatepost")
     except Exception as problem:
-        from gatepost_idp.settings import SettingsError  # only now: --help answers at once
+        from gatepost_idp.settings import SettingsError  # imported late, so that --help is fast
 
         if not isinstance(problem, SettingsError):
             raise
@@ -82,7 +82,7 @@ def idp() -> None:
 @cli.command(rich_help_panel=_RUN)
 def resource() -> None:
     """Run the resource server: MCP, with the tools that each token's scopes allow."""
-    # Another package and another process: the two servers share nothing but the wire.
+    # A separate package and process: the two servers communicate only over HTTP.
     os.execv(sys.executable, [sys.executable, "-m", "gatepost_resource"])  # noqa: S606 (no shell is wanted)
 
 

@@ -1,4 +1,4 @@
-"""The only place where the parts meet: builds the application from settings and a clock."""
+"""Builds the application: creates all parts from the settings and a clock, and connects them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -86,7 +86,7 @@ _READ = ["GET", "HEAD"]
 
 
 class Parts:
-    """Everything that lives as long as the process."""
+    """The objects that live as long as the process."""
 
     def __init__(self, settings: Settings, clock: Clock, fetcher: Fetcher) -> None:
         self.settings = settings
@@ -119,7 +119,7 @@ class Parts:
         self.readiness = Readiness(settings, self.database, clock)
 
     async def start(self) -> list[asyncio.Task[None]]:
-        """Checks the schema, loads the keys, starts what runs in the background."""
+        """Checks the schema, loads clock, keys and audit head, and starts the background tasks, which it returns."""
         await before_serving("schema", self._check_schema)
         await before_serving("clock", self.time_seen.load)
         await before_serving("keys", self.keys.load)
@@ -148,13 +148,13 @@ class Parts:
         await erase_salts(self.database, grace, self.clock)
 
     def _sharing(self) -> list[asyncio.Task[None]]:
-        """Counting together with the other processes, where REDIS_URL says by what."""
+        """The task that shares the brakes' counts, if REDIS_URL is set."""
         if self.sharing is None:
             return []
         return [asyncio.create_task(steadily("brakes", self.sharing.work, SHARE_SECONDS))]
 
     def _details(self) -> list[asyncio.Task[None]]:
-        """The operator's own listener, unless METRICS_ADDRESS is empty."""
+        """The task of the operator's listener, unless METRICS_ADDRESS is empty."""
         settings, database = self.settings, self.database
         if not settings.metrics_address:
             return []
@@ -166,9 +166,9 @@ class Parts:
 
 
 def create(settings: Settings, clock: Clock = system_clock, fetcher: Fetcher | None = None) -> ASGIApp:
-    """The application, guard included; its database opens here and closes with its lifespan.
+    """The application, including the guard; its database is opened here and closed by its lifespan.
 
-    Without a ``fetcher``, clients' metadata documents come from public addresses and nowhere else.
+    The default ``fetcher`` fetches clients' metadata documents only from public addresses.
     """
     parts = Parts(settings, clock, fetcher or Fetcher())
 
@@ -208,7 +208,7 @@ def create(settings: Settings, clock: Clock = system_clock, fetcher: Fetcher | N
 
 
 def from_environment() -> ASGIApp:
-    """What each worker process serves."""
+    """The application of a worker process, with logging set up."""
     settings = load()
     logs.configure(settings)
     if not settings.smtp_host and not settings.is_local:
@@ -219,7 +219,7 @@ def from_environment() -> ASGIApp:
 
 
 def _hang_doors(app: FastAPI, parts: Parts) -> list[Route]:
-    """The doors of programs are plain routes, which it answers with; those of people are FastAPI's."""
+    """Adds all routes. Answers those for programs, which are plain routes; those for people are FastAPI's."""
     settings, clock = parts.settings, parts.clock
     authentication = ClientAuthentication(parts.registry, parts.callers)
     grants = Grants(
@@ -263,7 +263,7 @@ def _hang_pages(app: FastAPI, parts: Parts, authorize: AuthorizePages, limiter: 
         admin.router(_admin_pages(parts), limiter.limit(limits.BRAKES["sign-in"])),
         connect_doors.router(parts.pages, settings),
     ):
-        app.router.routes += pages.routes  # include_router would make each anew, at the first request
+        app.router.routes += pages.routes  # include_router would create each route again, at the first request
 
 
 def _account_pages(parts: Parts) -> AccountPages:
@@ -297,7 +297,7 @@ def _admin_pages(parts: Parts) -> AdminPages:
 
 
 def _get_alone(path: str, door: Callable[[Request], Awaitable[Response]]) -> Route:
-    """GET without the HEAD that Starlette adds: a HEAD at /authorize would make a code that nobody reads."""
+    """A GET route without the HEAD that Starlette adds: a HEAD at /authorize would issue a code that nobody reads."""
     route = Route(path, door)
     route.methods = {"GET"}
     return route

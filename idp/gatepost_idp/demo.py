@@ -1,4 +1,4 @@
-"""The whole product on one machine: both servers and the mailbox, each server a process of its own."""
+"""Runs the whole product on one machine: both servers as processes, and a mailbox."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ START_SECONDS = 30
 
 
 def run(public: str | None = None) -> int:
-    """Runs until Ctrl-C; answers the exit code. ``public``: a tunnel's URL, which then serves both parts."""
+    """Runs until Ctrl-C; answers the exit code. ``public``: a tunnel's URL, under which both servers are served."""
     os.environ.update(_defaults(dict(os.environ), public))
     settings = load_or_exit()
     resource_port = os.environ.get("RESOURCE_PORT") or "9001"
@@ -48,7 +48,7 @@ def run(public: str | None = None) -> int:
     servers: list[subprocess.Popen[bytes]] = []
     try:
         _prepare(settings)
-        # One after the other: the resource server's first look at the keys then finds them.
+        # In this order, so that the resource server's first request for the keys succeeds.
         servers.append(_start("gatepost_idp", "idp"))
         if (code := _wait(f"http://127.0.0.1:{settings.idp_port}/healthz", servers, stop)) is not None:
             return code
@@ -64,13 +64,13 @@ def run(public: str | None = None) -> int:
 
 
 def _look_at_ports(settings: Settings, resource_port: str, public: str | None) -> None:
-    """Ends the process where one is taken, before anything is changed: another demo may run on this database."""
+    """Exits if a port is in use, before anything is changed: another demo may be running on this database."""
     ours = [SMTP_PORT, MAILBOX_PORT] if _has_mailbox(settings) else []
     for port in [*ours, *([PUBLIC_PORT] if public is not None else [])]:
         for probe in _listener(port):
             probe.close()
     probes = listeners(settings.idp_host, settings.idp_port, "IDP")
-    if _is_port(resource_port):  # else the resource server says what is wrong with it
+    if _is_port(resource_port):  # if not, the resource server reports the error
         hosts = [host.strip() for host in os.environ.get("RESOURCE_HOST", "").split(",") if host.strip()]
         probes += listeners(hosts, int(resource_port), "RESOURCE")
     for probe in probes:
@@ -78,7 +78,7 @@ def _look_at_ports(settings: Settings, resource_port: str, public: str | None) -
 
 
 def _serve_inside(settings: Settings, resource: str, public: str | None) -> list[uvicorn.Server]:
-    """What runs in this process: the mailbox, and behind a tunnel the port that both servers share."""
+    """Starts what runs in this process: the mailbox, and with a tunnel the proxy to both servers."""
     inside = []
     if _has_mailbox(settings):
         mailbox = Mailbox(Pages(settings.model_copy(update={"oauth_issuer": "http://localhost"})), SMTP_PORT)
@@ -93,7 +93,7 @@ def _has_mailbox(settings: Settings) -> bool:
 
 
 def _prepare(settings: Settings) -> None:
-    """The database at this version's schema, and credentials for the resource server where it was given none."""
+    """Migrates the database, and makes credentials for the resource server unless they are set."""
     _upgrade(settings)
     if not _is_set(dict(os.environ), "INTROSPECTION_CLIENT_ID"):
         client_id, secret = asyncio.run(_resource_server(settings))
@@ -101,7 +101,7 @@ def _prepare(settings: Settings) -> None:
 
 
 def _defaults(environment: dict[str, str], public: str | None) -> dict[str, str]:
-    """What the demo sets where the operator did not: both addresses of ``localhost``, and mail to the mailbox."""
+    """Defaults for unset variables: both addresses of ``localhost``, and mail to the mailbox."""
     hosts = ",".join(["127.0.0.1", *(["::1"] if _has_ipv6_loopback() else [])])
     usual = {"IDP_HOST": hosts, "RESOURCE_HOST": hosts, "LOG_LEVEL": "warning"}
     defaults = {name: value for name, value in (usual | _urls(environment)).items() if not _is_set(environment, name)}
@@ -110,14 +110,14 @@ def _defaults(environment: dict[str, str], public: str | None) -> dict[str, str]
         defaults |= mailbox | {"MAIL_FROM": environment.get("MAIL_FROM") or "gatepost@demo.localhost"}
     if public is not None:
         url = public.rstrip("/")
-        # The tunnel's own program and the shared port are on this machine, so their word on the caller counts.
+        # The tunnel's client and the proxy run on this machine, so their X-Forwarded-For is trusted.
         tunnel = {"OAUTH_ISSUER": url, "MCP_RESOURCE_URL": f"{url}/mcp", "TRUSTED_PROXIES": "127.0.0.1/32,::1/128"}
         defaults |= tunnel | {"IDP_HOST": "127.0.0.1", "RESOURCE_HOST": "127.0.0.1", "IDP_PORT": str(BEHIND_PORT)}
     return defaults
 
 
 def _urls(environment: dict[str, str]) -> dict[str, str]:
-    """Where the servers answer on ports that the operator chose, for both to print and to check."""
+    """The public URLs that follow from ports set by the operator."""
     ports = {name: environment.get(name, "") for name in ("IDP_PORT", "RESOURCE_PORT")}
     urls = {"OAUTH_ISSUER": ("IDP_PORT", ""), "MCP_RESOURCE_URL": ("RESOURCE_PORT", "/mcp")}
     return {name: f"http://localhost:{ports[at]}{path}" for name, (at, path) in urls.items() if _is_port(ports[at])}
@@ -149,7 +149,7 @@ def _upgrade(settings: Settings) -> None:
 
 
 async def _resource_server(settings: Settings) -> tuple[str, str]:
-    """The credentials of the demo's resource server, with a new secret at each start: nobody has to keep it."""
+    """The id and secret of the demo's resource server; the secret is new at each start, so it need not be stored."""
     database = Database(settings.database_url)
     try:
         registry = Registry(database, Keys(database, settings.secret_keys, system_clock), system_clock)
@@ -202,7 +202,7 @@ def _start(module: str, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def _wait(url: str, servers: Sequence[subprocess.Popen[bytes]], stop: threading.Event) -> int | None:
-    """None once ``url`` answers; else the exit code for what came in between."""
+    """None once ``url`` answers; else the exit code: a server ended, the time ran out, or 0 on a stop."""
     deadline = time.monotonic() + START_SECONDS
     while not _answers(url):
         if stop.wait(0.05):
@@ -216,7 +216,7 @@ def _wait(url: str, servers: Sequence[subprocess.Popen[bytes]], stop: threading.
 
 
 def _watch(servers: Sequence[subprocess.Popen[bytes]], stop: threading.Event) -> int:
-    """Waits for Ctrl-C, or for a server that ends by itself."""
+    """Waits for Ctrl-C or the end of a server; answers the exit code."""
     while not stop.wait(0.2):
         if (code := _ended(servers)) is not None:
             return code
@@ -224,13 +224,13 @@ def _watch(servers: Sequence[subprocess.Popen[bytes]], stop: threading.Event) ->
 
 
 def _ended(servers: Sequence[subprocess.Popen[bytes]]) -> int | None:
-    """The exit code of a server that ended by itself; 1 where it claims success."""
+    """The exit code of a server that has ended (1 if its own was 0); None while all run."""
     return next((server.returncode or 1 for server in servers if server.poll() is not None), None)
 
 
 def _answers(url: str) -> bool:
     try:
-        # Without the proxy that HTTP_PROXY may name: it cannot know this machine.
+        # Without a proxy from HTTP_PROXY, which could not reach this machine.
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=1) as answer:
             return bool(answer.status == 200)
     except OSError:
@@ -248,7 +248,7 @@ def _stop(servers: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def _welcome(settings: Settings) -> str:
-    """What to paste, and where the mail is."""
+    """The welcome text: the URL to paste, and where mail arrives."""
     mail = f"http://localhost:{MAILBOX_PORT}" if _has_mailbox(settings) else f"sent through {settings.smtp_host}"
     return f"""
 Gatepost is running.

@@ -1,4 +1,4 @@
-"""The demo's mailbox: a real SMTP server on loopback, and a page that shows what arrived. Only ``demo`` starts it."""
+"""The mailbox of ``demo``: an SMTP server on loopback, and pages that show the mail that arrived."""
 
 import re
 from collections import deque
@@ -42,27 +42,27 @@ class Arrived:
 
     @property
     def subject(self) -> str:
-        """Its subject line."""
+        """The subject line."""
         return str(self.message["Subject"] or "(no subject)")
 
     @property
     def received(self) -> str:
-        """When, for people."""
+        """The time of arrival, as text."""
         return f"{self.at:%H:%M:%S} UTC"
 
     @property
     def from_(self) -> str:
-        """Who wrote it."""
+        """The sender."""
         return str(self.message["From"] or "")
 
     def body(self, kind: str) -> str:
-        """The ``plain`` or ``html`` part, empty where there is none."""
+        """The ``plain`` or ``html`` part, empty if there is none."""
         part = self.message.get_body((kind,))
         return str(part.get_content()) if part is not None else ""
 
     @property
     def parts(self) -> list[tuple[str, str]]:
-        """The plain text, cut into ``text`` and ``link``."""
+        """The plain text, split into pairs of kind (``text`` or ``link``) and text."""
         text = self.body("plain")
         found, start = [], 0
         for match in _LINK.finditer(text):
@@ -77,12 +77,12 @@ class Arrived:
 
     @property
     def html_url(self) -> str:
-        """Where the frame shows that part."""
+        """The path of the HTML part, for the frame."""
         return f"/messages/{self.id}/html"
 
 
 class Mailbox:
-    """Takes every mail for every address, keeps the newest in memory, sends nothing on."""
+    """Accepts mail for any address, keeps the newest KEPT in memory, and relays nothing."""
 
     def __init__(self, pages: Pages, smtp_port: int) -> None:
         self._pages = pages
@@ -90,14 +90,14 @@ class Mailbox:
         self._smtp = Controller(self, hostname="127.0.0.1", port=smtp_port)
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Envelope) -> str:  # noqa: N802 (aiosmtpd's name)
-        """Keeps a mail that the SMTP server took."""
+        """Stores a received mail, once for each recipient."""
         message = message_from_bytes(bytes(envelope.original_content or b""), policy=policy.default)
         for recipient in envelope.rcpt_tos:
             self._arrived.appendleft(Arrived(crypto.random_id(8), recipient, message, system_clock()))
         return "250 Message accepted for delivery"
 
     def application(self) -> ASGIApp:
-        """The pages, for this machine alone; the SMTP server lives as long as they do."""
+        """The pages, for this machine only; their lifespan starts and stops the SMTP server."""
 
         @asynccontextmanager
         async def lifespan(_app: Starlette) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""Every setting of the authorization server, read from the environment once, checked, and explained when wrong."""
+"""The authorization server's settings, read once from the environment and validated, with one-line errors."""
 
 import ipaddress
 import os
@@ -21,7 +21,7 @@ from gatepost_idp.crypto import SecretKeys
 CommaList = tuple[str, ...]
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
-# What both servers, every client and every proxy write alike: nothing that one of them would escape or fold.
+# Only forms that all servers, clients and proxies write identically, with nothing to escape or normalize.
 _HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
 _ADDRESS = re.compile(r'[^\s<>(),;:"\\@]+@[^\s<>(),;:"\\@]+')
 _PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*/?")
@@ -54,17 +54,17 @@ EXAMPLES = {
 
 
 class SettingsError(Exception):
-    """One line for the operator: the setting, what is wrong with it, what a right value looks like."""
+    """One line for the operator: the setting, what is wrong with it, and what a valid value looks like."""
 
 
 def _from_environment(names: Iterable[str]) -> dict[str, str]:
-    """What ``NAME`` or the file of ``NAME_FILE`` says of each of them; raises SettingsError."""
+    """The values of those ``names`` that are set as ``NAME`` or in a file ``NAME_FILE``; raises SettingsError."""
     found = {name: _from_file(name.upper()) or os.environ.get(name.upper()) for name in names}
     return {name: value for name, value in found.items() if value is not None}
 
 
 def _from_file(name: str) -> str | None:
-    """The content of the file that ``NAME_FILE`` names, without its last line break."""
+    """The content of the file ``NAME_FILE`` without trailing line breaks; None if it is not set."""
     path = os.environ.get(f"{name}_FILE")
     if not path:
         return None
@@ -78,7 +78,7 @@ def _from_file(name: str) -> str | None:
 
 
 class Settings(BaseModel):
-    """The environment, checked. URLs stay strings: they go out byte for byte as the operator wrote them."""
+    """The validated settings. URLs stay strings, so that they are sent exactly as the operator wrote them."""
 
     model_config = ConfigDict(hide_input_in_errors=True, extra="ignore", frozen=True)
 
@@ -124,13 +124,13 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     def __init__(self, **given: Any) -> None:
-        """From the environment; what code passes in wins, for tests and ``demo``. Raises ValidationError."""
+        """Reads the environment; arguments take precedence, for tests and ``demo``. Raises ValidationError."""
         super().__init__(**{**_from_environment(type(self).model_fields), **given})
 
     @model_validator(mode="before")
     @classmethod
     def _empty_is_unset(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """A compose file passes on empty values for what nobody set; METRICS_ADDRESS alone means something by one."""
+        """Treats empty values as unset, since compose files pass them on; only METRICS_ADDRESS may be empty."""
         return {name: value for name, value in values.items() if value != "" or name == "metrics_address"}
 
     @field_validator(
@@ -155,7 +155,7 @@ class Settings(BaseModel):
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname or any(c.isspace() for c in value):
             raise ValueError("it is not a URL that begins with https://")
-        _ = parts.port  # raises ValueError for a port that is none
+        _ = parts.port  # raises ValueError for an invalid port
         if parts.query or parts.fragment or "@" in parts.netloc or "?" in value or "#" in value:
             raise ValueError("it has a user, a query or a fragment, which this URL may not have")
         if _HOST.fullmatch(parts.netloc) is None or _PATH.fullmatch(parts.path) is None:
@@ -189,7 +189,7 @@ class Settings(BaseModel):
     @field_validator("privacy_url", "terms_url")
     @classmethod
     def _can_be_linked(cls, value: str) -> str:
-        """Another scheme would run in the page of whoever follows the link."""
+        """Refuses other schemes, such as javascript:, which would run when the link is followed."""
         parts = urlsplit(value)
         if value and (parts.scheme not in ("http", "https") or not parts.hostname or any(c.isspace() for c in value)):
             raise ValueError("it is not a URL that begins with https://")
@@ -260,7 +260,7 @@ class Settings(BaseModel):
             raise ValueError("it begins neither with redis:// nor with rediss:// (or valkey://, valkeys://, unix://)")
         try:
             _ = urlsplit(value).port
-        except ValueError:  # its own text would show what may be the password
+        except ValueError:  # its text might contain the password
             raise ValueError("its port is no number; a / or # in the password is written %2F or %23") from None
         if value and find_spec("redis") is None:
             raise ValueError("the package redis is missing: pip install 'gatepost[redis]'")
@@ -273,7 +273,7 @@ class Settings(BaseModel):
         return self
 
     def _misfits(self) -> list[tuple[str, str]]:
-        """What is wrong between settings, each under the name of the one to change."""
+        """Contradictions between settings, as pairs of the setting to change and the problem."""
         found = []
         if is_loopback(self.oauth_issuer) != is_loopback(self.mcp_resource_url):
             found.append(
@@ -302,12 +302,12 @@ class Settings(BaseModel):
 
     @cached_property
     def is_sqlite(self) -> bool:
-        """Whether the embedded database is in use."""
+        """Whether DATABASE_URL is SQLite."""
         return self.database_url.startswith("sqlite")
 
     @cached_property
     def root(self) -> str:
-        """The issuer's path, empty or like ``/auth``; each address of the server stands below it."""
+        """The issuer's path, empty or like ``/auth``; all paths of the server are below it."""
         return urlsplit(self.oauth_issuer).path
 
     @cached_property
@@ -317,29 +317,32 @@ class Settings(BaseModel):
 
     @cached_property
     def sqlite_path(self) -> Path:
-        """The database file."""
+        """The SQLite database file."""
         return Path(self.database_url.removeprefix("sqlite:///"))
 
     @cached_property
     def secret_keys(self) -> SecretKeys:
-        """SECRET_KEY, or for SQLite the key file beside the database, made on the first start with mode 0600."""
+        """SECRET_KEY, or with SQLite the key file beside the database, created on the first start with mode 0600.
+
+        Raises SettingsError if the file is readable by others or too short.
+        """
         if self.secret_key:
             return SecretKeys(self.secret_key)
         return SecretKeys((_kept_secret(self.secret_key_path),))
 
     @property
     def kept_secret_keys(self) -> SecretKeys | None:
-        """As ``secret_keys``, but None where the first start has yet to make the file: it is not made here."""
+        """Like ``secret_keys``, but None instead of creating the key file."""
         return self.secret_keys if self.secret_key or self.secret_key_path.exists() else None
 
     @cached_property
     def secret_key_path(self) -> Path:
-        """Where SQLite keeps the key that its first start makes."""
+        """The key file beside the SQLite database."""
         return self.sqlite_path.parent / "secret_key"
 
 
 def _as_it_is_compared(entry: str) -> str:
-    """An address, a domain or ``*.`` and a domain, its domain as an A-label (RFC 5890); raises ValueError."""
+    """An address, domain or ``*.domain`` in lower case, with its domain as A-labels (RFC 5890); raises ValueError."""
     front, mark, domain = ("", "*.", entry[2:]) if entry.startswith("*.") else entry.rpartition("@")
     try:
         ascii_domain = validate_email(f"x@{domain}", check_deliverability=False, test_environment=True).ascii_domain
@@ -349,9 +352,9 @@ def _as_it_is_compared(entry: str) -> str:
 
 
 def _kept_secret(path: Path) -> str:
-    """The secret in ``path``, made when missing. O_EXCL: of two processes at their first start one makes it."""
+    """The secret in ``path``, created if missing; ``os.link`` fails if another process has created it first."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")  # in a container each start has the same pid
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")  # in a container the pid is always the same
     if not path.exists():
         handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(handle, "w") as file:
@@ -371,12 +374,13 @@ def _kept_secret(path: Path) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether ``url`` names this machine itself."""
+    """Whether the host of ``url`` is this machine."""
     return urlsplit(url).hostname in LOOPBACK_NAMES
 
 
 def is_private_host(host: str) -> bool:
-    """Whether ``host`` is loopback, a private address, or a bare name as container networks use."""
+    """Whether ``host`` is loopback, a private address, a name without dots as in container networks, or .internal
+    or .local."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_private
     except ValueError:
@@ -384,7 +388,7 @@ def is_private_host(host: str) -> bool:
 
 
 def contrast_with_white(colour: str) -> float:
-    """WCAG 2 contrast ratio of ``#rrggbb`` against white; raises ValueError where it is no such colour."""
+    """WCAG 2 contrast ratio of ``#rrggbb`` against white; raises ValueError for another format."""
     if len(colour) != 7 or not colour.startswith("#"):
         raise ValueError(f"{colour!r} is not a colour like #0b5fff")
     try:
@@ -397,13 +401,13 @@ def contrast_with_white(colour: str) -> float:
 
 
 def secret_files() -> dict[str, Path]:
-    """The files that ``NAME_FILE`` names for settings that hold a secret, of both servers, by ``NAME_FILE``."""
+    """The files of secret settings of both servers, by variable name (``NAME_FILE``)."""
     secret = ("SECRET_KEY", "SMTP_PASSWORD", "DATABASE_URL", "REDIS_URL", "INTROSPECTION_CLIENT_SECRET")
     return {f"{name}_FILE": Path(os.environ[f"{name}_FILE"]) for name in secret if os.environ.get(f"{name}_FILE")}
 
 
 def load(**given: Any) -> Settings:
-    """The settings from the environment; raises SettingsError with one line that never shows a secret."""
+    """The settings from the environment; raises SettingsError with one line that never contains a secret."""
     try:
         return Settings(**given)
     except ValidationError as invalid:
@@ -415,9 +419,9 @@ def load(**given: Any) -> Settings:
 
 
 def load_or_exit(**given: Any) -> Settings:
-    """As ``load``; a wrong setting prints its line and ends the process with code 2."""
+    """Like ``load``, but prints the error and exits with code 2."""
     try:
         return load(**given)
     except SettingsError as wrong:
-        print(wrong, file=sys.stderr)  # noqa: T201 (the one line that the operator must see, before any log exists)
+        print(wrong, file=sys.stderr)  # noqa: T201 (for the operator, before logging is set up)
         raise SystemExit(2) from None

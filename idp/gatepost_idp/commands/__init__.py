@@ -1,1 +1,1 @@
-"""The groups of commands, a file each; a command imports what it runs, so that ``--help`` answers at once."""
+"""The command groups, one file each; commands import what they need when run, so that ``--help`` is fast."""

@@ -1,4 +1,4 @@
-"""``gatepost audit``: the audit log, filtered; ``gatepost audit verify`` checks its seals."""
+"""``gatepost audit`` prints the audit log, filtered; ``gatepost audit verify`` checks its seals."""
 
 import json
 import re
@@ -58,7 +58,7 @@ def audit(
 
 
 def _whom(email: str, as_json: bool) -> tuple[str, str]:
-    """The account's id and the mailbox's key; what was done to a mailbox before it had an account counts as well."""
+    """The account's id and the mailbox's key, which also finds events from before the mailbox had an account."""
     from gatepost_idp.signin import addresses
     from gatepost_idp.store import accounts
 

@@ -1,4 +1,4 @@
-"""``gatepost clients …``: those made by hand, those that registered, those that are the URL of their metadata."""
+"""``gatepost clients …``: clients added by an operator, registered clients, and metadata documents."""
 
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
@@ -54,7 +54,7 @@ def add(
 
 
 def _client(name: str, uris: list[str], scope: list[str], confidential: bool, as_json: bool) -> dict[str, str]:
-    """Stores a client, and answers with what its set-up dialog asks for."""
+    """Stores a client, and answers the values that its set-up dialog asks for."""
     from gatepost_idp.clients import by_hand
     from gatepost_idp.protocol import OIDC_SCOPES, system_clock
     from gatepost_idp.settings import load_or_exit
@@ -90,7 +90,7 @@ def _redirects(given: list[str], claude: bool, as_json: bool) -> list[str]:
 
 
 def _scopes(settings: "Settings", given: list[str], as_json: bool) -> list[str]:
-    """The catalogue's scopes that were given; those of OpenID Connect go without saying."""
+    """The given scopes, without OpenID Connect's, which are always allowed; exits if one is not in the catalogue."""
     from gatepost_idp import catalogue as catalogues
     from gatepost_idp.protocol import OIDC_SCOPES
 
@@ -106,7 +106,7 @@ def _scopes(settings: "Settings", given: list[str], as_json: bool) -> list[str]:
 
 
 def _mark(url: str, checks_iss: bool | None, as_json: bool) -> None:
-    """Notes what the operator knows about a client that nobody has to add."""
+    """Stores whether a metadata document client checks ``iss``."""
     from gatepost_idp.store import documents
 
     _check_url(url, as_json)
@@ -240,7 +240,7 @@ def _show_made(made: dict[str, Any], as_json: bool) -> None:
 
 
 def _resource_server(name: str, resource: str, as_json: bool) -> dict[str, str]:
-    """Stores a resource server, for a resource that the catalogue has."""
+    """Stores credentials of a resource server, for a resource in the catalogue."""
     from gatepost_idp import catalogue as catalogues
     from gatepost_idp.settings import load_or_exit
     from gatepost_idp.store.audit import COMMAND_LINE, Source
@@ -261,7 +261,7 @@ def _resource_server(name: str, resource: str, as_json: bool) -> dict[str, str]:
 
 
 def _in_registry(work: "Callable[[Registry], Coroutine[Any, Any, dict[str, str]]]") -> dict[str, str]:
-    """Runs ``work`` on the registry, beside whatever servers run."""
+    """Runs ``work`` on the registry; servers may be running meanwhile."""
     from gatepost_idp.clients.registry import Registry
     from gatepost_idp.keys import Keys
     from gatepost_idp.protocol import system_clock

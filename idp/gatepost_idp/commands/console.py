@@ -1,4 +1,4 @@
-"""What every command shares: the database beside running servers, and how an answer is printed."""
+"""What the commands share: access to the database while servers run, and output."""
 
 import contextlib
 import json
@@ -23,26 +23,26 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class Page(Protocol[Row_co]):
-    """Reads the rows behind ``after``; empty after the last."""
+    """Reads the rows after ``after``; empty after the last."""
 
     def __call__(self, tx: "Transaction", /, *, after: str) -> Sequence[Row_co]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The database, beside whatever servers run, and the loop that its work is awaited on."""
+    """An open database and an event loop to run its work on."""
 
     database: "Database"
     runner: "asyncio.Runner"
 
     def run(self, work: "Coroutine[Any, Any, T]") -> T:
-        """What ``work`` answers."""
+        """Runs ``work`` to its end; answers its result."""
         return self.runner.run(work)
 
 
 @contextlib.contextmanager
 def plainly(as_json: bool) -> Iterator[None]:
-    """Ends the process with one line where the database cannot be used, for whichever reason."""
+    """Exits with one line if the database is unavailable or has the wrong schema."""
     from gatepost_idp.store.schema import WrongSchema
     from gatepost_idp.transaction import DatabaseUnavailable
 
@@ -56,7 +56,7 @@ def plainly(as_json: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def opened() -> Iterator[Opened]:
-    """The database; ends the process with one line where it cannot be used."""
+    """Opens the database; exits with one line if it cannot be used."""
     import asyncio
 
     from gatepost_idp.database import Database
@@ -76,7 +76,7 @@ def opened() -> Iterator[Opened]:
 
 
 def _must_be_there(settings: "Settings", as_json: bool) -> None:
-    """Ends the process where opening SQLite would make a file: the server's is most often in another folder."""
+    """Exits if opening SQLite would create a file: most often the server's file is in another folder."""
     if settings.is_sqlite and not settings.sqlite_path.exists():
         fail(
             f"DATABASE_URL: there is no database at {settings.sqlite_path.absolute()}. Run this where `gatepost idp` "
@@ -92,7 +92,7 @@ def in_database(work: "Callable[[Transaction], T]") -> T:
 
 
 def stream(page: "Page[T]", key: Callable[[T], str]) -> Iterator[Sequence[T]]:
-    """Page after page, each read in a transaction of its own behind the ``key`` of the last row before it."""
+    """Yields page after page, each read in its own transaction, after the ``key`` of the previous page's last row."""
     after = ""
     with opened() as beside:
         while rows := beside.run(beside.database.read(partial(page, after=after))):
@@ -101,7 +101,7 @@ def stream(page: "Page[T]", key: Callable[[T], str]) -> Iterator[Sequence[T]]:
 
 
 def note(tx: "Transaction", event: str, **what: str) -> None:
-    """Records in the audit log what a command did."""
+    """Records a command's action in the audit log."""
     from gatepost_idp.protocol import system_clock
     from gatepost_idp.store import audit
 
@@ -109,9 +109,9 @@ def note(tx: "Transaction", event: str, **what: str) -> None:
 
 
 def with_engine(work: Callable[[Any], T], as_json: bool, *, may_make: bool = False) -> T:
-    """Runs ``work`` on the database's engine, whatever its schema; ends the process with one line where it cannot.
+    """Runs ``work`` on the database's engine, whatever its schema; exits with one line if it cannot.
 
-    ``may_make``: whether a SQLite file that is not there is made.
+    ``may_make``: whether a missing SQLite file is created.
     """
     from gatepost_idp.database import Database
     from gatepost_idp.settings import load_or_exit
@@ -128,7 +128,7 @@ def with_engine(work: Callable[[Any], T], as_json: bool, *, may_make: bool = Fal
 
 
 def check_start(settings: "Settings") -> None:
-    """Ends the process with one line where no worker could start; raises SettingsError for keys and catalogue."""
+    """Exits with one line if no worker could start; raises SettingsError for problems of keys or catalogue."""
     from gatepost_idp import catalogue as catalogues
 
     catalogues.Backends(settings, catalogues.load(settings))
@@ -137,7 +137,7 @@ def check_start(settings: "Settings") -> None:
 
 
 def check_secret_key(tx: "Transaction", settings: "Settings") -> None:
-    """Raises SettingsError where SECRET_KEY does not open the signing keys; makes no key file."""
+    """Raises SettingsError if SECRET_KEY does not open the signing keys; never creates a key file."""
     from gatepost_idp import keys
     from gatepost_idp.protocol import milliseconds, system_clock
     from gatepost_idp.settings import SettingsError
@@ -153,7 +153,7 @@ def check_secret_key(tx: "Transaction", settings: "Settings") -> None:
 
 
 def show(found: dict[str, Any], as_json: bool, text: str) -> None:
-    """Prints ``found`` as JSON where that was asked for, else ``text``."""
+    """Prints ``found`` as JSON if ``as_json``, else ``text``."""
     print(json.dumps(found) if as_json else text)
 
 
@@ -170,14 +170,14 @@ def show_table(rows: list[dict[str, Any]], as_json: bool) -> None:
 
     table = Table()
     for name in rows[0]:
-        table.add_column(name, overflow="fold")  # an id that is cut short cannot be copied
+        table.add_column(name, overflow="fold")  # not truncated, so that ids can be copied
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     Console().print(table)
 
 
 def show_pages(pages: Iterable[Sequence[dict[str, Any]]], as_json: bool) -> None:
-    """Prints rows as they come, however many: one JSON array, or a table for each page."""
+    """Prints pages of rows as they come: as one JSON array, or as a table per page."""
     if not as_json:
         count = 0
         for rows in pages:
@@ -194,17 +194,17 @@ def show_pages(pages: Iterable[Sequence[dict[str, Any]]], as_json: bool) -> None
 
 
 def confirm(question: str) -> bool:
-    """Asks on stderr, so that stdout stays what scripts read; no answer is a no."""
+    """Asks on stderr, since scripts read stdout; no answer means no."""
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def fail(message: str, as_json: bool) -> NoReturn:
-    """Ends the command with exit code 1 and one line that says why."""
+    """Exits with code 1 and one line that says why."""
     tell(message, as_json)
     raise typer.Exit(1)
 
 
 def tell(message: str, as_json: bool) -> None:
-    """One line on stderr, so that stdout stays what scripts read."""
+    """Prints one line on stderr, since scripts read stdout."""
     print(json.dumps({"error": message}) if as_json else message, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""``gatepost db …``: the database's schema, its backups, and its way from SQLite to PostgreSQL."""
+"""``gatepost db …``: the database's schema, its backups, and the move from SQLite to PostgreSQL."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -62,7 +62,7 @@ def restore(
     from gatepost_idp.settings import load_or_exit
     from gatepost_idp.store import backup as store
 
-    if not file.is_file():  # before a database is made for it
+    if not file.is_file():  # before creating a database
         console.fail(f"{file} is no file; name the backup.", as_json)
     with _clearly(as_json):
         keys = _kept_keys(load_or_exit())
@@ -119,7 +119,7 @@ def copy(
 
 @contextmanager
 def _clearly(as_json: bool) -> Iterator[None]:
-    """One line instead of a traceback."""
+    """Prints CannotCopy as one line instead of a traceback."""
     from gatepost_idp.store.backup import CannotCopy
 
     try:
@@ -129,7 +129,7 @@ def _clearly(as_json: bool) -> Iterator[None]:
 
 
 def _kept_keys(settings: "Settings") -> "SecretKeys":
-    """SECRET_KEY as it is set or kept; a new one, which opens nothing, is not made here."""
+    """SECRET_KEY as set or stored; does not create one, which would open nothing."""
     from gatepost_idp.store.backup import CannotCopy
 
     kept = settings.kept_secret_keys
@@ -140,7 +140,7 @@ def _kept_keys(settings: "Settings") -> "SecretKeys":
 
 
 def _may_overwrite(there: dict[str, int], as_json: bool) -> bool:
-    """Asks a person at a terminal; a script has to say --force."""
+    """Asks at a terminal; scripts have to pass --force."""
     what = f"{there.get('account', 0)} people, {there.get('authorization_grant', 0)} connections"
     if as_json or not sys.stdin.isatty():
         console.fail(f"The database is not empty ({what}); --force overwrites it.", as_json)

@@ -1,4 +1,4 @@
-"""``gatepost doctor``: prints what the checks find, as they find it; exit code 1 on a failure."""
+"""``gatepost doctor``: prints the checks' outcomes as they come; exit code 1 on a failure."""
 
 import json
 import sys
@@ -58,7 +58,7 @@ def doctor(
 
 
 def _tools() -> dict[str, str | None]:
-    """The scope that each tool of the resource server needs; it is another program, so it is asked as one."""
+    """The scope that each tool of the resource server needs, from its own program."""
     import subprocess
 
     asked = [sys.executable, "-m", "gatepost_resource", "--tools"]
@@ -70,7 +70,7 @@ def _tools() -> dict[str, str | None]:
 
 
 def _survey() -> dict[str, object]:
-    """What becomes of each tool of the backends; that program, too, is asked as one."""
+    """The state of each backend tool, from the resource server's program."""
     import subprocess
 
     asked = [sys.executable, "-m", "gatepost_resource", "tools", "list", "--json"]
@@ -82,7 +82,7 @@ def _survey() -> dict[str, object]:
 
 
 class _Page:
-    """What a person reads: a line for each check, one for all that were left out after the same failure."""
+    """Output for people: one line per check, and one for all checks skipped after the same failure."""
 
     def __init__(self, console: "Console") -> None:
         self._console = console
@@ -90,7 +90,7 @@ class _Page:
         self._cause = ""
 
     def add(self, outcome: "Outcome") -> None:
-        """Prints an outcome, or keeps it until it is known how many more are left out."""
+        """Prints an outcome; one of a skipped check only once it is known how many more are skipped."""
         if outcome.left_out != self._cause:
             self._flush()
         if outcome.left_out:
@@ -104,7 +104,7 @@ class _Page:
             self._finding(outcome.title, finding)
 
     def end(self, start: "Finding | None") -> None:
-        """Prints where to begin."""
+        """Prints the summary and where to begin."""
         self._flush()
         self._console.print()
         if start is None:

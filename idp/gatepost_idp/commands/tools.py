@@ -1,4 +1,4 @@
-"""``gatepost tools …``: what the backends' tools say of themselves; the resource server's package carries it out."""
+"""``gatepost tools …``: lists and approves the backends' tools; the resource server's program does the work."""
 
 import os
 import sys
@@ -30,5 +30,5 @@ def accept(
 
 
 def _hand_on(*words: str) -> None:
-    # Another package and another process: the two servers share nothing but the wire.
+    # A separate package and process: the two servers communicate only over HTTP.
     os.execv(sys.executable, [sys.executable, "-m", "gatepost_resource", "tools", *words])  # noqa: S606 (no shell is wanted)

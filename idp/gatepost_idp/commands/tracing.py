@@ -1,4 +1,4 @@
-"""``gatepost trace ID``: what one authorization went through, step by step, and what to do about it."""
+"""``gatepost trace ID``: the recorded steps of one authorization, and what to do about a failure."""
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,8 +35,8 @@ def trace(
 
 
 def what_to_do(steps: list[dict[str, Any]]) -> str:
-    """One line, from the last step that says something."""
-    calls = [s for s in steps if s["step"] in ("token", "revoke")]  # what a person reloads afterwards says less
+    """One line of advice, from the last step that says something."""
+    calls = [s for s in steps if s["step"] in ("token", "revoke")]  # more telling than pages reloaded afterwards
     last = next((s for s in reversed(calls or steps) if s["step"] not in ("discovery", "mail")), steps[-1])
     mail = next((s for s in reversed(steps) if s["step"] == "mail"), None)
     if mail and mail["outcome"] == "refused" and last["step"].startswith("sign-in"):
@@ -61,7 +61,7 @@ _GO_ON = {
 
 
 def _place(step: dict[str, Any]) -> str:
-    """The row of ``_GO_ON``."""
+    """The key of ``_GO_ON`` for a step."""
     if step["told"].get("decision") == "deny" or step["step"].endswith(" deny"):
         return "denied"
     if step["told"].get("next") in ("back to the client", "a code at once"):
@@ -90,7 +90,7 @@ _WHO = ("client_id", "network", "user_agent")
 def _lines(step: dict[str, Any], seen: dict[str, str]) -> list[str]:
     """A step for people: its head, then what was asked, told, received and expected.
 
-    Who speaks is said only where it changed; ``seen`` remembers.
+    Client and network are printed only when they change; ``seen`` holds the last ones.
     """
     outcome = "REFUSED" if step["outcome"] == "refused" else "ok"
     status = f" {step['status']}" if step["status"] else ""

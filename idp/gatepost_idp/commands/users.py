@@ -166,7 +166,7 @@ def _key(email: str) -> str:
 
 
 def _with(email: str, as_json: bool, work: "Callable[[Transaction, str], T]") -> T:
-    """Runs ``work`` with the account's id, in one transaction; ends the command where nobody has that address."""
+    """Runs ``work`` with the account's id in one transaction; exits if no account has that address."""
     from gatepost_idp.store import accounts
 
     def found(tx: "Transaction") -> T:
@@ -228,7 +228,7 @@ def _set_admin(tx: "Transaction", account_id: str, give: bool) -> None:
 
 
 def _set_scope(tx: "Transaction", account_id: str, scope: str, resources: list[str], give: bool) -> None:
-    """To hold it already, or not to hold it, is no error; the log has what changed."""
+    """Gives or takes a scope; no error if nothing changes. The audit log records only changes."""
     from gatepost_idp.protocol import system_clock
     from gatepost_idp.store import accounts
 

@@ -1,4 +1,4 @@
-"""The way in for people: what this is, the MCP URL to paste, and the steps for each app (``/`` and ``/connect``).
+"""The public pages ``/`` and ``/connect``: what this service is, the MCP URL to paste, and the steps for each app.
 
-``clients.toml`` has the steps, ``guide`` checks them and fills in this deployment's addresses, ``doors`` shows them.
+``clients.toml`` has the steps, ``guide`` checks them and fills in this deployment's URLs, ``doors`` serves the pages.
 """

@@ -1,4 +1,4 @@
-"""Where people arrive: ``/`` and ``/connect``, for everybody, without a sign-in and without a cookie."""
+"""The pages ``/`` and ``/connect``, public and without cookies."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ _READ = ["GET", "HEAD"]
 
 
 def router(pages: Pages, settings: Settings) -> APIRouter:
-    """Both pages. What they show is the same for everybody, so it is made here, once; raises ValueError."""
+    """Both routes. Their content is the same for everybody and is made once, here; raises ValueError."""
     account_url = f"{settings.oauth_issuer}/account"
     mcp_url = settings.mcp_resource_url
     clients = guide.fill(guide.read(guide.FILE.read_text(encoding="utf-8")), mcp_url, account_url)

@@ -1,4 +1,4 @@
-"""The steps of each app: the data file, checked at the start, with this deployment's own addresses filled in."""
+"""The steps for each app: reads and checks the data file, and fills in this deployment's URLs."""
 
 import base64
 import datetime
@@ -22,7 +22,7 @@ _LEFT_OVER = re.compile(r"\{[a-z0-9]+\}")
 
 
 class Step(BaseModel):
-    """One thing to do: words, and what to copy or to open."""
+    """One step: what to do, and what to copy or open."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -45,7 +45,7 @@ class Step(BaseModel):
 
 
 class Client(BaseModel):
-    """One app, and where its steps are known from."""
+    """One app, its steps, and the source they were taken from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -81,7 +81,7 @@ class Clients(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A step as the page has it. ``show``: what to copy. ``link``: an address of the web or of an app's own scheme."""
+    """A step as the page shows it. ``show``: what to copy. ``link``: a URL, https or an app's private scheme."""
 
     say: str
     show: str
@@ -92,24 +92,24 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Instructions:
-    """One app's steps; none where it ``cannot`` reach this deployment, and then ``instead`` is an app that can."""
+    """One app's steps; none if it ``cannot`` reach this deployment, in which case ``instead`` may name one that can."""
 
     key: str
     name: str
     hint: str
     cannot: bool
     instead: tuple[str, str] | None
-    """Its key and its name."""
+    """The key and name of that app."""
     steps: tuple[Shown, ...]
 
 
 def read(text: str) -> Clients:
-    """The data file's text, checked; raises ValueError, which says where it is wrong."""
+    """The parsed and checked data file; raises ValueError that says where it is wrong."""
     return Clients.model_validate(tomllib.loads(text))
 
 
 def fill(clients: Clients, mcp_url: str, account_url: str) -> tuple[Instructions, ...]:
-    """Every app's steps for this MCP URL; raises ValueError where one is not what it says it is."""
+    """Every app's steps for this MCP URL; raises ValueError if filled-in text is not valid in its form."""
     names = {client.key: client.name for client in clients.client}
     public = is_public(mcp_url)
 
@@ -123,9 +123,9 @@ def fill(clients: Clients, mcp_url: str, account_url: str) -> tuple[Instructions
 
 
 def is_public(url: str) -> bool:
-    """Whether a hosted app's servers may reach it: https on port 443, and not a name or address of a private network.
+    """Whether a hosted app's servers can reach ``url``: https on port 443, and no private name or address.
 
-    Claude says so of its connectors; what a firewall does with them only `gatepost doctor` can tell.
+    These are Claude's rules for connectors. Only `gatepost doctor` can tell whether a firewall blocks them.
     """
     parts = urlsplit(url)
     return parts.scheme == "https" and parts.port in (None, 443) and not is_private_host(parts.hostname or "")
@@ -152,13 +152,13 @@ def _filled(key: str, step: Step, mcp_url: str, account_url: str) -> Shown:
 
 
 def _in_quotes(text: str) -> str:
-    """As it stands between the quotes of a JSON string, which is one of TOML too."""
+    """``text`` escaped for use between the quotes of a JSON or TOML string."""
     return json.dumps(text)[1:-1]
 
 
 _WRITTEN: dict[Form, Callable[[str], str]] = {
     "address": str,
-    "shell": shlex.quote,  # zsh takes the brackets of http://[::1]:9001/mcp for a pattern
+    "shell": shlex.quote,  # zsh would read the brackets of http://[::1]:9001/mcp as a pattern
     "typed": str,
     "json": _in_quotes,
     "toml": _in_quotes,

@@ -1,4 +1,4 @@
-"""The documents themselves, made once at the start: nothing in them comes from a request."""
+"""The authorization server metadata, made once at the start; nothing in it comes from a request."""
 
 import json
 from typing import Any
@@ -16,8 +16,8 @@ WELL_KNOWN = ("oauth-authorization-server", "openid-configuration")
 def metadata(settings: Settings, catalogue: Catalogue) -> dict[str, Any]:
     """Authorization server metadata (RFC 8414 section 2), which is also the OpenID configuration.
 
-    ``offline_access`` is left out on purpose: clients that see it send ``prompt=consent`` and so forget what people
-    agreed to. It is accepted all the same.
+    ``offline_access`` is omitted on purpose, although it is accepted: clients that see it send ``prompt=consent``,
+    which bypasses remembered consent.
     """
     issuer = settings.oauth_issuer
     document = {
@@ -51,7 +51,7 @@ def metadata(settings: Settings, catalogue: Catalogue) -> dict[str, Any]:
 
 
 def _check(document: dict[str, Any]) -> None:
-    """Authlib reads the document as a strict client would; loopback alone may be plain http."""
+    """Validates the document with Authlib as a strict client would, treating http as https; raises ValueError."""
     secure = {
         name: value.replace("http://", "https://", 1) if isinstance(value, str) else value
         for name, value in document.items()
@@ -61,5 +61,5 @@ def _check(document: dict[str, Any]) -> None:
 
 
 def encoded(document: dict[str, Any]) -> bytes:
-    """The document as it is sent."""
+    """The document as JSON bytes."""
     return json.dumps(document).encode()

@@ -1,4 +1,4 @@
-"""Where the documents are found: root, path-inserted and appended forms, GET and HEAD, from any origin."""
+"""Routes of the metadata and keys: in root, path-inserted and appended form, for GET and HEAD, from any origin."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,7 +9,7 @@ from gatepost_idp.keys import Keys
 
 
 class DiscoveryDoors:
-    """Answers that are ready: each is the same for everybody, and sends nothing of a request back."""
+    """Serves responses made in advance, the same for everybody and independent of the request."""
 
     def __init__(self, metadata: bytes, keys: Keys) -> None:
         self._metadata = _ready(metadata, 300)
@@ -17,17 +17,17 @@ class DiscoveryDoors:
         self._keys = keys
 
     async def metadata(self, _request: Request) -> Response:
-        """RFC 8414 section 3, OIDC Discovery section 4."""
+        """The authorization server metadata (RFC 8414 section 3, OIDC Discovery section 4)."""
         return self._metadata
 
     async def jwks(self, _request: Request) -> Response:
-        """RFC 7517 section 5. A new key stands here 60 s before it signs."""
+        """The public keys (RFC 7517 section 5). A new key is published 60 s before it signs."""
         if self._jwks.body is not self._keys.jwks:
             self._jwks = _ready(self._keys.jwks, 30)
         return self._jwks
 
     def routes(self, root: str) -> list[Route]:
-        """Every form. The guard took the issuer's path off the front already, so the appended form is a root one."""
+        """All routes. The guard has stripped the issuer's path, so the appended form is the root form here."""
         inserted = [f"/.well-known/{name}{root}" for name in WELL_KNOWN] if root else []
         paths = [f"/.well-known/{name}" for name in WELL_KNOWN] + inserted
         methods = ["GET", "HEAD"]

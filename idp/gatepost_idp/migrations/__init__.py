@@ -1,1 +1,1 @@
-"""Migrations of the schema, run by Alembic inside a transaction that the caller holds."""
+"""Schema migrations, run by Alembic inside the caller's transaction."""

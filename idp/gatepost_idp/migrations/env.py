@@ -1,4 +1,4 @@
-"""Tells Alembic which tables there should be, on the connection that it is given."""
+"""Alembic's environment: runs the migrations on the connection passed in by ``store/schema``."""
 
 from alembic import context
 

@@ -1,12 +1,12 @@
-"""``gatepost doctor``: what is wrong with a deployment, and which setting mends it.
+"""``gatepost doctor``: finds what is wrong with a deployment, and names the setting that fixes it.
 
-- ``doctor``        a run: which checks, and on what
-- ``finding``       a fault that can be, a finding that is, a check that looks for it, an outcome
-- ``examination``   runs checks in their one order; after a failed one, those that need it are left out
-- ``inside``        checks of the server's own side, and the installation that they look at
-- ``outside``       checks from the public URL inwards, as a client sees it, and the visit that they share
-- ``readiness``     the cheap half of ``inside`` for METRICS_ADDRESS, asked once a minute
-- ``troubleshooting``   the table of docs/troubleshooting.md: each fault a row
+- ``doctor``        a run: selects the checks and their subject
+- ``finding``       the types: a possible fault, a finding, a check, and its outcome
+- ``examination``   runs checks in order; checks that depend on a failed one are skipped
+- ``inside``        checks of the server's own side, on an ``Installation``
+- ``outside``       checks from the public URL inwards, as a client sees it, on a ``Visit``
+- ``readiness``     the cheap ``inside`` checks for METRICS_ADDRESS, at most once a minute
+- ``troubleshooting``   generates docs/troubleshooting.md, with a row for each fault
 
-A check is one function with a name. It changes nothing, and what it says holds no secret.
+A check is a named function. It changes nothing, and its findings contain no secret.
 """

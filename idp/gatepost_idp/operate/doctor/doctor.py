@@ -1,4 +1,4 @@
-"""Puts the checks of a run in order: first what the servers themselves stand on, then as a client sees it."""
+"""A run of doctor: the server's own side first, then the deployment as a client sees it, then the costly checks."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ from gatepost_idp.settings import Settings, SettingsError, load
 
 @dataclass(frozen=True)
 class Case:
-    """What to look at. ``url``: what people paste, empty for this machine alone; ``tools``: tool to scope.
+    """What to examine. ``url``: the MCP URL, empty to check only this machine; ``tools``: each tool's scope.
 
-    ``survey``: what becomes of the backends' tools, as ``Installation`` says.
+    ``survey``: the state of the backends' tools, as in ``Installation``.
     """
 
     url: str = ""
@@ -29,7 +29,7 @@ class Case:
 
 
 class Doctor:
-    """A run changes nothing. ``network`` is where names and connections come from."""
+    """Runs the checks, which change nothing. ``network``: resolves names and connects; replaced in tests."""
 
     def __init__(self, now: Clock, network: Network | None = None, settings: Callable[[], Settings] = load) -> None:
         self._now = now
@@ -37,9 +37,9 @@ class Doctor:
         self._settings = settings
 
     async def outcomes(self, case: Case, begin: Callable[[str], None]) -> AsyncIterator[Outcome]:
-        """Each outcome as it comes; ``begin`` is told what is being looked at.
+        """Yields each check's outcome; ``begin`` is called with the title of each check that starts.
 
-        This machine's side is left out where it is none of the deployment's: no issuer is set here.
+        The inside checks are skipped if this machine is not part of the deployment: no issuer is set here.
         """
         configured, is_here = self._configured()
         looks_inside = is_here or not case.url or bool(case.email)
@@ -70,10 +70,10 @@ class Doctor:
             await wire.aclose()
 
     def _configured(self) -> tuple[Settings | None, bool]:
-        """The deployment's settings where this machine has them, and whether it is a part of the deployment."""
+        """The deployment's settings, if this machine has them, and whether it is part of the deployment."""
         try:
             settings = self._settings()
         except SettingsError:
-            return None, True  # somebody set something
+            return None, True  # something is set, although it is invalid
         is_here = "oauth_issuer" in settings.model_fields_set
         return (settings if is_here else None), is_here

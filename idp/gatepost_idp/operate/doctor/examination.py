@@ -1,4 +1,4 @@
-"""Runs checks in their one order: the first failure named is the cause, since what hangs on it is left out."""
+"""Runs checks in order and skips those that depend on a failed one, so that the first failure is the cause."""
 
 import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -19,7 +19,7 @@ CHECK_BROKE = Fault(
 
 
 def _unwatched(_title: str) -> None:
-    """For whoever does not watch."""
+    """The default ``begin``: does nothing."""
 
 
 async def examine(
@@ -28,9 +28,9 @@ async def examine(
     begin: Callable[[str], None] = _unwatched,
     lost: dict[str, str] | None = None,
 ) -> AsyncIterator[Outcome]:
-    """The outcome of each check as it comes; ``begin`` is told the title of the one that starts.
+    """Yields the outcome of each check; ``begin`` is called with the title of each check that starts.
 
-    ``lost``: checks that failed or were left out, each with the failure behind it; handed on from one list to the next.
+    ``lost``: maps each failed or skipped check to the failed check behind it; passed on from one list to the next.
     """
     lost = {} if lost is None else lost
     for check in checks:
@@ -49,13 +49,13 @@ async def examine(
 async def _found(check: Check[S], subject: S) -> list[Finding]:
     try:
         return await check.run(subject)
-    except Exception as problem:  # noqa: BLE001 (what it looks at may answer anything; the other checks go on)
-        at = traceback.extract_tb(problem.__traceback__)[-1]  # its text is left out: it may hold a token
+    except Exception as problem:  # noqa: BLE001 (the subject may answer anything; the other checks go on)
+        at = traceback.extract_tb(problem.__traceback__)[-1]  # not its text, which may contain a token
         return [CHECK_BROKE.seen(f"{check.name}: {type(problem).__name__} in {Path(at.filename).name}:{at.lineno}")]
 
 
 def first(outcomes: Sequence[Outcome]) -> Finding | None:
-    """Where to begin: the first failure, without one the first warning, else nothing."""
+    """Where to begin: the first failure, else the first warning, else None."""
     found = [finding for outcome in outcomes for finding in outcome.findings]
     ranked = [[finding for finding in found if finding.level == level] for level in ("failure", "warning")]
     return next((findings[0] for findings in ranked if findings), None)

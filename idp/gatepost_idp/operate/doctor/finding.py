@@ -1,4 +1,4 @@
-"""The words that every check shares: what can be wrong, what was found, and what became of a check."""
+"""The types that all checks share: possible faults, findings, checks, and their outcomes."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A fault as it was met: what was seen, what was expected, the setting to change, how it looks when right."""
+    """A fault that was found: what was seen and expected, the setting to change, and an example of a right value."""
 
     fault: str
     level: Level
@@ -26,7 +26,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that can be wrong. ``symptom`` is what people notice; the texts may be told apart where it is met."""
+    """Something that can be wrong. ``symptom`` is what people notice; a finding may replace the other texts."""
 
     name: str
     symptom: str
@@ -36,7 +36,7 @@ class Fault:
     level: Level = "failure"
 
     def seen(self, seen: str, *, expected: str = "", setting: str = "", example: str = "") -> Finding:
-        """The finding; an empty text means the fault's own. What a stranger said cannot steer a terminal."""
+        """A finding of this fault; empty arguments default to the fault's texts. Control characters are removed."""
         return Finding(
             self.name,
             self.level,
@@ -49,7 +49,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Check(Generic[S]):
-    """One question about ``S``, and all the faults that may answer it. ``needs``: what must have gone well before."""
+    """A check of an ``S`` and the faults it may find. ``needs``: checks that must not have failed."""
 
     name: str
     title: str
@@ -60,7 +60,7 @@ class Check(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a check. ``left_out`` names the failed check without which it makes no sense."""
+    """The outcome of a check. ``left_out`` names the failed check because of which it was skipped."""
 
     check: str
     title: str
@@ -69,11 +69,11 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
-        """Whether something keeps people out."""
+        """Whether any finding is a failure."""
         return any(finding.level == "failure" for finding in self.findings)
 
 
 def plain(text: str) -> str:
-    """One line of printable text, no longer than a reader wants it."""
+    """``text`` in one printable line of at most MAX_SEEN characters."""
     line = _UNPRINTABLE.sub(" ", text).strip()
     return line if len(line) <= MAX_SEEN else f"{line[:MAX_SEEN]}…"

@@ -1,4 +1,4 @@
-"""The cheap inside checks for METRICS_ADDRESS: a running server asks itself, once a minute at the most."""
+"""The cheap inside checks for METRICS_ADDRESS, run by the server itself, at most once a minute."""
 
 import asyncio
 from datetime import timedelta
@@ -15,7 +15,7 @@ KEPT = timedelta(minutes=1)
 
 
 class Readiness:
-    """Findings of this server, kept for a minute: whoever asks often costs nothing."""
+    """This server's findings, cached for a minute, so that asking often costs nothing."""
 
     def __init__(self, settings: Settings, database: Database, now: Clock) -> None:
         self._settings = settings
@@ -26,7 +26,7 @@ class Readiness:
         self._asking = asyncio.Lock()
 
     async def findings(self) -> tuple[Finding, ...]:
-        """What the inside checks find, the mail server's aside: what keeps mail back is told beside."""
+        """The findings of the cheap inside checks; problems with mail are reported separately."""
         async with self._asking:
             if self._now() >= self._until:
                 installation = Installation(lambda: self._settings, self._now, database=self._database)

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md: a row for each fault that doctor knows, in the order in which it looks."""
+"""Generates the tables of docs/troubleshooting.md: a row for each fault, in the order of the checks."""
 
 import sys
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ HEAD = "| what you see | doctor says | what to change | for example |\n| --- | -
 
 
 def faults() -> list[Fault]:
-    """Every fault there is, each once."""
+    """All faults, each once."""
     return list(dict.fromkeys(fault for _, group in _groups() for fault in group))
 
 
 def table() -> str:
-    """Markdown: a table for each check that has faults of its own."""
+    """Markdown with a table for each check that introduces faults."""
     told: set[Fault] = set()
     parts = [BEGIN]
     for title, group in _groups():

@@ -24,7 +24,7 @@ CHEAP: tuple[Check[Installation], ...] = (
     catalogue.CATALOGUE,
     backends.BACKENDS,
 )
-"""What a running server may ask itself every minute."""
+"""Checks cheap enough for a running server to repeat every minute."""
 
 REST: tuple[Check[Installation], ...] = (smtp.SMTP, account.ACCOUNT, backend_tools.BACKEND_TOOLS)
-"""What takes a mail server or the backends, or asks for a person."""
+"""Checks that contact the mail server or the backends, or concern one person."""

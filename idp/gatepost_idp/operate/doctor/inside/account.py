@@ -1,4 +1,4 @@
-"""May this person sign in, and which scopes do they lack for which tool."""
+"""Checks whether a person may sign in, and which scopes they lack for which tools."""
 
 from functools import partial
 
@@ -62,11 +62,11 @@ async def _account(installation: Installation) -> list[Finding]:
 
 
 _DISABLED = frozenset({"\0disabled"})
-"""No scope's name."""
+"""Not the name of any scope."""
 
 
 def _held(tx: Transaction, key: str, resource: str) -> frozenset[str] | None:
-    """The scopes that the person holds; None without an account."""
+    """The scopes that the person holds; None if there is no account."""
     account = accounts.by_key(tx, key)
     if account is None:
         return None

@@ -1,4 +1,4 @@
-"""What becomes of each tool of the backends, as the resource server's own command tells it from this machine."""
+"""Checks the state of each backend's tools, as reported by the resource server's command on this machine."""
 
 from collections.abc import Iterator, Mapping
 
@@ -77,7 +77,7 @@ async def _tools(installation: Installation) -> list[Finding]:
 
 
 def _findings(told: Mapping[str, object]) -> Iterator[Finding]:
-    """One finding for each backend and state: a backend may have a thousand tools."""
+    """One finding per backend and state, not per tool, since a backend may have a thousand tools."""
     found: dict[tuple[str, str], list[str]] = {}
     for row in _rows(told, "tools"):
         name = row["reason"] if row["state"] in ("down", "left out") else row["tool"]
@@ -106,5 +106,5 @@ BACKEND_TOOLS = Check(
     "Tools of the backends",
     _tools,
     (TOOLS_NOT_LISTED, *_OF_STATES.values(), RULE_FITS_NOTHING, APPROVALS_UNUSABLE),
-    ("catalogue",),  # not "backends": there may be credentials where doctor runs, although this database has none
+    ("catalogue",),  # not "backends": credentials may be set where doctor runs, although this database has none
 )

@@ -1,4 +1,4 @@
-"""Can a resource server get tokens for the backends behind it, and would any tool of theirs be shown."""
+"""Checks whether resource servers can get tokens for their backends, and whether any backend tool would be shown."""
 
 from gatepost_idp.catalogue import Backend, Backends
 from gatepost_idp.operate.doctor.finding import Check, Fault, Finding

@@ -1,4 +1,4 @@
-"""Does the catalogue load, hold the resource that people type, and give a new account anything."""
+"""Checks whether the catalogue loads, contains the resource people paste, and gives new accounts any scope."""
 
 from gatepost_idp.operate.doctor.finding import Check, Fault, Finding
 from gatepost_idp.operate.doctor.inside.installation import Installation

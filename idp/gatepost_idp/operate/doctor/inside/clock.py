@@ -1,4 +1,4 @@
-"""Is the clock behind what the database was told."""
+"""Checks whether the clock is behind the latest time stored in the database."""
 
 from datetime import timedelta
 from functools import partial

@@ -1,4 +1,4 @@
-"""Do the settings load, and are the files that hold secrets closed to others."""
+"""Checks whether the settings load, and whether files with secrets are unreadable for others."""
 
 import stat
 from pathlib import Path
@@ -37,7 +37,7 @@ DATABASE_FILE_OPEN = Fault(
     "chmod 600 var/gatepost.db*",
     "warning",
 )
-# A container runtime mounts secrets readable for whoever is in the container; there nobody else is.
+# Container runtimes mount secrets readable for everyone inside the container, where there is nobody else.
 _MOUNTED = "/run/secrets/"
 
 
@@ -69,7 +69,7 @@ async def _files(installation: Installation) -> list[Finding]:
 
 
 def _mode(path: Path) -> int:
-    """The permission bits; 0 where there is no such file."""
+    """The file's permission bits; 0 if there is no such file."""
     try:
         return stat.S_IMODE(path.stat().st_mode)
     except OSError:

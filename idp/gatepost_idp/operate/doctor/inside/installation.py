@@ -1,4 +1,4 @@
-"""What the inside checks look at: the settings as loaded or refused, and the database, read and never written."""
+"""The subject of the inside checks: this machine's settings, catalogue and database, which is only read."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -19,16 +19,16 @@ PATIENCE_SECONDS = 10
 
 @dataclass
 class Installation:
-    """This machine's side. ``email``: whose account to look at; ``tools``: the scope that each tool needs, if any."""
+    """This machine's side. ``email``: the account to check; ``tools``: the scope that each tool needs, if any."""
 
     load: Callable[[], Settings]
     now: Clock
     email: str = ""
     tools: Mapping[str, str | None] = field(default_factory=dict)
     survey: Callable[[], Mapping[str, object]] | None = None
-    """What ``gatepost tools list --json`` says, or ``refused`` and why; it is another program, which takes seconds."""
+    """The output of ``gatepost tools list --json``, or ``refused`` and why; runs another program, for seconds."""
     database: Database | None = None
-    """A server's own; without it one is opened at the first question."""
+    """A running server's database; if None, one is opened at the first read."""
     _opened: Database | None = None
 
     @cached_property
@@ -42,17 +42,17 @@ class Installation:
         return catalogues.load(self.settings)
 
     async def backend_tools(self) -> Mapping[str, object] | None:
-        """What becomes of the backends' tools; None where there is no backend, or nobody to ask."""
+        """The state of the backends' tools; None if there is no backend or no ``survey``."""
         try:
             backends = Backends(self.settings, self.catalogue).current()
         except SettingsError:
-            return None  # a check of its own says so
+            return None  # reported by another check
         if self.survey is None or not backends:
             return None
         return await asyncio.to_thread(self.survey)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        """Asks the database; raises DatabaseUnavailable, also where it does not answer in time."""
+        """Reads from the database; raises DatabaseUnavailable, also if it does not answer in time."""
         database = self.database or self._opened
         if database is None:
             database = self._opened = Database(_bounded(self.settings))
@@ -63,13 +63,13 @@ class Installation:
             raise DatabaseUnavailable("it does not answer in time") from None
 
     def close(self) -> None:
-        """Closes what was opened here."""
+        """Closes the database if it was opened here."""
         if self._opened is not None:
             self._opened.close()
 
 
 def _bounded(settings: Settings) -> str:
-    """The database's URL with an end to the waiting: a thread that waits for a network cannot be called back."""
+    """The database's URL with a connect timeout, since a thread that waits for the network cannot be cancelled."""
     url = settings.database_url
     if settings.is_sqlite or "connect_timeout" in url:
         return url

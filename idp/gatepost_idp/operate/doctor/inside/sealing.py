@@ -1,4 +1,4 @@
-"""Does SECRET_KEY open the keys that the database holds."""
+"""Checks whether SECRET_KEY opens the keys in the database."""
 
 from functools import partial
 

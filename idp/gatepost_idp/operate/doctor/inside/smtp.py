@@ -1,4 +1,4 @@
-"""Does the mail server take us in: connection, TLS and sign-in as for a mail, and none is sent."""
+"""Checks the mail server: connects, negotiates TLS and logs in as for a mail, but sends none."""
 
 import ssl
 
@@ -68,7 +68,7 @@ def _fault(delivery: Delivery) -> Fault:
         return SMTP_CERTIFICATE
     if "STARTTLS" in delivery.answer or "SSL" in delivery.answer:
         return SMTP_SECURITY
-    if delivery.outcome == "misconfigured":  # a reply of 500 and above, before any recipient was named
+    if delivery.outcome == "misconfigured":  # a reply of 500 or above, before any recipient was named
         return SMTP_SIGN_IN
     return SMTP_UNREACHABLE
 

@@ -1,4 +1,4 @@
-"""Does the database answer, and is it at this version's schema."""
+"""Checks whether the database answers and is at this version's schema."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ SCHEMA_OLD = Fault(
 
 async def _database(installation: Installation) -> list[Finding]:
     settings = installation.settings
-    if settings.is_sqlite and not _is_file(settings.sqlite_path):  # opening it would make one
+    if settings.is_sqlite and not _is_file(settings.sqlite_path):  # opening it would create the file
         return [DATABASE_MISSING.seen(f"no file {settings.sqlite_path.absolute()}")]
     try:
         await installation.read(schema.found)
@@ -42,7 +42,7 @@ async def _database(installation: Installation) -> list[Finding]:
     except ImportError as problem:
         missing = "a driver: pip install 'gatepost[postgres]'"
         return [DATABASE_AWAY.seen(f"no module {problem.name}", expected=missing, example=missing)]
-    except Exception as problem:  # noqa: BLE001 (a URL that no driver can read may hold the password: say the kind)
+    except Exception as problem:  # noqa: BLE001 (an error about an unreadable URL may contain the password: report only its type)
         return [DATABASE_AWAY.seen(type(problem).__name__)]
     return []
 

@@ -1,4 +1,4 @@
-"""From the public URL inwards, as a client sees it: first what all else hangs on, then what clients trip over."""
+"""Checks from the public URL inwards, as a client sees it: the foundations first, then what trips clients up."""
 
 from gatepost_idp.operate.doctor.finding import Check
 from gatepost_idp.operate.doctor.outside import (
@@ -45,4 +45,4 @@ CHECKS: tuple[Check[Visit], ...] = (
     bearer.SCOPES,
     bearer.STREAM,
 )
-"""The one order."""
+"""All outside checks, in the order in which they run."""

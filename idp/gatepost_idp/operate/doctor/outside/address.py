@@ -1,4 +1,4 @@
-"""Is the URL one that clients take: https, port 443, a path, the configured one byte for byte."""
+"""Checks whether clients accept the MCP URL: https, port 443, with its path, and exactly as configured."""
 
 from urllib.parse import urlsplit
 

@@ -1,4 +1,4 @@
-"""With a token: is it taken, what does it lack for which tool, and do streamed answers come at once."""
+"""Checks with a token: whether it is accepted, which scopes it lacks for which tools, and whether streams flow."""
 
 import base64
 import json
@@ -43,14 +43,14 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # b64token of RFC 6750 section 2.1
 
 
 class Hidden(BaseModel):
-    """A tool that the token cannot call, and the scope that it wants."""
+    """A tool that the token cannot call, and the scope that the tool needs."""
 
     name: str
     scope: str
 
 
 class Told(BaseModel):
-    """The part of ``whoami``'s answer that matters here."""
+    """The part of the result of ``whoami`` that matters here."""
 
     email: str | None = None
     scopes: list[str]
@@ -58,14 +58,14 @@ class Told(BaseModel):
 
     @property
     def who(self) -> str:
-        """How the person is named in a command."""
+        """The person's address for an example command, or a placeholder."""
         return self.email or "ADDRESS"
 
 
 async def _token(visit: Visit) -> list[Finding]:
     if not visit.token:
         return []
-    if _TOKEN.fullmatch(visit.token) is None:  # before it comes into a header, and from there into an error's text
+    if _TOKEN.fullmatch(visit.token) is None:  # before it gets into a header, and from there into an error
         return [TOKEN_REFUSED.seen("it has characters that no token has")]
     answer = await visit.post_mcp(_bearer(visit), body=_call("tools/list"))
     if isinstance(answer, Finding):
@@ -84,7 +84,7 @@ async def _scopes(visit: Visit) -> list[Finding]:
     try:
         told = Told.model_validate(_result(answer).get("structuredContent"))
     except ValidationError:
-        return []  # a server of another make, whose `whoami` says something else, or that has none
+        return []  # another product's server, with a different `whoami` or none
     fault = TOKEN_LACKS_SCOPES if told.scopes else TOKEN_WITHOUT_TOOLS
     return [
         fault.seen(f"no {tool.scope}, which {tool.name} needs", example=f"gatepost users grant {told.who} {tool.scope}")
@@ -93,7 +93,7 @@ async def _scopes(visit: Visit) -> list[Finding]:
 
 
 async def _stream(visit: Visit) -> list[Finding]:
-    """A stream that stays open: its head comes at once unless somebody waits for the end."""
+    """Opens a stream that stays open: its head arrives at once unless a proxy buffers the response."""
     if not visit.token:
         return []
     asked = (*MCP_HEADERS[2:], ("accept", "text/event-stream"), _bearer(visit))
@@ -113,7 +113,7 @@ def _call(method: str, **parameters: object) -> bytes:
 
 
 def _result(answer: Answer) -> dict[str, object]:
-    """The JSON-RPC result, from JSON or from the one event of a stream."""
+    """The JSON-RPC result, from JSON or from the last event of a stream; empty if there is none."""
     text = answer.body.decode("utf-8", "replace")
     lines = [line.removeprefix("data:") for line in text.splitlines() if line.startswith("data:")]
     try:
@@ -125,7 +125,7 @@ def _result(answer: Answer) -> dict[str, object]:
 
 
 async def _reason(visit: Visit) -> str:
-    """What its claims say; nobody verified them, and nothing but these three is told."""
+    """Why a token may have been refused, from its unverified claims; reports only iss, aud and exp."""
     claims = _claims(visit.token)
     if not claims:
         return "it is opaque: it may have expired, or INTROSPECTION_CLIENT_ID is not set"

@@ -1,4 +1,4 @@
-"""Do the endpoints that the issuer names stand below it, and answer as it does, with a slash at the end too."""
+"""Checks whether the endpoints in the issuer's metadata are below it and answer, also with a trailing slash."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ _JSON: Headers = (("content-type", "application/json"),)
 
 @dataclass(frozen=True, slots=True)
 class _Probe:
-    """A request that an endpoint refuses without doing anything, and the status that is its own refusal."""
+    """A harmless request to an endpoint, and the statuses with which the server itself answers it."""
 
     member: str
     method: str
@@ -46,7 +46,7 @@ async def _endpoints(visit: Visit) -> list[Finding]:
     for probe in _PROBES:
         url = document.get(probe.member)
         if not isinstance(url, str):
-            continue  # another product's server may lack what OAuth leaves open
+            continue  # another product's server may lack optional endpoints
         if not url.startswith(f"{issuer.rstrip('/')}/"):
             return [ENDPOINT_ELSEWHERE.seen(f"{probe.member} is {url}", expected=f"{issuer}/…")]
         if found := await _answered(visit, probe, url):
@@ -73,7 +73,7 @@ async def _slash(visit: Visit) -> list[Finding]:
         return []
     answer = await visit.ask(IDP, "POST", f"{url}/", _FORM, b"grant_type=doctor")
     if isinstance(answer, Answer) or answer.fault != REDIRECTED.name:
-        return []  # a server of another make may refuse it; only a redirect loses the secret that was posted
+        return []  # other products may refuse it; only a redirect is a fault, since it loses the POST
     return [answer]
 
 

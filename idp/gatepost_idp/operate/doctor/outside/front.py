@@ -1,4 +1,4 @@
-"""What stands between: does a token get through, can the resource server fetch keys, does a filter stop Claude."""
+"""Checks what lies in between: whether tokens get through, keys can be fetched, and no filter blocks Claude."""
 
 import base64
 import json
@@ -34,7 +34,7 @@ INTROSPECTION_REFUSED = Fault(
 
 
 async def _authorization(visit: Visit) -> list[Finding]:
-    # With its dots it is judged on the spot: what has none may be asked about elsewhere first.
+    # With dots, like a JWT, so that it is refused locally; an opaque token might be introspected first.
     answer = await visit.post_mcp(("authorization", "Bearer gatepost.doctor.asks"))
     if isinstance(answer, Finding):
         return [answer]
@@ -44,7 +44,7 @@ async def _authorization(visit: Visit) -> list[Finding]:
 
 
 async def _keys(visit: Visit) -> list[Finding]:
-    """A token that is shaped rightly and signed by nobody: whoever judges it has to ask the issuer for keys."""
+    """Sends a well-formed token with an unknown key, for which the resource server has to fetch the issuer's keys."""
     answer = await visit.post_mcp(("authorization", f"Bearer {_unsigned(visit, await visit.issuer())}"))
     if isinstance(answer, Finding):
         return [answer]
@@ -54,7 +54,7 @@ async def _keys(visit: Visit) -> list[Finding]:
 
 
 async def _introspection(visit: Visit) -> list[Finding]:
-    """Of the form of a personal token, and nobody's: a server that introspects has to ask the issuer."""
+    """Sends a random token in the form of a personal token, for which the resource server has to introspect."""
     answer = await visit.post_mcp(("authorization", f"Bearer {crypto.opaque_token(PERSONAL_PREFIX)}"))
     if isinstance(answer, Finding):
         return [answer]
@@ -81,7 +81,7 @@ def _unsigned(visit: Visit, issuer: str) -> str:
 
 
 async def _user_agent(visit: Visit) -> list[Finding]:
-    """As Claude's cloud calls: by its user agent first, then discovery by a Python client's."""
+    """Calls as Claude's cloud does: first with its user agent, then discovery with a Python client's."""
     answer = await visit.post_mcp(("user-agent", CLAUDE))
     if isinstance(answer, Finding):
         return [answer]

@@ -1,4 +1,4 @@
-"""RFC 8414: do both servers mean the same issuer, and is it found, byte for byte, in every form that clients try."""
+"""Checks whether both servers name the same issuer, and whether its metadata is found in all forms (RFC 8414)."""
 
 from urllib.parse import urlsplit
 
@@ -65,14 +65,14 @@ async def _metadata(visit: Visit) -> list[Finding]:
 
 
 def _forms(issuer: str) -> tuple[str, ...]:
-    """Path-inserted for both names, then appended, in the order in which clients try them."""
+    """The metadata URLs in the order in which clients try them: path-inserted for both names, then appended."""
     names = ("oauth-authorization-server", "openid-configuration")
     forms = [*(inserted(issuer, name) for name in names), f"{issuer}/.well-known/openid-configuration"]
     return tuple(dict.fromkeys(forms))
 
 
 async def _not_there(visit: Visit, issuer: str, url: str, answer: Answer) -> Finding:
-    """Elsewhere the server may name another issuer: then it is not the proxy's path that is wrong."""
+    """Why metadata is missing: if another form of the URL names another issuer, the issuer is wrong, not a proxy."""
     for other in (*_forms(issuer), f"{root_of(issuer)}/.well-known/oauth-authorization-server"):
         told = await visit.get(IDP, other)
         if isinstance(told, Answer) and told.document is not None and told.document.get("issuer") not in (None, issuer):

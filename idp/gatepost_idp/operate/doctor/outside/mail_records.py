@@ -1,4 +1,4 @@
-"""SPF, DKIM and DMARC of the domain that mail comes from, where DNS answers."""
+"""Checks the SPF, DKIM and DMARC records of MAIL_FROM's domain, if DNS answers."""
 
 from gatepost_idp.operate.doctor.finding import Check, Fault, Finding
 from gatepost_idp.operate.doctor.outside.visit import Visit
@@ -43,13 +43,13 @@ async def _records(visit: Visit) -> list[Finding]:
 
 
 def _dmarc_of(domain: str) -> list[str]:
-    """The domain's own, then those above it: a policy holds for what stands below (RFC 7489 section 6.6.3)."""
+    """The DMARC names of the domain and of those above it, whose policies also apply (RFC 7489 section 6.6.3)."""
     labels = domain.split(".")
     return ["_dmarc." + ".".join(labels[at:]) for at in range(len(labels) - 1)]
 
 
 async def _missing(visit: Visit, fault: Fault, names: list[str], mark: str) -> Finding | None:
-    """RFC 7208 section 3, RFC 6376 section 3.6.2, RFC 7489 section 6.1."""
+    """A finding if no TXT record has ``mark`` (RFC 7208 section 3, RFC 6376 section 3.6.2, RFC 7489 section 6.1)."""
     for name in names:
         texts = await visit.network.texts(name)
         if texts is None or any(mark in text for text in texts):

@@ -1,4 +1,4 @@
-"""Does the MCP URL answer a stranger with 401, and does that name the metadata of this very URL."""
+"""Checks whether the MCP URL answers 401 without a token, with a challenge that names this URL's metadata."""
 
 import re
 
@@ -46,7 +46,7 @@ async def _endpoint(visit: Visit) -> list[Finding]:
 
 
 async def _elsewhere(visit: Visit, answer: Answer) -> Finding:
-    """Nothing of ours stands at the URL: the root's metadata may tell which one is meant."""
+    """Why the URL is not the resource server's; the metadata at the root may name the right one."""
     root = await visit.get(RESOURCE, f"{root_of(visit.url)}/.well-known/oauth-protected-resource")
     named = (root.document or {}).get("resource") if isinstance(root, Answer) else None
     seen = f"POST {visit.url}: {answer}"

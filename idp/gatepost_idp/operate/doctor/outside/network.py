@@ -1,4 +1,4 @@
-"""Names and connections, as far as doctor needs them; a test brings a network of its own."""
+"""Name resolution and connections for doctor; tests replace them."""
 
 import asyncio
 import ipaddress
@@ -24,30 +24,30 @@ _DNS_IS_AWAY = (dns.resolver.NoNameservers, dns.resolver.NoResolverConfiguration
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """What a host name leads to, as texts."""
+    """The addresses of a host name, as text."""
 
     ipv4: tuple[str, ...] = ()
     ipv6: tuple[str, ...] = ()
 
 
 class Network(Protocol):
-    """``patience``: seconds until an answer comes too late. ``tls``: whose certificates are believed."""
+    """``patience``: seconds to wait for an answer. ``tls``: which certificates are trusted."""
 
     tls: ssl.SSLContext
     patience: float
 
     async def addresses(self, host: str) -> Addresses:
-        """The host's addresses, none where there is no such name."""
+        """The host's addresses; none if the name does not exist."""
 
     async def texts(self, name: str) -> tuple[str, ...] | None:
-        """The TXT records; None where DNS does not answer."""
+        """The TXT records; None if DNS does not answer."""
 
     async def dial(self, host: str, port: int) -> tuple[str, int]:
-        """The address and port to connect to; raises OSError where there is none."""
+        """The address and port to connect to; raises OSError if there is none."""
 
 
 class Internet:
-    """The real one: DNS itself rather than this machine's hosts file, and IPv4, since Claude's cloud has no other."""
+    """The real network: asks DNS rather than the hosts file, and prefers IPv4, since Claude's cloud uses only that."""
 
     def __init__(self, resolver: dns.asyncresolver.Resolver | None = None) -> None:
         self.tls = ssl.create_default_context()
@@ -56,7 +56,7 @@ class Internet:
         self._known: dict[str, Addresses] = {}
 
     async def addresses(self, host: str) -> Addresses:
-        """The A and AAAA records; what the machine knows where DNS cannot be asked."""
+        """The A and AAAA records; if DNS does not answer, the system resolver's addresses."""
         if host not in self._known:
             self._known[host] = await self._looked_up(host)
         return self._known[host]
@@ -71,7 +71,7 @@ class Internet:
             return None
 
     async def dial(self, host: str, port: int) -> tuple[str, int]:
-        """The first IPv4 address."""
+        """The first IPv4 address, else the first IPv6 address; raises OSError if there is none."""
         found = await self.addresses(host)
         for address in (*found.ipv4, *found.ipv6):
             return address, port
@@ -91,7 +91,7 @@ class Internet:
         return Addresses(*found.values())
 
     async def _ask(self, name: str, kind: str) -> Sequence[Any]:
-        """The records, none where there is no such name; dnspython's have no common type."""
+        """The records; none if the name does not exist. dnspython's record types have no common base."""
         try:
             self._resolver = self._resolver or dns.asyncresolver.get_default_resolver()
             return list(await self._resolver.resolve(name, kind, lifetime=DNS_SECONDS))

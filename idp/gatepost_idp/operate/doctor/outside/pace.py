@@ -1,4 +1,4 @@
-"""Does a body of some size get through, do answers come in time, do the clocks agree."""
+"""Checks whether a large body gets through, answers come in time, and the clocks agree."""
 
 from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime

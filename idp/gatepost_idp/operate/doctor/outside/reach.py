@@ -1,4 +1,4 @@
-"""Does the host have a public IPv4 address, does its port open, does its certificate hold; for both hosts alike."""
+"""Checks for both hosts a public IPv4 address, an open port, and a valid certificate."""
 
 import ipaddress
 from collections.abc import Awaitable, Callable
@@ -93,7 +93,7 @@ async def _dns(visit: Visit, url: str) -> list[Finding]:
 
 
 def _nameless(visit: Visit, host: str) -> Finding:
-    """A name that leads nowhere: DNS lacks it, or a setting has it wrong."""
+    """The finding for a name without addresses: missing in DNS, or wrong in a setting."""
     if host == host_of(visit.url) or (visit.configured and host == host_of(visit.configured.oauth_issuer)):
         return NO_NAME.seen(f"{host} has no address")
     setting = "OAUTH_ISSUER of the resource server, or DNS: A record"
@@ -130,7 +130,7 @@ def _refused(problem: Unanswered) -> Fault:
 
 
 def _ending(visit: Visit, url: str, certificate: Certificate) -> list[Finding]:
-    """Two weeks before the end; later for a certificate that lives for days anyway."""
+    """A warning two weeks before the certificate ends, later if its whole life is short."""
     left = certificate.ends - visit.now()
     if left > min(SOON, (certificate.ends - certificate.begins) / 5):
         return []
@@ -149,7 +149,7 @@ def _of_resource(reach: Reach) -> Callable[[Visit], Awaitable[list[Finding]]]:
 
 
 def _of_issuer(reach: Reach) -> Callable[[Visit], Awaitable[list[Finding]]]:
-    """For the issuer's host, unless it is the one that was looked at."""
+    """The check for the issuer's host and port, unless they are those of the resource."""
 
     async def check(visit: Visit) -> list[Finding]:
         issuer = await visit.issuer()

@@ -1,4 +1,4 @@
-"""RFC 9728: is the metadata found in both forms, and does it name the URL that people paste, byte for byte."""
+"""Checks whether the resource metadata (RFC 9728) is found in both forms and names exactly the MCP URL."""
 
 from gatepost_idp.operate.doctor.finding import Check, Fault, Finding
 from gatepost_idp.operate.doctor.outside.routing import NOT_ROUTED, RESOURCE

@@ -1,4 +1,4 @@
-"""Answers that come from something before the server, read in one way wherever they turn up."""
+"""Recognizes responses that come from something in front of the server, for all checks alike."""
 
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -9,7 +9,7 @@ from gatepost_idp.operate.doctor.outside.wire import Answer, Unanswered
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which of the two servers was asked: its public URL's setting, where it listens, and an example of a route."""
+    """One of the two servers: the settings of its public URL and its listener, and an example route."""
 
     name: str
     url_setting: str
@@ -132,12 +132,12 @@ FAULTS = (
 
 
 def unanswered(asked: str, problem: Unanswered) -> Finding:
-    """No answer at all."""
+    """The finding for a request without an HTTP response."""
     return (TOO_LATE if problem.reason == "late" else CUT_OFF).seen(f"{asked}: {problem}")
 
 
 def host_refused(place: Place, asked: str, public: str, is_configured: bool) -> Finding:
-    """421: a server that is told the right name refuses it only where a proxy rewrote it."""
+    """The finding for a 421: if the name is configured correctly, a proxy must have rewritten Host."""
     if is_configured:
         return HOST_REWRITTEN.seen(f"{asked}: 421")
     example = f"{place.url_setting}={public}, then start the server again"
@@ -145,7 +145,7 @@ def host_refused(place: Place, asked: str, public: str, is_configured: bool) -> 
 
 
 def misrouted(place: Place, method: str, url: str, answer: Answer) -> Finding | None:
-    """What stands in the server's place, or None where the answer can be the server's own."""
+    """The finding if something other than the server answered, or it failed; None if the answer may be its own."""
     seen = f"{method} {url}: {answer}"
     if 300 <= answer.status < 400:
         return _redirected(url, answer, seen)

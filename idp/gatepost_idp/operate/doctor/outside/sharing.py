@@ -1,4 +1,4 @@
-"""CORS: may Claude's pages call, and does a proxy leave the headers alone."""
+"""Checks CORS: whether Claude's pages may call, and whether a proxy changes the headers."""
 
 from gatepost_idp.operate.doctor.finding import Check, Fault, Finding
 from gatepost_idp.operate.doctor.outside import routing
@@ -94,7 +94,7 @@ def _more(origin: str) -> tuple[str, ...]:
 
 
 async def _stripped(visit: Visit) -> Finding | None:
-    """The call itself, as a page sends it: the answer must be readable, its challenge too."""
+    """Sends the actual request of a page, whose response and challenge must be readable."""
     try:
         answer = await visit.raw("POST", visit.url, (*MCP_HEADERS, ("origin", CLAUDE_ORIGINS[0])), INITIALIZE)
     except Unanswered as problem:

@@ -1,4 +1,4 @@
-"""What the outside checks share: the URL, what the operator configured, and answers read in one way."""
+"""The subject of the outside checks: the URL, the operator's settings if known, and requests to both servers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from gatepost_idp.settings import Settings
 
 USER_AGENT = "gatepost-doctor"
 CLAUDE = "Claude-User"
-"""How Claude's cloud calls itself on its first call."""
+"""The User-Agent of the first request from Claude's cloud."""
 MISDIRECTED = 421  # RFC 9110 section 15.5.20
 PORTS = {"http": 80, "https": 443}
 INITIALIZE = (
@@ -31,7 +31,7 @@ MCP_HEADERS: Headers = (
 
 @dataclass
 class Visit:
-    """One visit to ``url``. ``configured`` is None where this machine does not know the deployment's settings."""
+    """One visit to ``url``. ``configured``: the deployment's settings, None if this machine does not have them."""
 
     url: str
     network: Network
@@ -42,21 +42,21 @@ class Visit:
 
     @property
     def well_known(self) -> str:
-        """The metadata's path-inserted address (RFC 9728 section 3.1)."""
+        """The path-inserted URL of the resource metadata (RFC 9728 section 3.1)."""
         return inserted(self.url, "oauth-protected-resource")
 
     async def get(self, place: Place, url: str, *headers: tuple[str, str]) -> Answer | Finding:
-        """GET, or why nothing useful came."""
+        """``ask`` with GET."""
         return await self.ask(place, "GET", url, headers)
 
     async def post_mcp(self, *headers: tuple[str, str], body: bytes = INITIALIZE) -> Answer | Finding:
-        """A call of the MCP URL, or why nothing of the resource server's came."""
+        """``ask`` with a POST to the MCP URL."""
         return await self.ask(RESOURCE, "POST", self.url, (*MCP_HEADERS, *headers), body)
 
     async def ask(
         self, place: Place, method: str, url: str, headers: Headers = (), body: bytes = b""
     ) -> Answer | Finding:
-        """The answer of the server that ``place`` names; where something before it answers, that finding."""
+        """The response of the server ``place``, or a finding if there was none or something else responded."""
         try:
             answer = await self.raw(method, url, headers, body)
         except Unanswered as problem:
@@ -69,22 +69,22 @@ class Visit:
     async def raw(
         self, method: str, url: str, headers: Headers = (), body: bytes = b"", *, whole: bool = True
     ) -> Answer:
-        """The answer, whoever gave it; raises Unanswered."""
+        """The response, whoever sent it; raises Unanswered."""
         named = any(name == "user-agent" for name, _ in headers)
         agent = () if named else (("user-agent", USER_AGENT),)
         return await self.wire.ask(method, url, (*agent, *headers), body, whole)
 
     async def resource_document(self) -> dict[str, object]:
-        """The resource's metadata; empty where its own check found it wanting."""
+        """The resource's metadata; empty if it cannot be read, which its own check reports."""
         return await self._document(RESOURCE, self.well_known)
 
     async def issuer(self) -> str:
-        """The issuer that the resource names, else the configured one, else an empty text."""
+        """The issuer named by the resource's metadata, else the configured one, else empty."""
         named = issuer_of(await self.resource_document())
         return named or (self.configured.oauth_issuer if self.configured else "")
 
     async def issuer_document(self) -> dict[str, object]:
-        """The issuer's metadata, from the address that clients try first; empty as above."""
+        """The issuer's metadata, from the URL that clients try first; empty if it cannot be read."""
         return await self._document(IDP, inserted(await self.issuer(), "oauth-authorization-server"))
 
     async def _document(self, place: Place, url: str) -> dict[str, object]:
@@ -93,14 +93,14 @@ class Visit:
 
 
 def issuer_of(document: Mapping[str, object]) -> str:
-    """The first authorization server that a resource's metadata names, where it is a URL; else an empty text."""
+    """The first authorization server in a resource's metadata if it is a URL, else empty."""
     named = document.get("authorization_servers")
     first = named[0] if isinstance(named, list) and named else None
     return first if isinstance(first, str) and is_url(first) else ""
 
 
 def is_url(text: str) -> bool:
-    """Whether it is an http or https URL with a host and a port that can be, and without a user."""
+    """Whether ``text`` is an http or https URL with a host and a valid port, and without user information."""
     try:
         return bool(scheme_of(text) and host_of(text) and port_of(text)) and "@" not in urlsplit(text).netloc
     except ValueError:
@@ -108,13 +108,13 @@ def is_url(text: str) -> bool:
 
 
 def inserted(url: str, name: str) -> str:
-    """The path-inserted address of a well-known document (RFC 8414 section 3.1, RFC 9728 section 3.1)."""
+    """The path-inserted URL of a well-known document (RFC 8414 section 3.1, RFC 9728 section 3.1)."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}/.well-known/{name}{parts.path.rstrip('/')}"
 
 
 def root_of(url: str) -> str:
-    """Scheme and host."""
+    """Scheme, host and port of ``url``."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
@@ -125,12 +125,12 @@ def host_of(url: str) -> str:
 
 
 def port_of(url: str) -> int:
-    """The port, said or not."""
+    """The port, explicit or the scheme's default."""
     parts = urlsplit(url)
     return parts.port or PORTS.get(parts.scheme, 0)
 
 
 def scheme_of(url: str) -> Literal["http", "https", ""]:
-    """http, https or neither."""
+    """``http``, ``https``, or empty for any other scheme."""
     scheme = urlsplit(url).scheme
     return "https" if scheme == "https" else "http" if scheme == "http" else ""

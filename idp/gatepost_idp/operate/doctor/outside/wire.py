@@ -1,4 +1,4 @@
-"""HTTP as it is on the wire: no redirect followed, no cookie kept, no proxy of the environment's, each answer once."""
+"""Plain HTTP for doctor: no redirects, cookies or environment proxies, and each request is sent only once."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ Headers = tuple[tuple[str, str], ...]
 
 
 class Unanswered(Exception):
-    """No HTTP answer came. ``reason`` says where it ended, the text what the machine said."""
+    """There was no HTTP response. ``reason`` classifies the failure; the text is the system's message."""
 
     def __init__(self, reason: Literal["late", "refused", "tls", "broken"], text: str) -> None:
         super().__init__(text)
@@ -28,7 +28,7 @@ class Unanswered(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. ``seconds``: until its headers were there."""
+    """An HTTP response. ``seconds``: until its headers arrived."""
 
     status: int
     headers: Headers
@@ -36,16 +36,16 @@ class Answer:
     seconds: float
 
     def all(self, name: str) -> tuple[str, ...]:
-        """Every header of that name, which is in lower case."""
+        """The values of all headers with that name (lower case)."""
         return tuple(value for key, value in self.headers if key == name)
 
     def header(self, name: str) -> str:
-        """The first one, or an empty text."""
+        """The first value of that header, or empty."""
         return next(iter(self.all(name)), "")
 
     @property
     def document(self) -> dict[str, object] | None:
-        """The JSON object, else None."""
+        """The body as a JSON object, or None."""
         try:
             found = json.loads(self.body)
         except (ValueError, RecursionError):
@@ -59,14 +59,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """From when until when it holds."""
+    """The period in which a certificate is valid."""
 
     begins: datetime
     ends: datetime
 
 
 class Wire:
-    """Asks, and remembers the answers, so that a check can ask what another one asked before."""
+    """Sends requests and caches the responses, so that several checks can use the same one."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -74,7 +74,7 @@ class Wire:
         self._answers: dict[tuple[object, ...], Answer | Unanswered] = {}
 
     async def ask(self, method: str, url: str, headers: Headers = (), body: bytes = b"", whole: bool = True) -> Answer:
-        """The answer, with its body where ``whole``; raises Unanswered."""
+        """The response, with its body if ``whole``; raises Unanswered."""
         key = (method, url, headers, body, whole)
         if key not in self._answers:
             self._answers[key] = await self._tried(method, url, headers, body, whole)
@@ -84,7 +84,7 @@ class Wire:
         return found
 
     async def _tried(self, method: str, url: str, headers: Headers, body: bytes, whole: bool) -> Answer | Unanswered:
-        """Twice where the line broke: a connection that was kept open may end at the very moment of its next use."""
+        """Retries once if the connection broke, since a kept-alive connection may be closed just when it is reused."""
         try:
             return await self._asked(method, url, headers, body, whole)
         except Unanswered as problem:
@@ -96,7 +96,7 @@ class Wire:
             return problem
 
     def slowest(self) -> tuple[str, float]:
-        """The URL that took longest to begin its answer, and its seconds."""
+        """The URL with the slowest response, and its seconds."""
         timed = [(str(key[1]), found.seconds) for key, found in self._answers.items() if isinstance(found, Answer)]
         return max(timed, key=lambda one: one[1], default=("", 0.0))
 
@@ -108,7 +108,7 @@ class Wire:
                 await stream.aclose()
 
     async def certificate(self, host: str, port: int) -> Certificate:
-        """The certificate that a TLS handshake brings; raises Unanswered where it is not believed."""
+        """The certificate from a TLS handshake; raises Unanswered if it is not trusted."""
         with _translated():
             async with asyncio.timeout(self._network.patience):
                 stream = await _Dialled(self._network).connect_tcp(host, port)
@@ -134,7 +134,7 @@ class Wire:
 
 
 class _Dialled(httpcore2.AnyIOBackend):
-    """Connects where the network says; TLS still asks for the name in the URL."""
+    """Connects to the address that the network returns; TLS still verifies the URL's host name."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -149,7 +149,7 @@ class _Dialled(httpcore2.AnyIOBackend):
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Whatever ends a connection becomes Unanswered."""
+    """Turns connection errors into Unanswered."""
     try:
         yield
     except (TimeoutError, httpcore2.TimeoutException):
