@@ -1,11 +1,11 @@
-"""What the gate costs: CPU of a call passed on, and of a list of 50 backends: ``python -m bench.backends [CALLS]``.
+"""The cost of backends: CPU of a forwarded call, and of a list of 50 backends: ``python -m bench.backends [CALLS]``.
 
-And what a backend that hangs costs the calls of another one: the time of these, in rounds that take turns with and
-without HANGING calls under way to the first, each of its own connection.
+Also the effect of a hanging backend on calls to another one: their latency, in alternating rounds with and without
+HANGING calls under way to the first, each on its own connection.
 
-The resource server is a process of its own, whose CPU (user and system) is read before and after. Beside it, in the
-same run, a call of a tool of its own on the SDK's whole way: what a call costs that is passed on to nobody. CPU counts
-here, not the rate: backends, issuer and client share the machine with it.
+The resource server runs as a process, whose CPU time (user and system) is read before and after. For comparison, the
+same run measures a call of the server's own tool through the whole SDK, which is forwarded to nobody. Only CPU time is
+reported, not rates, because backends, issuer and client share the machine.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "require
 def gated(
     issuer: Issuer, folder: Path, backends: list[Scripted], more: str = ""
 ) -> Iterator[tuple[str, psutil.Process]]:
-    """The resource server with these behind it, as a process."""
+    """The resource server as a process, with these backends; yields its URL and process."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/mcp"
     named = [(f"b{number}", backend.url) for number, backend in enumerate(backends)]
@@ -84,7 +84,7 @@ def _client(token: str, message: dict[str, Any]) -> httpx2.Client:
 
 
 def per_call(url: str, process: psutil.Process, token: str, message: dict[str, Any], calls: int) -> float:
-    """CPU milliseconds of the process for each of ``calls`` requests, after a warm-up."""
+    """CPU milliseconds of the process per request, over ``calls`` requests after a warm-up."""
     body = json.dumps(modern(message))
     with _client(token, message) as client:
         for _ in range(20):
@@ -99,7 +99,7 @@ def per_call(url: str, process: psutil.Process, token: str, message: dict[str, A
 
 
 class Hanging:
-    """A backend that lists at once, and answers calls when it is let go. ``hung``: how many wait."""
+    """A backend that lists tools at once but holds calls until released. ``hung``: how many calls wait."""
 
     def __init__(self) -> None:
         self.hung = 0
@@ -113,7 +113,7 @@ class Hanging:
 
     @contextlib.contextmanager
     def under_way(self, url: str, tokens: Sequence[str]) -> Iterator[None]:
-        """Calls that wait for it, meanwhile, of the bearers of ``tokens`` in turn."""
+        """Keeps HANGING calls waiting inside the block, with ``tokens`` in turn."""
         self.hung = 0
         self._go.clear()
         message = calling("b1_tool_0", text="x")
@@ -132,7 +132,7 @@ class Hanging:
 
 
 def _times(url: str, token: str, calls: int) -> list[float]:
-    """Milliseconds of each call, one after the other."""
+    """Milliseconds of each of ``calls`` sequential calls, after a warm-up."""
     message = calling("b0_tool_0", text="x")
     body = json.dumps(modern(message))
     found = []
@@ -145,7 +145,7 @@ def _times(url: str, token: str, calls: int) -> list[float]:
 
 
 def beside_a_hanging_one(issuer: Issuer, folder: Path, calls: int) -> dict[str, list[float]]:
-    """Milliseconds of each call to a good backend, with and without the other."""
+    """Milliseconds of each call to a good backend, alone and beside a hanging one."""
     good, hanging = Scripted(lambda _, message: text(message), _tools(1)), Hanging()
     found: dict[str, list[float]] = {"alone": [], "beside": []}
     with gated(issuer, folder, [good, hanging.backend], more="timeout = 100") as (url, _process):
@@ -176,7 +176,7 @@ def _run(calls: int) -> dict[str, float]:
             with gated(issuer, folder, backends) as (url, process):
                 token = issuer.token(url)
                 if number == 1:
-                    ours = {**calling("demo_echo", text="x"), "id": "a b"}  # an id that the short way leaves to the SDK
+                    ours = {**calling("demo_echo", text="x"), "id": "a b"}  # an id that the fast path leaves to the SDK
                     found["ours, the SDK's way"] = per_call(url, process, token, ours, calls)
                     found["a backend's"] = per_call(url, process, token, calling("b0_tool_0", text="x"), calls)
                 found[f"list of {number * each}"] = per_call(url, process, token, LIST, calls)

@@ -1,6 +1,6 @@
-"""The chart: for each operation a group of bars, CPU milliseconds an operation; shorter is better.
+"""Draws the chart: for each operation a group of bars with CPU milliseconds per operation; shorter is better.
 
-It brings its own ground and follows the reader's scheme, so that it reads on a light page and on a dark one.
+It has its own background and follows the reader's colour scheme, so it is readable on light and dark pages.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ _NOTES = (
 
 
 def drawn(medians: Sequence[Row], about: About) -> str:
-    """An SVG of the rows at 32 at a time. Each group has a scale of its own: only its own bars compare."""
+    """An SVG of the rows with the highest concurrency. Each group has its own scale, so compare only within a group."""
     groups: dict[str, list[Row]] = {}
     for row in medians:
         if row.at_once == max(one.at_once for one in medians):

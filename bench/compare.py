@@ -47,7 +47,7 @@ def _arguments() -> argparse.Namespace:
 def _running(
     given: argparse.Namespace, core: int | None, postbox: Postbox
 ) -> Iterator[tuple[list[Subject], Connected]]:
-    """The servers, in this order, and who is connected to ours; an idle one costs the others nothing."""
+    """The running servers, in order, and the client connected to ours; idle servers do not affect the others."""
     names, starts = given.servers, given.starts
     with tempfile.TemporaryDirectory() as made, contextlib.ExitStack() as stack:
         folder = Path(made)
@@ -73,7 +73,7 @@ async def _token(connected: Connected) -> str:
 def _whole_journeys(
     found: list[Subject], connected: Connected, postbox: Postbox, given: argparse.Namespace
 ) -> Iterator[Row]:
-    """Ours alone: nobody else has a mail to send. The limit of 300 mails an hour holds here as well."""
+    """Whole journeys at our server only, since no other sends mail. The limit of 300 mails an hour applies."""
     if not given.journeys or "gatepost" not in given.servers or JOURNEY not in (given.operations or {JOURNEY}):
         return
     for number in range(given.rounds):
@@ -83,7 +83,7 @@ def _whole_journeys(
 
 
 def main() -> None:
-    """Measures, prints the table, and writes what it found into ``--out``."""
+    """Measures, prints the table, and writes the results into ``--out``."""
     given, about = _arguments(), rounds.about()
     if given.servers & NODE and (why := peers.install()):
         rounds.told(f"left out, for npm cannot fetch them: {', '.join(sorted(given.servers & NODE))} ({why})")

@@ -23,7 +23,7 @@ from bench.running import Memory, Start  # noqa: E402 (needs sys.path)
 PEERS = {"gatepost": "oidc-provider", "gatepost resource": "plain MCP, Python"}
 BUSY = 0.9
 ENOUGH = 100
-"""Operations of a round; with fewer it says nothing of any aim."""
+"""The operations that a round needs at least to count for a verdict."""
 LARGE = {"SQLite": 10_000_000, "PostgreSQL": 1_000_000}
 CODE_FLOWS = 100_000
 NOTHING = "Not measured in these runs."
@@ -35,7 +35,7 @@ WIRES = ("2025 wire", "2026 wire")
 
 
 class Run:
-    """A folder of raw rows, read."""
+    """The raw rows of one run's folder."""
 
     def __init__(self, folder: Path) -> None:
         self.name = folder.name
@@ -48,7 +48,7 @@ class Run:
         self._medians = {(row.operation, row.at_once, row.server): row for row in enough}
 
     def row(self, operation: str, server: str, at_once: int = chart.AT_ONCE) -> Row | None:
-        """The medians of its rounds, as a ground for verdicts: those that did enough."""
+        """The medians of the rounds with at least ENOUGH operations, or None."""
         return self._medians.get((operation, at_once, server))
 
 
@@ -57,7 +57,7 @@ Measure = Callable[[Run], "float | None"]
 
 @dataclass(frozen=True)
 class Aim:
-    """What has to hold. ``most``: the figure must not be above ``must``; else not below."""
+    """A requirement. ``most``: the figure must be at most ``must``, else at least. ``go_for``: the target."""
 
     words: str
     must: float
@@ -67,7 +67,7 @@ class Aim:
     of: Measure
 
     def holds(self, found: float) -> bool:
-        """Whether it does."""
+        """Whether the figure ``found`` meets the requirement."""
         return found <= self.must if self.most else found >= self.must
 
 
@@ -80,7 +80,7 @@ def _cpu(operation: str) -> Measure:
 
 
 def _faster(operation: str) -> Measure:
-    """Times oidc-provider's rate; by CPU time where one of them was not what held the rate back."""
+    """Our rate relative to oidc-provider's; by CPU time if the CPU of one was not the bottleneck."""
 
     def found(run: Run) -> float | None:
         ours, theirs = run.row(operation, "gatepost"), run.row(operation, "oidc-provider")
@@ -93,7 +93,7 @@ def _faster(operation: str) -> Measure:
 
 
 def _ratio(operations: Sequence[str], ours: str, theirs: str) -> Measure:
-    """The worst CPU time of ours, times theirs."""
+    """The worst ratio of our CPU time to theirs."""
 
     def found(run: Run) -> float | None:
         pairs = [(run.row(name, ours), run.row(name, theirs)) for name in operations]
@@ -112,7 +112,7 @@ def _start(server: str, name: str) -> Measure:
 
 
 def growth_of(run: Run, database: str, operation: str, at_once: int = chart.AT_ONCE) -> float | None:
-    """CPU time at the largest store, PostgreSQL's own with it, times that at the smallest; None for a small one."""
+    """Ratio of CPU time (with PostgreSQL's) at the largest store to the smallest; None if no store is large enough."""
     stores = sorted({one.grants for one in run.stored if one.database == database})
     if len(stores) < 2 or stores[-1] < LARGE[database]:
         return None
@@ -124,7 +124,7 @@ def _growth(database: str) -> Measure:
     def found(run: Run) -> float | None:
         ratios = [growth_of(run, database, operation) for operation in _operations(run.rows)]
         known = [one for one in ratios if one is not None]
-        return max(known) if known and len(known) == len(ratios) else None  # what is not known may grow most
+        return max(known) if known and len(known) == len(ratios) else None  # an unknown one may grow most
 
     return found
 
@@ -176,7 +176,7 @@ _KEYS = ("operation", "at a time", "server")
 
 
 def _lines(head: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1) -> str:
-    """A Markdown table whose first columns are texts; words where nothing is there."""
+    """A Markdown table whose first ``left`` columns are text; NOTHING if there are no rows."""
     rows = list(rows)
     if not rows:
         return NOTHING
@@ -185,7 +185,7 @@ def _lines(head: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1)
 
 
 def heading(about: About) -> str:
-    """Date, machine, command."""
+    """A run's date, machine, load and command."""
     return (
         f"{about.date}, {about.cores} cores of {about.machine}, Python {about.python}, load average "
         f"{about.load_average:g} at the start: `{about.command}`"
@@ -193,7 +193,7 @@ def heading(about: About) -> str:
 
 
 def runs_list(runs: Sequence[Run]) -> str:
-    """Where the figures come from, and whether the machine had other work."""
+    """The list of runs, with a note if the machine was busy with other work."""
     lines = [f"- {run.name}: {heading(run.about)}" for run in runs]
     if any(run.about.load_average >= run.about.cores for run in runs):
         lines += ["", BUSY_WORDS]
@@ -201,7 +201,7 @@ def runs_list(runs: Sequence[Run]) -> str:
 
 
 def verdicts(runs: Sequence[Run]) -> str:
-    """Each aim, what each run found, and whether it held in every one; a figure that is not there is no verdict."""
+    """A table of the requirements: each run's figure, and whether all of them meet it."""
     found = [(aim, [value for run in runs if (value := aim.of(run)) is not None]) for aim in AIMS]
     most = max((len(values) for _, values in found), default=0)
     head = ["aim", "required", "target", *(f"run {number}" for number in range(1, most + 1)), "verdict"]
@@ -221,7 +221,7 @@ def verdicts(runs: Sequence[Run]) -> str:
 
 
 def table(medians: Sequence[Row]) -> str:
-    """Medians; a ratio is of CPU time, above 1 where ours costs more."""
+    """A table of medians; ratios are of CPU time, above 1 if ours is higher."""
     costs = {(row.operation, row.at_once, row.server): row.cpu_ms for row in medians}
     head = [*_KEYS, "per second", "CPU ms", "p50 ms", "p99 ms", "busy", "CPU vs peer", "vs floor"]
     rows = []
@@ -234,7 +234,7 @@ def table(medians: Sequence[Row]) -> str:
 
 
 def starts_table(starts: Iterable[Start]) -> str:
-    """Start and rest of each server."""
+    """A table of each server's start time and idle memory."""
     head = ["server", "start to first answer, s", "CPU s until then", "idle, MiB"]
     return _lines(
         head, [[one.server, f"{one.seconds:.2f}", f"{one.cpu_seconds:.2f}", f"{one.idle_mib:.0f}"] for one in starts]
@@ -242,7 +242,7 @@ def starts_table(starts: Iterable[Start]) -> str:
 
 
 def growth_table(runs: Sequence[Run]) -> str:
-    """CPU time of each operation at each store, 32 at a time: the server's, and PostgreSQL's own beside it."""
+    """A table of CPU time per operation and store, 32 at a time: the server's plus PostgreSQL's."""
     rows = rounds.medians(row for run in runs for row in run.rows)
     stores = list(dict.fromkeys(row.server for row in rows if row.server.endswith(" grants")))
     costs = {(row.operation, row.server): row for row in rows if row.at_once == chart.AT_ONCE}
@@ -264,7 +264,7 @@ def _operations(rows: Sequence[Row]) -> list[str]:
 
 
 def stored_table(stored: Sequence[Stored]) -> str:
-    """What the stores weigh, and how long they took to fill."""
+    """A table of the stores' sizes, and how long they took to fill."""
     head = ["store", "size, MiB", "bytes per connection", "time to fill, s"]
     return _lines(head, [
         [f"{one.database}, {one.grants:,} grants", f"{one.bytes / 2**20:,.0f}", f"{one.bytes / one.grants:,.0f}",
@@ -274,7 +274,7 @@ def stored_table(stored: Sequence[Stored]) -> str:
 
 
 def memory_table(runs: Sequence[Run]) -> str:
-    """Memory over the code flows, a line a run."""
+    """A table of memory over the code flows, one line per run."""
     grown = {run.name: [one for one in run.memory if one.server == "gatepost"] for run in runs}
     lines = {name: own for name, own in grown.items() if own}
     head = next(([f"{one.grants:,}" for one in own] for own in lines.values()), [])
@@ -282,7 +282,7 @@ def memory_table(runs: Sequence[Run]) -> str:
 
 
 def workers_table(runs: Sequence[Run]) -> str:
-    """Refreshes at one and two workers, and whose CPU time each takes."""
+    """A table of refreshes with one and two workers, with CPU time by process."""
     rows = [row for row in rounds.medians(row for run in runs for row in run.rows) if "worker" in row.server]
     costs = [f"CPU ms: {whose}" for whose in ("workers", "PostgreSQL", "load")]
     head = ["refresh, 32 at a time", "per second", *costs, "p50 ms", "p99 ms"]
@@ -301,7 +301,7 @@ def _number(value: float) -> str:
 
 
 def between(text: str, name: str, made: str) -> str:
-    """``text`` with ``made`` in its part of that name."""
+    """``text`` with its generated part ``name`` replaced by ``made``; exits unless there is exactly one."""
     pattern = re.compile(rf"(<!-- figures: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
     replaced, count = pattern.subn(lambda match: f"{match[1]}\n{made.strip()}\n\n{match[2]}", text)
     if count != 1:
@@ -310,14 +310,14 @@ def between(text: str, name: str, made: str) -> str:
 
 
 def parts(runs: Sequence[Run], growth: Sequence[Run]) -> dict[str, str]:
-    """Each part of docs/performance.md, by name."""
+    """The generated parts of docs/performance.md, by name."""
     medians = rounds.medians(row for run in runs for row in run.rows)
     starts = [
         Start(name, *(statistics.median(getattr(run.starts[name], field) for run in runs if name in run.starts)
                       for field in ("seconds", "cpu_seconds", "idle_mib")))
         for name in dict.fromkeys(name for run in runs for name in run.starts)
     ]  # fmt: skip  # medians
-    # Of each table the first run that filled it: later ones find it filled.
+    # Fill times come from the first run that filled a store; later runs reuse it.
     stored = list({(one.database, one.grants, one.table): one for run in growth[::-1] for one in run.stored}.values())
     return {
         "runs": runs_list([*runs, *growth]),
@@ -334,7 +334,7 @@ def parts(runs: Sequence[Run], growth: Sequence[Run]) -> dict[str, str]:
 
 
 def main() -> None:
-    """Reads, and writes the documents and the chart."""
+    """Reads the results, and writes the documents and the chart."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results")
     parser.add_argument("--into", type=Path, default=ROOT, help="the checkout whose documents are written")
@@ -354,7 +354,7 @@ def main() -> None:
 
 
 def caption(runs: Sequence[Run]) -> str:
-    """The README's chart with its date, machine and command."""
+    """The README's chart, with date, machine and command."""
     about, busiest = runs[0].about, max(run.about.load_average for run in runs)
     words = "CPU time per operation of Gatepost, its peers and the floor, for the authorization and the resource server"
     return (

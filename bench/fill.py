@@ -1,7 +1,7 @@
-"""Fills a database in bulk, as months of use leave it: people, what they agreed to, their connections, the audit log.
+"""Fills a database in bulk as months of use would: people, consents, connections and the audit log.
 
-Rows are written in the order of their keys, and indexes made behind them, so that ten million connections take minutes.
-Keys are spread over all that random ones could be: what a measured server adds lands anywhere among them.
+Rows are inserted in key order and indexes created afterwards, so that ten million connections take minutes. Keys are
+spread evenly over the key space, so that rows added by a measured server land anywhere among them.
 """
 
 import secrets
@@ -38,42 +38,42 @@ Rows = Iterator[tuple[object, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be stored: each person has two connections, each of which was refreshed once."""
+    """What to store: each person has two connections, each refreshed once."""
 
     grants: int
     clients: Sequence[str]
-    """Client ids that the server itself gave out."""
+    """Client ids that the server has issued."""
     resource: str
     now: int
     """Milliseconds since the epoch."""
 
     @property
     def people(self) -> int:
-        """Half as many as connections."""
+        """The number of people: half that of connections."""
         return (self.grants + 1) // 2
 
     def client(self, number: int) -> str:
-        """Whose connection that is."""
+        """The client id of connection ``number``."""
         return self.clients[number % len(self.clients)]
 
     def began(self, number: int) -> int:
-        """When, in the last four weeks, in no order."""
+        """When connection ``number`` began: pseudo-random within the last four weeks."""
         return self.now - _DAY - (number * 2_654_435_761 % 2**32) * 28 * _DAY // 2**32
 
     def account_of(self, number: int) -> str:
-        """The account whose connection that is."""
+        """The account of connection ``number``."""
         return spread(number // 2, self.people)
 
 
 def spread(number: int, of: int, size: int = 22) -> str:
-    """The key of that number among ``of``, in base64url: they ascend, and lie evenly among all there could be."""
+    """Key ``number`` of ``of`` keys in base64url, which ascend and are spread evenly over the key space."""
     place = number * (_SPACE // of)
     head = _PAIRS[place >> 36] + _PAIRS[place >> 24 & 4095] + _PAIRS[place >> 12 & 4095] + _PAIRS[place & 4095]
     return head + _TAILS[number & 4095][: size - 8]
 
 
 def _hash(number: int, of: int) -> bytes:
-    """The same as 32 bytes."""
+    """Like ``spread``, as 32 bytes."""
     return (number * (2**64 // of)).to_bytes(8) + _BYTES[number & 4095]
 
 
@@ -119,7 +119,7 @@ def _refresh_tokens(plan: Plan) -> Rows:
 
 
 def _events(plan: Plan) -> Rows:
-    """In the order of time, which is that of their ids; sealed, or the server would go and seal them all."""
+    """Events in order of time, and so of ids; already sealed, or the server would seal them all."""
     first, total = plan.now - 29 * _DAY, 2 * plan.grants
     for number in range(total):
         of = number * 7_368_787 % plan.grants
@@ -133,7 +133,7 @@ def _events(plan: Plan) -> Rows:
 
 
 def _batches(plan: Plan) -> Rows:
-    """Their numbers are below those that the server counts from."""
+    """Seals with numbers below those that the server uses."""
     total = 2 * plan.grants
     for number in range((total + EVENTS_IN_A_BATCH - 1) // EVENTS_IN_A_BATCH):
         digest = _hash(number, total)
@@ -163,7 +163,7 @@ TABLES: dict[str, tuple[str, Callable[[Plan], Rows]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What one table holds after a fill, its indexes included; ``table`` is empty for the whole database."""
+    """The size of one table after a fill, with its indexes; ``table`` is empty for the whole database."""
 
     database: str
     grants: int
@@ -174,7 +174,7 @@ class Stored:
 
 
 def filled(url: str, grants: int, clients: Sequence[str], resource: str, told: Callable[[str], None]) -> list[Stored]:
-    """Writes it all into a database at this version's schema, open to nobody else; ``told`` hears of progress."""
+    """Fills a database at this version's schema that nobody else uses; ``told`` is called with lines of progress."""
     plan = Plan(grants, clients, resource, int(datetime.now(UTC).timestamp() * 1000))
     kind, fill = ("SQLite", _fill_sqlite) if url.startswith("sqlite") else ("PostgreSQL", _fill_postgres)
     began = time.perf_counter()
@@ -195,7 +195,7 @@ def _indexes(name: str) -> Iterable[sqlalchemy.Index]:
 
 
 def _fill_sqlite(url: str, plan: Plan) -> _Filled:
-    """Without a journal: a fill that is cut off leaves a file to be thrown away."""
+    """Fills without a journal, so an interrupted fill leaves a useless file."""
     path, dialect = Path(url.removeprefix("sqlite:///")), sqlalchemy.create_engine(url).dialect
     connection = sqlite3.connect(path, isolation_level=None)
     for pragma in ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE", "cache_size=-500000"):
@@ -220,7 +220,7 @@ def _fill_sqlite(url: str, plan: Plan) -> _Filled:
 
 
 def _fill_postgres(url: str, plan: Plan) -> _Filled:
-    """As its superuser: what refers to what is known to be right."""
+    """Fills as a superuser, with foreign key checks off, since the references are known to be right."""
     dialect, began = sqlalchemy.create_engine(url).dialect, time.perf_counter()
     address = sqlalchemy.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(address, autocommit=True) as connection:
@@ -248,16 +248,16 @@ def _postgres_size(connection: "psycopg.Connection[tuple[object, ...]]", name: s
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A stored connection that the load can use."""
+    """A stored connection with a refresh token that the load knows."""
 
     client_id: str
     refresh_token: str
 
 
 def taken_up(url: str, grants: int, count: int) -> list[Holder]:
-    """Gives ``count`` of the stored connections, spread over all, another refresh token, which the load knows.
+    """Adds a known refresh token to ``count`` stored connections, spread evenly over all; answers them.
 
-    At most 30,000: SQLite takes no more parameters.
+    At most 30,000, since SQLite limits the number of parameters.
     """
     engine, count = sqlalchemy.create_engine(url), min(grants, count)
     tokens = {spread(n * grants // count, grants, 16): crypto.opaque_token(REFRESH_PREFIX) for n in range(count)}
@@ -276,7 +276,7 @@ def taken_up(url: str, grants: int, count: int) -> list[Holder]:
 
 
 def is_filled(url: str, grants: int) -> bool:
-    """Whether such a fill was made to its end: the last connection is there, and the last seal, which comes last."""
+    """Whether a fill of that size is complete: the last connection and the last seal, which is written last, exist."""
     engine = sqlalchemy.create_engine(url)
     grant = sqlalchemy.text("SELECT count(*) FROM authorization_grant WHERE id = :id")
     seal = sqlalchemy.text("SELECT count(*) FROM audit_batch WHERE number = :number")

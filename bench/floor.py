@@ -1,7 +1,7 @@
-"""The floor: what no server that signs and keeps can go below. ``python bench/floor.py PORT DATABASE``.
+"""The floor: the least work of any server that signs and stores. ``python bench/floor.py PORT DATABASE``.
 
-A bare ASGI application behind the same uvicorn: GET answers bytes that are ready; POST reads a form, keeps one row at
-synchronous=FULL (what waits is committed as a group) and signs one ES256 token.
+A bare ASGI application on the same uvicorn: GET returns prepared bytes; POST parses a form, stores one row at
+synchronous=FULL (waiting rows are committed as a group) and signs one ES256 token.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _HEAD = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")
 
 
 class Writer:
-    """One thread that commits what waits."""
+    """One thread that commits waiting rows as a group."""
 
     def __init__(self, database: str) -> None:
         self._waiting: queue.SimpleQueue[tuple[str, asyncio.Future[None], asyncio.AbstractEventLoop]] = (
@@ -34,7 +34,7 @@ class Writer:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def keep(self, text: str) -> "asyncio.Future[None]":
-        """Done once the row is on the disk."""
+        """Queues a row; the future resolves once it is on disk."""
         loop = asyncio.get_running_loop()
         kept: asyncio.Future[None] = loop.create_future()
         self._waiting.put((text, kept, loop))

@@ -32,7 +32,7 @@ from tests.store.servers import Postgres, running  # noqa: E402 (needs sys.path)
 from tests.support.processes import run_gatepost  # noqa: E402 (needs sys.path)
 from tests.support.smtp import Postbox, receiving  # noqa: E402 (needs sys.path)
 
-RESOURCE = "http://localhost:9001/mcp"  # the same at every run, for it stands in what is stored
+RESOURCE = "http://localhost:9001/mcp"  # the same in every run, since stored rows contain it
 HOLDERS = 10_000
 CLIENTS, KINDS = 1_000, 10
 LIVE_TOKENS = 1_000
@@ -41,7 +41,7 @@ PARTS = ("sqlite", "postgres", "memory", "workers")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a store of that size is, and what serves it."""
+    """A store of ``grants`` connections, and how its server is run."""
 
     name: str
     url: str
@@ -53,7 +53,7 @@ class Place:
 
 
 class Crowd:
-    """The stored connections that the load knows: each refreshes in its turn, so that none is asked for twice soon."""
+    """Stored connections whose tokens the load knows; they refresh in turn, so that none is used twice in a row."""
 
     def __init__(self, connected: Connected, holders: list[Holder]) -> None:
         self._connected = connected
@@ -61,11 +61,11 @@ class Crowd:
         self._live: deque[str] = deque(maxlen=LIVE_TOKENS)
 
     async def come(self, base: str) -> None:
-        """The first of them refresh, so that there are access tokens to introspect."""
+        """Refreshes the first of them, so that there are access tokens to introspect."""
         await repeat(base, [self._refresh], min(LIVE_TOKENS, len(self._waiting)))
 
     def operations(self) -> dict[str, Callable[[int], Operation]]:
-        """Those that find what is stored."""
+        """The operations that use stored connections."""
         return {REFRESH: lambda _slot: self._refresh, INTROSPECTION: lambda _slot: self._introspect}
 
     async def _refresh(self, line: Line) -> None:
@@ -86,7 +86,7 @@ class Crowd:
 
 @contextlib.contextmanager
 def serving(place: Place, postbox: Postbox, kept: list[Stored]) -> Iterator[Subject]:
-    """A server on that store, which is filled unless it was; what the fill wrote is added to ``kept``."""
+    """A server on that store, which is filled first if needed; its sizes are added to ``kept``."""
     place.folder.mkdir(parents=True, exist_ok=True)
     environment = {
         **subjects.gatepost_environment(place.folder, postbox.port),
@@ -113,7 +113,7 @@ def serving(place: Place, postbox: Postbox, kept: list[Stored]) -> Iterator[Subj
 
 
 async def _registered(base: str) -> list[str]:
-    """Client ids of a few kinds, as a server gives them out."""
+    """Registers CLIENTS clients of KINDS kinds; answers their ids."""
     line, found = await line_to(base), []
     for number in range(CLIENTS):
         body = json.dumps({**subjects.REGISTRATION, "client_name": f"Client {number % KINDS}"})
@@ -124,7 +124,7 @@ async def _registered(base: str) -> list[str]:
 
 
 class Run:
-    """One run: its arguments, and what it found so far."""
+    """One run: its arguments and results so far."""
 
     def __init__(self, given: argparse.Namespace, folder: Path, postbox: Postbox) -> None:
         self._given, self._folder, self._postbox = given, folder, postbox
@@ -135,7 +135,7 @@ class Run:
         self.starts: list[Start] = []
 
     def sqlite(self) -> None:
-        """Few against very many on SQLite."""
+        """Measures a small and a very large store on SQLite."""
         kept = self._given.keep or self._folder
         self._grown([
             Place(f"SQLite, {grants:,} grants", f"sqlite:///{kept / f'sqlite-{grants}' / 'gatepost.db'}", grants,
@@ -144,7 +144,7 @@ class Run:
         ])  # fmt: skip  # two places
 
     def postgres(self) -> None:
-        """Few against many on PostgreSQL."""
+        """Measures a small and a large store on PostgreSQL."""
         with _durable() as (server, pid):
             self._grown([
                 Place(f"PostgreSQL, {grants:,} grants", server.migrated(), grants, self._folder / f"postgres-{grants}",
@@ -153,7 +153,7 @@ class Run:
             ])  # fmt: skip  # two places
 
     def workers(self) -> None:
-        """Refreshes at one and at two workers, on whatever cores there are."""
+        """Measures refreshes with one and two workers, on all cores."""
         with _durable() as (server, pid):
             places = [
                 Place(f"PostgreSQL, {workers} {'worker' if workers == 1 else 'workers'}", server.migrated(),
@@ -166,7 +166,7 @@ class Run:
                 self.rows += rounds.measured(found, only)
 
     def memory_grows(self) -> None:
-        """Memory after each tenth of so many code flows."""
+        """Measures memory after each tenth of ``--grants`` code flows."""
         count = self._given.grants
         with subjects.gatepost(self._folder, self._postbox, self._of_servers) as (subject, _, connected), self._load():
             self.memory.append(Memory(subject.name, 0, subject.start.idle_mib))
@@ -190,7 +190,7 @@ class Run:
 
     @contextlib.contextmanager
     def _load(self) -> Iterator[None]:
-        """This process, which is the load, on its own core."""
+        """Binds this process, which generates the load, to its own core."""
         if self._of_load is None:
             yield
             return
@@ -204,7 +204,7 @@ class Run:
 
 @contextlib.contextmanager
 def _durable() -> Iterator[tuple[Postgres, int]]:
-    """A PostgreSQL that keeps what it commits, unlike that of the tests; and its first process."""
+    """A PostgreSQL server with fsync on, unlike that of the tests, and the pid of its main process."""
     with running() as server, server.admin.connect() as connection:
         connection.exec_driver_sql("ALTER SYSTEM RESET fsync")
         connection.exec_driver_sql("SELECT pg_reload_conf()")
@@ -229,7 +229,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Runs the parts and writes their raw rows into ``--out``, each as soon as it is there."""
+    """Runs the parts and writes their raw rows into ``--out``, each part as soon as it is done."""
     given = _arguments()
     rounds.keep_about(given.out, rounds.about())
     with tempfile.TemporaryDirectory() as made, receiving() as postbox:

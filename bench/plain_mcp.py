@@ -1,6 +1,6 @@
-"""The plain MCP server of the Python SDK with six tools: ``python bench/plain_mcp.py PORT ISSUER RESOURCE``.
+"""A plain MCP server on the Python SDK, with six tools: ``python bench/plain_mcp.py PORT ISSUER RESOURCE``.
 
-Built as its documentation shows, with the SDK's own bearer check; each token's signature is verified.
+Built as the SDK's documentation shows, with its bearer check; each token's signature is verified.
 """
 
 import sys
@@ -18,13 +18,13 @@ PORT, ISSUER, RESOURCE = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 
 
 class Verifier(TokenVerifier):
-    """Checks signature, expiry and audience."""
+    """Verifies tokens: signature, expiry and audience."""
 
     def __init__(self) -> None:
         self._keys = KeySet.import_key_set(httpx2.get(f"{ISSUER}/jwks.json", trust_env=False).json())
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """The token, None where it is no good."""
+        """The token, or None if it is not valid."""
         try:
             claims = jwt.decode(token, self._keys, algorithms=["ES256"]).claims
         except (JoseError, ValueError):

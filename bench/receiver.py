@@ -1,7 +1,7 @@
-"""A mail server that takes everything and prints who got mail when: ``python bench/receiver.py PORT``.
+"""A mail server that accepts everything and prints who got mail when: ``python bench/receiver.py PORT``.
 
-A process of its own and as light as can be, so that a measurement is of the product and not of the server beside it.
-Times are seconds of CLOCK_MONOTONIC, which every process of a machine shares.
+A separate, minimal process, so that it does not distort the measurement. Times are seconds of CLOCK_MONOTONIC, which
+all processes of a machine share.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 async def main() -> None:
-    """Serves until it is ended."""
+    """Serves until it is terminated."""
     server = await asyncio.start_server(_serve, "127.0.0.1", int(sys.argv[1]))
     await server.serve_forever()
 

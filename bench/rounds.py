@@ -1,4 +1,4 @@
-"""Rounds: each operation at each server in turn, A B C and then C B A; and the raw rows that come of it."""
+"""Runs rounds of each operation at each server, in the order A B C, then C B A; and stores the raw rows."""
 
 import argparse
 import asyncio
@@ -28,7 +28,7 @@ else:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One round of one operation at one server. CPU times are milliseconds an operation."""
+    """One round of one operation at one server. CPU times are milliseconds per operation."""
 
     operation: str
     at_once: int
@@ -36,35 +36,35 @@ class Row:
     round: int
     operations: int
     rate: float
-    """Operations a second."""
+    """Operations per second."""
     cpu_ms: float
-    """Of the server's processes."""
+    """CPU of the server's processes."""
     database_ms: float
-    """Of PostgreSQL's."""
+    """CPU of PostgreSQL's processes."""
     load_ms: float
     p50_ms: float
     p99_ms: float
     busy: float
-    """The server's CPU time by the clock: below 0.9 the load was the limit, the disk, or other work on the machine."""
+    """The server's CPU time divided by wall time: below 0.9 the load, the disk or other work was the bottleneck."""
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """Where, when and by which command a run was made."""
+    """The date, machine and command of a run."""
 
     date: str
     cores: int
     machine: str
     python: str
     load_average: float
-    """Before it began: what else the machine did."""
+    """Load average before the run: other work on the machine."""
     command: str
 
 
 def about() -> About:
-    """This run."""
+    """About this run."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0
-    asked = re.sub(r"--(out|keep) \S+", "", " ".join(sys.argv[1:]))  # where it was kept is nobody's concern
+    asked = re.sub(r"--(out|keep) \S+", "", " ".join(sys.argv[1:]))  # paths on this machine are not recorded
     command = " ".join(["python", f"bench/{Path(sys.argv[0]).name}", *asked.split()])
     return About(
         f"{datetime.now(UTC):%Y-%m-%d}", os.cpu_count() or 1, _processor(), platform.python_version(), round(load, 1),
@@ -73,7 +73,7 @@ def about() -> About:
 
 
 def _processor() -> str:
-    """Its name, where Linux tells it."""
+    """The processor's name on Linux, else its architecture."""
     for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
@@ -81,7 +81,7 @@ def _processor() -> str:
 
 
 def timing(parser: argparse.ArgumentParser) -> None:
-    """The arguments that say how long, how often and how many at once."""
+    """Adds the arguments for duration, rounds and concurrency."""
     parser.add_argument("--seconds", type=float, default=4.0, help="of each round")
     parser.add_argument("--warm-up", type=float, default=4.0, help="seconds before each round that do not count")
     parser.add_argument("--rounds", type=int, default=3)
@@ -90,13 +90,13 @@ def timing(parser: argparse.ArgumentParser) -> None:
 
 
 def cores() -> tuple[int | None, int | None]:
-    """A core for servers and another one for the load; none where there is one, or where processes cannot be bound."""
+    """A core for the servers and another for the load; None for both with one core or without CPU affinity."""
     available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     return (available[0], available[-1]) if len(available) > 1 else (None, None)
 
 
 def measured(found: Sequence[Subject], given: argparse.Namespace) -> list[Row]:
-    """Every round, interleaved; each is told on stderr as it ends."""
+    """Runs all rounds, interleaved, and reports each on stderr as it ends."""
     rows = []
     for row in _rounds(found, given):
         rows.append(row)
@@ -105,7 +105,7 @@ def measured(found: Sequence[Subject], given: argparse.Namespace) -> list[Row]:
 
 
 def told(line: str) -> None:
-    """A line of progress."""
+    """Writes a line of progress to stderr."""
     sys.stderr.write(f"{datetime.now(UTC):%H:%M:%S} {line}\n")
     sys.stderr.flush()
 
@@ -140,7 +140,7 @@ _MEASURES = ("rate", "cpu_ms", "database_ms", "load_ms", "p50_ms", "p99_ms", "bu
 
 
 def medians(rows: Iterable[Row]) -> list[Row]:
-    """One row for each operation, load and server: the medians of its rounds, whose number stands in ``round``."""
+    """One row per operation, concurrency and server, with the medians of its rounds; ``round`` is their number."""
     groups: dict[tuple[str, int, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.operation, row.at_once, row.server), []).append(row)
@@ -164,18 +164,18 @@ def keep(folder: Path, name: str, records: "Sequence[DataclassInstance]") -> Non
 
 
 def keep_about(folder: Path, found: About) -> None:
-    """Writes where and when a run was made."""
+    """Writes a run's date, machine and command as about.json."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "about.json").write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
 
 
 def kept_about(folder: Path) -> About:
-    """Reads it back."""
+    """Reads about.json back."""
     return About(**json.loads((folder / "about.json").read_text(encoding="utf-8")))
 
 
 def kept(folder: Path, name: str, record: "type[Record]") -> "list[Record]":
-    """Reads raw rows back; none where there is no such file."""
+    """Reads raw rows back; none if there is no such file."""
     path = folder / f"{name}.csv"
     if not path.exists():
         return []

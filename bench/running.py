@@ -1,4 +1,4 @@
-"""Servers as processes, each on a core of its own, and how long one takes to its first answer."""
+"""Starts servers as processes bound to a core, and measures the time to their first response."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ REST_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One start of a server: seconds to its first answer, CPU seconds until then, memory once it rests."""
+    """One start of a server: seconds to its first response, CPU seconds until then, memory once idle."""
 
     server: str
     seconds: float
@@ -30,7 +30,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a server's process held after so many code flows, or operations of every kind."""
+    """The memory of a server's process after that many code flows, or operations of any kind."""
 
     server: str
     grants: int
@@ -39,20 +39,20 @@ class Memory:
 
 @dataclass
 class Subject:
-    """A server that runs. ``operations``: by name, what makes the operation of the slot of that number."""
+    """A running server. ``operations``: by name, a function that makes the operation for a slot number."""
 
     name: str
     base: str
     pid: int
     start: Start
     database_pid: int | None = None
-    """PostgreSQL's first process, where the server keeps what it knows there."""
+    """PostgreSQL's main process, if the server uses PostgreSQL."""
     operations: dict[str, Callable[[int], Operation]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Command:
-    """How a server is started, and the path that answers once it serves."""
+    """How to start a server, and the path that responds once it serves."""
 
     name: str
     port: int
@@ -64,13 +64,13 @@ class Command:
 
     @property
     def base(self) -> str:
-        """Its URL."""
+        """The server's URL."""
         return f"http://localhost:{self.port}"
 
 
 @contextlib.contextmanager
 def started(command: Command, times: int = 1) -> Iterator[Subject]:
-    """The server, once it answers, after as many starts; what it says of its start is the median of them."""
+    """Starts the server ``times`` times and yields the last one; its ``start`` has the medians of all."""
     starts = []
     for _ in range(times - 1):
         with _once(command) as (_, start):
@@ -106,13 +106,13 @@ def _middle(starts: list[Start]) -> Start:
 
 
 def resident_mib(pid: int) -> float:
-    """Memory that a process holds, in MiB."""
+    """A process's resident memory in MiB."""
     return float(psutil.Process(pid).memory_info().rss) / 2**20
 
 
 @contextlib.contextmanager
 def _on_core(number: int | None) -> Iterator[None]:
-    """What is started inside stays on that core; threads that are there already stay where they are."""
+    """Binds processes started inside the block to a core; existing threads keep their affinity."""
     if number is None or not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -126,6 +126,6 @@ def _on_core(number: int | None) -> Iterator[None]:
 
 def _answers(url: str) -> bool:
     with contextlib.suppress(httpx2.TransportError):
-        # verify: plain http; else each try would load every certificate of the machine, beside a starting server.
+        # verify=False: it is plain http, and each call would otherwise load the system's certificates.
         return httpx2.get(url, trust_env=False, verify=False).status_code < 500
     return False

@@ -1,6 +1,6 @@
-"""Figures of sign-in by mail: ``python bench/sign_in.py`` prints how fast mail leaves, and that none is lost.
+"""Measures sign-in by mail: ``python bench/sign_in.py`` prints how fast mail is sent, and how many mails are lost.
 
-It starts servers of its own on loopback, takes some two minutes, changes nothing, and asserts nothing.
+It starts its own servers on loopback and takes some two minutes; it changes nothing and asserts nothing.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ MAILS = 100
 
 
 class Receiver:
-    """bench/receiver.py as a process, and when each mail was there."""
+    """bench/receiver.py as a process, and the arrival time of each mail."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -59,8 +59,8 @@ class Receiver:
 
 
 async def _ready(client: TestClient, number: int, email: str) -> Callable[[], "asyncio.Task[float]"]:
-    """A browser before the address page; what it answers sends the form, and tells when it began to."""
-    network = {"x-forwarded-for": f"198.51.{number // 250}.{number % 250}"}  # one alone would soon be braked
+    """Opens the address page in a new browser; answers a function that sends its form and returns the start time."""
+    network = {"x-forwarded-for": f"198.51.{number // 250}.{number % 250}"}  # a single network would hit the brakes
     browser = httpx2.AsyncClient(trust_env=False, timeout=60, follow_redirects=True, headers=network)
     page = await browser.get(client.authorize_url())
     form = {name: _value(page.text, name) for name in ("csrf", "form_time")}
@@ -85,7 +85,7 @@ def _value(html: str, name: str) -> str:
 
 
 def _all_arrived(receiver: Receiver, emails: set[str]) -> None:
-    """Waits for the last mail, half a minute at the most."""
+    """Waits for the last mail, for at most half a minute."""
     deadline = time.monotonic() + 30
     while not emails <= receiver.arrived.keys() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -95,7 +95,7 @@ async def _at_once(client: TestClient, receiver: Receiver, number: int) -> list[
     """Milliseconds from the POST of the address to the mail at the mail server, for fifty people at once."""
     emails = [f"person{number}-{n}@example.com" for n in range(AT_ONCE)]
     browsers = [await _ready(client, number * AT_ONCE + n, email) for n, email in enumerate(emails)]
-    await asyncio.sleep(1.1)  # a form that comes back within a second is made to wait
+    await asyncio.sleep(1.1)  # forms sent within a second of being shown are delayed
     began = await asyncio.gather(*(send() for send in browsers))
     await asyncio.to_thread(_all_arrived, receiver, set(emails))
     never = time.perf_counter()
@@ -103,7 +103,7 @@ async def _at_once(client: TestClient, receiver: Receiver, number: int) -> list[
 
 
 def mail_latency(folder: Path) -> list[str]:
-    """The rows of fifty at once, after one round to warm up."""
+    """The rows for AT_ONCE people at once, after one warm-up round."""
     with Receiver() as receiver:
         idp = changed(built(folder, Office(), trusted_proxies=("127.0.0.1/32",)), smtp_port=receiver.port)
         with as_process(idp, folder / "idp.log"):
@@ -118,14 +118,14 @@ def mail_latency(folder: Path) -> list[str]:
 
 
 def form_times(folder: Path) -> list[str]:
-    """The rows of the form's answer."""
+    """The rows for the form's response time, by kind of address."""
     found = medians(timed(folder, FORMS))
     rows = [f"form, {kind + ' address,':<17} median of {FORMS}          {took:8.1f} ms" for kind, took in found.items()]
     return [*rows, f"form, largest difference of medians          {max(found.values()) - min(found.values()):8.1f} ms"]
 
 
 def outage(folder: Path) -> list[str]:
-    """The rows of a mail server that goes away, a restart, and its return."""
+    """The rows for an outage of the mail server with a restart of ours in between."""
     found = over_an_outage(folder, MAILS, seconds=180)
     return [
         f"outage and restart, {found.asked} mails, lost               {found.lost:8d}",

@@ -1,4 +1,4 @@
-"""The authorization servers that are measured: ours and the floor; and how each operation is asked for."""
+"""The measured authorization servers, ours and the floor, and the requests of each operation."""
 
 import base64
 import contextlib
@@ -20,7 +20,7 @@ from tests.support.ports import free_port
 from tests.support.processes import ROOT, environment_of, run_gatepost
 from tests.support.smtp import Postbox
 
-CALLBACK = "https://client.example/callback"  # to which Gatepost answers in silence; on loopback anybody could listen
+CALLBACK = "https://client.example/callback"  # not loopback, where consent is never silent
 SCOPE = "demo:read demo:echo"
 FORM = "application/x-www-form-urlencoded"
 CODE, METADATA, REFRESH, INTROSPECTION, FIRST_PAGE = "code flow", "metadata", "refresh", "introspection", "first page"
@@ -28,9 +28,9 @@ CODE, METADATA, REFRESH, INTROSPECTION, FIRST_PAGE = "code flow", "metadata", "r
 
 
 def gatepost_environment(folder: Path, mail_port: int) -> dict[str, str]:
-    """What `make bench` sets: addresses, and a proxy to be believed, for the load comes from many networks.
+    """The settings of `make bench`: addresses, and a trusted proxy, since the load claims many networks.
 
-    Nothing of it switches a safeguard off or widens a limit: tests/speed/test_measured.py.
+    They turn off no safeguard and widen no limit: tests/speed/test_measured.py.
     """
     port, resource_port = free_port(), free_port()
     return environment_of(
@@ -52,7 +52,7 @@ def gatepost_environment(folder: Path, mail_port: int) -> dict[str, str]:
 def gatepost(
     folder: Path, postbox: Postbox, core: int | None, starts: int = 1
 ) -> Iterator[tuple[Subject, dict[str, str], "Connected"]]:
-    """Our authorization server with somebody connected to it; and its environment, for the resource server."""
+    """Our authorization server, its environment (for the resource server), and a connected person."""
     environment = gatepost_environment(folder, postbox.port)
     run_gatepost(environment, "db", "upgrade")
     with started(command_of("gatepost", environment, folder, core), starts) as subject:
@@ -66,13 +66,13 @@ def gatepost(
 
 
 def command_of(name: str, environment: dict[str, str], folder: Path, core: int | None) -> Command:
-    """How an operator starts our authorization server."""
+    """The command with which an operator starts our authorization server."""
     arguments = [sys.executable, "-m", "gatepost_idp", "idp"]
     return Command(name, int(environment["IDP_PORT"]), "/healthz", arguments, environment, folder / "idp.log", core)
 
 
 def connect(base: str, environment: dict[str, str], postbox: Postbox) -> "Connected":
-    """Somebody signs in by mail and agrees; and a resource server gets credentials to introspect with."""
+    """Signs somebody in by mail with consent, and makes resource server credentials for introspection."""
     at = Wire(base, "/authorize", "/token", "/register", "/introspect", environment["MCP_RESOURCE_URL"])
     client_id = at.registered()
     with Person("somebody@example.com", postbox) as person:
@@ -86,7 +86,7 @@ def connect(base: str, environment: dict[str, str], postbox: Postbox) -> "Connec
 
 @contextlib.contextmanager
 def floor(folder: Path, core: int | None, starts: int) -> Iterator[Subject]:
-    """What nothing in Python goes below: bench/floor.py."""
+    """bench/floor.py, the lower bound for any server in Python."""
     port = free_port()
     arguments = [sys.executable, str(ROOT / "bench" / "floor.py"), str(port), str(folder / "floor.db")]
     command = Command("floor", port, "/", arguments, environment_of(), folder / "floor.log", core)
@@ -102,7 +102,7 @@ def floor(folder: Path, core: int | None, starts: int) -> Iterator[Subject]:
 
 @dataclass(frozen=True)
 class Wire:
-    """Where an authorization server has its doors."""
+    """The URLs of an authorization server's endpoints."""
 
     base: str
     authorize: str
@@ -113,11 +113,11 @@ class Wire:
     scope: str = SCOPE
 
     def registered(self) -> str:
-        """A fresh client's id."""
+        """The id of a newly registered client."""
         return self.registration()["client_id"]
 
     def registration(self, **changes: str) -> dict[str, str]:
-        """The answer to a registration."""
+        """The response to a registration."""
         answer = httpx2.post(self.base + self.register, json={**REGISTRATION, **changes}, trust_env=False)
         if answer.status_code != 201:
             raise SystemExit(f"{self.base} registers nobody: {answer.text}")
@@ -125,11 +125,11 @@ class Wire:
         return found
 
     def authorize_url(self, client_id: str) -> str:
-        """For the same verifier each time, since its digest is the load's work and not the server's."""
+        """The URL of an authorization request; always with the same verifier, to save the load computing challenges."""
         return f"{self.base}{self.authorize_target(client_id)}"
 
     def authorize_target(self, client_id: str) -> str:
-        """The URL without its host."""
+        """``authorize_url`` without scheme and host."""
         asked = {
             "response_type": "code", "client_id": client_id, "redirect_uri": CALLBACK, "scope": self.scope,
             "resource": self.resource, "state": "some state", "code_challenge": _CHALLENGE,
@@ -143,23 +143,23 @@ _CHALLENGE = challenge_of(VERIFIER)
 REGISTRATION = {
     "client_name": "Bench", "redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none",
     "grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"],
-}  # fmt: skip  # as above
+}  # fmt: skip  # a form
 
 
 @dataclass(frozen=True)
 class Connected:
-    """A client that somebody agreed to, in a browser that remembers."""
+    """A client with a remembered consent, and the cookies of the browser that gave it."""
 
     at: Wire
     client_id: str
     cookies: str
     introspected: str
-    """Which token the server looks at: ``access_token`` or ``refresh_token``."""
+    """Which token is introspected: ``access_token`` or ``refresh_token``."""
     credentials: dict[str, str]
-    """Who introspects, as header fields; without them the client itself does."""
+    """The introspecting client's credentials as header fields; if empty, the client itself introspects."""
 
     def operations(self) -> dict[str, Callable[[int], Operation]]:
-        """What an authorization server is asked all day."""
+        """The everyday operations of an authorization server."""
         return {
             "register": lambda _slot: self._register,
             CODE: lambda _slot: self._code,
@@ -169,7 +169,7 @@ class Connected:
         }
 
     async def tokens(self, line: Line) -> dict[str, str]:
-        """The code flow: two requests."""
+        """Runs the code flow in two requests; answers the token response."""
         back = await line.ask("GET", self.at.authorize_target(self.client_id), cookie=self.cookies)
         code = parse_qs(urlsplit(expect(back, 302, 303).field("location")).query).get("code", [""])[0]
         return await self.redeem(
@@ -177,7 +177,7 @@ class Connected:
         )
 
     async def redeem(self, line: Line, **form: str) -> dict[str, str]:
-        """POST /token, naming the resource as MCP asks of its clients (RFC 8707 section 2.2)."""
+        """POST /token with ``resource``, as MCP requires of clients (RFC 8707 section 2.2)."""
         body = urlencode({"client_id": self.client_id, "resource": self.at.resource, **form})
         answer = expect(await line.ask("POST", self.at.token, body, content_type=FORM), 200)
         found: dict[str, str] = json.loads(answer.body)
@@ -191,21 +191,21 @@ class Connected:
         expect(await line.ask("POST", self.at.register, body, content_type="application/json"), 201)
 
     async def _first_page(self, line: Line) -> None:
-        """What a stranger is sent to, and that page."""
+        """An authorization request of a browser without cookies, and the page that it redirects to."""
         sent = expect(await line.ask("GET", self.at.authorize_target(self.client_id)), 302, 303)
         cookies = "; ".join(one.partition(";")[0] for one in sent.fields("set-cookie"))
         expect(await line.ask("GET", urlsplit(sent.field("location")).path, cookie=cookies), 200)
 
 
 class Refreshing:
-    """One connection's refresh token, which is another one after each answer."""
+    """A connection that refreshes, with its current refresh token."""
 
     def __init__(self, connected: Connected) -> None:
         self._connected = connected
         self._token = ""
 
     async def again(self, line: Line) -> None:
-        """The first time it connects; every time it refreshes."""
+        """Refreshes; connects first if it has not yet."""
         if not self._token:
             self._token = (await self._connected.tokens(line))["refresh_token"]
         found = await self._connected.redeem(line, grant_type="refresh_token", refresh_token=self._token)
@@ -215,14 +215,14 @@ class Refreshing:
 
 
 class Introspecting:
-    """One token that is asked about."""
+    """A connection whose token is introspected."""
 
     def __init__(self, connected: Connected) -> None:
         self._connected = connected
         self._body = ""
 
     async def again(self, line: Line) -> None:
-        """The first time it connects; every time it asks."""
+        """Introspects; connects first if it has not yet."""
         own = self._connected
         if not self._body:
             form = {"token": (await own.tokens(line))[own.introspected]}

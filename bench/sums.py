@@ -1,6 +1,6 @@
-"""What the measured costs add up to: what one small machine carries, and a million connected people on paper.
+"""Projections from the measured costs: what one small machine carries, and what a million people would need.
 
-Everything that was assumed and not measured is a name at the top of this file, and stands in the tables.
+Every assumption that was not measured is a constant at the top of this file and is shown in the tables.
 """
 
 import math
@@ -13,21 +13,21 @@ from bench.journeys import JOURNEY
 from bench.rounds import Row, medians
 
 USED = 0.7
-"""Of a core, so that a busy minute finds room."""
+"""The usable fraction of a core, which leaves room for busy minutes."""
 TOKEN_SECONDS = 900
 PEOPLE = 1_000_000
 REFRESH_DAYS, AUDIT_DAYS, SHORT_AUDIT_DAYS = 31, 365, 30
-"""A spent refresh token stays until it would have expired, and a day; AUDIT_DAYS as it comes, and a shorter one."""
+"""Days that rows stay: a spent refresh token until a day after its expiry; the audit log by default, and shorter."""
 SIGN_INS_A_MONTH = 1
 MAIL_PEAK = 3
-"""The busiest hour's mail, times that of the average hour."""
+"""Mail in the busiest hour, relative to the average hour."""
 DOLLARS_A_CORE, DOLLARS_A_GB, DOLLARS_A_THOUSAND_MAILS = 25.0, 0.115, 0.10
-"""A month; of the order of a large cloud's list prices, assumed on 2026-11-21 and no quote."""
+"""Per month; an assumption of 2026-11-21, of the order of a large cloud's list prices, not a quote."""
 
 
 @dataclass(frozen=True)
 class Use:
-    """How people use it. ``at_once``: the part of them that is connected in the busiest quarter of an hour."""
+    """How people use it. ``at_once``: the fraction of them connected in the busiest quarter of an hour."""
 
     words: str
     refreshes_a_day: int
@@ -35,7 +35,7 @@ class Use:
 
     @property
     def refreshes_a_second(self) -> float:
-        """In the busiest quarter of an hour."""
+        """Refreshes per second in the busiest quarter of an hour."""
         return PEOPLE * self.at_once / TOKEN_SECONDS
 
 
@@ -46,14 +46,14 @@ USES = (
 
 
 class Measured(Protocol):
-    """A run with rows."""
+    """Anything with raw rows, such as a run."""
 
     @property
     def rows(self) -> list[Row]: ...
 
 
 def carries(rows: Sequence[Row]) -> str:
-    """What one core of the measured machine carries on SQLite, ``USED`` of it in use."""
+    """A table of what one core of the measured machine carries on SQLite, using ``USED`` of it."""
     costs = {(row.server, row.operation): row.cpu_ms for row in rows if row.at_once == 32 or row.operation == JOURNEY}
     lines = ["| one core at 70 % | |", "| --- | --: |"]
     for words, server, operation, seconds in (
@@ -70,7 +70,7 @@ def carries(rows: Sequence[Row]) -> str:
 
 
 def million(runs: Sequence[Measured], stored: Sequence[Stored]) -> str:
-    """A million people on PostgreSQL, from the costs at the largest store that was measured there; empty for none."""
+    """A table for a million people on PostgreSQL, from the largest store measured there; empty if there is none."""
     largest = max((one.grants for one in stored if one.database == "PostgreSQL"), default=0)
     rows = medians(row for run in runs for row in run.rows)
     name = f"PostgreSQL, {largest:,} grants"
@@ -132,6 +132,6 @@ def _gb(bytes_a_person: float) -> str:
 
 
 def _round(value: float) -> str:
-    """Two figures: more would claim too much."""
+    """Rounded to two significant figures, since more would suggest false precision."""
     digits = max(0, len(str(int(value))) - 2)
     return f"{round(value, -digits):,.0f}"

@@ -1,4 +1,4 @@
-"""The resource servers that are measured: ours and the plain ones of both SDKs, and how tools are asked for."""
+"""The measured resource servers, ours and the plain ones of both SDKs, and the requests for their tools."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ METHODS = ("tools/list", "tools/call")
 def resource_servers(
     folder: Path, environment: dict[str, str], token: str, core: int | None, names: set[str], starts: int
 ) -> Iterator[list[Subject]]:
-    """Those of ``names``, all of which trust our authorization server, whose ``environment`` is ours as well."""
+    """The servers in ``names``; all trust our authorization server, and ours shares its ``environment``."""
     operations = {f"{method}, {era[:4]} wire": asked_for(token, method, era) for era in ERAS for method in METHODS}
     with contextlib.ExitStack() as stack:
         found = []
@@ -47,7 +47,7 @@ def _command(name: str, folder: Path, environment: dict[str, str], core: int | N
 
 
 def asked_for(token: str, method: str, era: str) -> Callable[[int], Operation]:
-    """One MCP request of that era, complete in itself."""
+    """Makes the operation of one self-contained MCP request of protocol version ``era``."""
     parameters: dict[str, object] = (
         {"name": "demo_echo", "arguments": {"text": "Hello"}} if method == "tools/call" else {}
     )

@@ -90,7 +90,7 @@ _WHO = ("client_id", "network", "user_agent")
 def _lines(step: dict[str, Any], seen: dict[str, str]) -> list[str]:
     """A step for people: its head, then what was asked, told, received and expected.
 
-    Client and network are printed only when they change; ``seen`` holds the last ones.
+    Client, network and user agent are printed only when they change; ``seen`` holds the last ones.
     """
     outcome = "REFUSED" if step["outcome"] == "refused" else "ok"
     status = f" {step['status']}" if step["status"] else ""
