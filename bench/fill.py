@@ -255,7 +255,7 @@ class Holder:
 
 
 def taken_up(url: str, grants: int, count: int) -> list[Holder]:
-    """Adds a known refresh token to ``count`` stored connections, spread evenly over all; answers them.
+    """Adds a known refresh token to ``count`` stored connections, spread evenly over all; returns them.
 
     At most 30,000, since SQLite limits the number of parameters.
     """

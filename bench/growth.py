@@ -113,7 +113,7 @@ def serving(place: Place, postbox: Postbox, kept: list[Stored]) -> Iterator[Subj
 
 
 async def _registered(base: str) -> list[str]:
-    """Registers CLIENTS clients of KINDS kinds; answers their ids."""
+    """Registers CLIENTS clients of KINDS kinds; returns their ids."""
     line, found = await line_to(base), []
     for number in range(CLIENTS):
         body = json.dumps({**subjects.REGISTRATION, "client_name": f"Client {number % KINDS}"})

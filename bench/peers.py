@@ -36,7 +36,7 @@ def oidc_provider(folder: Path, core: int | None, starts: int) -> Iterator[Subje
 
 
 def _signed_in_at_oidc_provider(url: str) -> str:
-    """Sends oidc-provider's two forms; answers the cookies."""
+    """Sends oidc-provider's two forms; returns the cookies."""
     with httpx2.Client(trust_env=False) as browser:
         page = browser.get(url)
         for _ in range(10):
@@ -78,7 +78,7 @@ def better_auth(folder: Path, core: int | None, starts: int) -> Iterator[Subject
 
 
 def _signed_in_at_better_auth(base: str, target: str) -> str:
-    """Signs up at better-auth and consents; answers the cookies."""
+    """Signs up at better-auth and consents; returns the cookies."""
     with httpx2.Client(base_url=base, trust_env=False, headers={"origin": base}) as browser:
         account = {"email": "somebody@example.com", "password": "a long password", "name": "Somebody"}
         browser.post("/auth/sign-up/email", json=account).raise_for_status()
@@ -100,7 +100,7 @@ def node() -> str:
 
 
 def install() -> str:
-    """Installs the packages of bench/peer/package-lock.json, once; answers the error, empty on success."""
+    """Installs the packages of bench/peer/package-lock.json, once; returns the error, empty on success."""
     kept = PEER / "node_modules" / ".package-lock.json"
     if kept.exists() and kept.stat().st_mtime >= (PEER / "package-lock.json").stat().st_mtime:
         return ""

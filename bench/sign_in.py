@@ -59,7 +59,7 @@ class Receiver:
 
 
 async def _ready(client: TestClient, number: int, email: str) -> Callable[[], "asyncio.Task[float]"]:
-    """Opens the address page in a new browser; answers a function that sends its form and returns the start time."""
+    """Opens the address page in a new browser; returns a function that sends its form and returns the start time."""
     network = {"x-forwarded-for": f"198.51.{number // 250}.{number % 250}"}  # a single network would hit the brakes
     browser = httpx2.AsyncClient(trust_env=False, timeout=60, follow_redirects=True, headers=network)
     page = await browser.get(client.authorize_url())

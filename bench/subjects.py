@@ -169,7 +169,7 @@ class Connected:
         }
 
     async def tokens(self, line: Line) -> dict[str, str]:
-        """Runs the code flow in two requests; answers the token response."""
+        """Runs the code flow in two requests; returns the token response."""
         back = await line.ask("GET", self.at.authorize_target(self.client_id), cookie=self.cookies)
         code = parse_qs(urlsplit(expect(back, 302, 303).field("location")).query).get("code", [""])[0]
         return await self.redeem(

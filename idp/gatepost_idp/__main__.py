@@ -1,4 +1,4 @@
-"""The command line: ``gatepost …``; each command imports what it runs, so that ``--help`` answers at once."""
+"""The command line ``gatepost …``; each command imports what it needs when run, so that ``--help`` is fast."""
 
 import os
 import sys

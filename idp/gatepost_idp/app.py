@@ -219,7 +219,7 @@ def from_environment() -> ASGIApp:
 
 
 def _hang_doors(app: FastAPI, parts: Parts) -> list[Route]:
-    """Adds all routes. Answers those for programs, which are plain routes; those for people are FastAPI's."""
+    """Adds all routes. Returns those for programs, which are plain routes; those for people are FastAPI's."""
     settings, clock = parts.settings, parts.clock
     authentication = ClientAuthentication(parts.registry, parts.callers)
     grants = Grants(

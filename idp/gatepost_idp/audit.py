@@ -56,7 +56,7 @@ class Sealer:
         await self._drop()
 
     def _step(self, tx: Transaction, now: datetime) -> tuple[Head | None, bool]:
-        """Seals a batch; answers the new head, None if nothing was sealed, and whether the batch was full."""
+        """Seals a batch; returns the new head, None if nothing was sealed, and whether the batch was full."""
         if not leases.take(tx, "audit", self._me, now, LEASE):
             return None, False
         return seals.seal_next(tx, self._secret_keys, now) or (None, False)

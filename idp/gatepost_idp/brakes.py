@@ -55,7 +55,7 @@ class Windows(Storage):
         self._swept_at = monotonic()
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Adds ``amount``, from zero if the window of ``expiry`` seconds is over; answers the new count."""
+        """Adds ``amount``, from zero if the window of ``expiry`` seconds is over; returns the new count."""
         now = monotonic()
         if now - self._swept_at >= _SWEEP_SECONDS:
             self._counts = {name: found for name, found in self._counts.items() if found[1] > now}
@@ -79,7 +79,7 @@ class Windows(Storage):
         return True
 
     def reset(self) -> int | None:
-        """Deletes all counters; answers how many."""
+        """Deletes all counters; returns how many."""
         count = len(self._counts)
         self._counts.clear()
         return count
@@ -101,7 +101,7 @@ class BrakeCounts(Windows):
         self._untold: dict[str, tuple[int, int]] = {}
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Counts, also for the next exchange if shared; answers the new count of the current window."""
+        """Counts, also for the next exchange if shared; returns the new count of the current window."""
         if self._shared:
             self._untold[key] = expiry, self._untold.get(key, (0, 0))[1] + amount
         return super().incr(key, expiry, amount)

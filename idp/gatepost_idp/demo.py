@@ -35,7 +35,7 @@ START_SECONDS = 30
 
 
 def run(public: str | None = None) -> int:
-    """Runs until Ctrl-C; answers the exit code. ``public``: a tunnel's URL, under which both servers are served."""
+    """Runs until Ctrl-C; returns the exit code. ``public``: a tunnel's URL, under which both servers are served."""
     os.environ.update(_defaults(dict(os.environ), public))
     settings = load_or_exit()
     resource_port = os.environ.get("RESOURCE_PORT") or "9001"
@@ -216,7 +216,7 @@ def _wait(url: str, servers: Sequence[subprocess.Popen[bytes]], stop: threading.
 
 
 def _watch(servers: Sequence[subprocess.Popen[bytes]], stop: threading.Event) -> int:
-    """Waits for Ctrl-C or the end of a server; answers the exit code."""
+    """Waits for Ctrl-C or the end of a server; returns the exit code."""
     while not stop.wait(0.2):
         if (code := _ended(servers)) is not None:
             return code

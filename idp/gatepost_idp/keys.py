@@ -191,7 +191,7 @@ def rotate(
     network: str = "",
     actor: str = "",
 ) -> list[models.SigningKey]:
-    """Publishes new keys at once and signs with them a minute later; answers the new keys.
+    """Publishes new keys at once and signs with them a minute later; returns the new keys.
 
     The old ones verify for ``token_life`` plus one more minute after that.
     """

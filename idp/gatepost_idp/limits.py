@@ -93,7 +93,7 @@ def rules(name: str, key: str, setting: str) -> list[Rule]:
 def take_mail(tx: Transaction, settings: Settings, mailbox: str, network: str, now: datetime, *, is_known: bool) -> int:
     """Counts one sign-in mail against LIMIT_ADDRESS, LIMIT_NETWORK and LIMIT_TOTAL: all of them or none.
 
-    Answers 0 if the mail may be sent, else the seconds to wait. Mailboxes are stored as digests. A quarter of the total
+    Returns 0 if the mail may be sent, else the seconds to wait. Mailboxes are stored as digests. A quarter of the total
     is reserved for existing accounts, so that a flood of unknown addresses locks nobody out.
     """
     total = rules("total", "", settings.limit_total)

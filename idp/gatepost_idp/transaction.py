@@ -98,7 +98,7 @@ class Transaction:
         return self._connection.dialect.name
 
     def run(self, query: Query, **values: Any) -> int:
-        """Runs ``query``; answers how many rows it changed."""
+        """Runs ``query``; returns how many rows it changed."""
         self._execute(query, values)
         return cast(int, self._cursor.rowcount)
 

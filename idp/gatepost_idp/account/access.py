@@ -43,7 +43,7 @@ class Access:
         return await self._database.read(lambda tx: self._apps(tx, person))
 
     async def choose(self, person: Session, grant_id: str, ticked: list[str], source: Source) -> App | None:
-        """Sets an app's scopes to those ticked; answers the app as it was, None if the grant is not this person's."""
+        """Sets an app's scopes to those ticked; returns the app as it was, None if the grant is not this person's."""
         return await self._database.write(lambda tx: self._choose(tx, person, grant_id, ticked, source))
 
     def _apps(self, tx: Transaction, person: Session) -> list[App]:

@@ -48,7 +48,7 @@ class Overview:
         )
 
     async def disconnect(self, person: Session, grant_ids: list[str], source: Source) -> int:
-        """Ends these connections and forgets their consents, so that apps must ask again; answers how many ended."""
+        """Ends these connections and forgets their consents, so that apps must ask again; returns how many ended."""
 
         def work(tx: Transaction, now: datetime) -> int:
             living = connections.living(tx, person.account_id, now)

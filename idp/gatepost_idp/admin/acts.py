@@ -69,7 +69,7 @@ def note(
 
 
 def not_theirs(email: str, csrf: str = "") -> PageProblem:
-    """The 403 page, the same for every path and form, so that it does not reveal what exists.
+    """The 403 page; the same for every path and form, so that it does not reveal what exists.
 
     ``csrf``: the browser's token, for the button that signs in with another address.
     """

@@ -39,7 +39,7 @@ class Days:
 
 
 class Figures:
-    """Counts events in the background, and answers the counts."""
+    """Counts events in the background, and returns the counts."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database

@@ -94,7 +94,7 @@ class People:
         return await self._acts.do(act, work)
 
     async def invite(self, act: Act, typed: str) -> str | None:
-        """Lets an address sign up if SIGNUP is invite or domains; answers its key, None if it is not an address."""
+        """Lets an address sign up if SIGNUP is invite or domains; returns its key, None if it is not an address."""
         address = addresses.parse(typed)
         if address is None:
             return None

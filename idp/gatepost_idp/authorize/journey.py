@@ -100,7 +100,7 @@ class Journey:
         return await self._database.write(lambda tx: self._begin(tx, request, client, visit, now))
 
     async def resume(self, visit: Visit) -> Stage | None:
-        """Goes on with a stored request; None if this browser has no such living request."""
+        """Goes on with a stored request; None if this browser has no such request, or its client is disabled."""
         now = self._clock()
         return await self._database.write(lambda tx: self._resume(tx, visit, now))
 

@@ -1,1 +1,1 @@
-"""Who a client is: registered by RFC 7591 or by hand; where answers to it may go."""
+"""Clients: registered (RFC 7591), added by an operator, or identified by the URL of a metadata document."""

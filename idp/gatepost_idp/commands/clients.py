@@ -54,7 +54,7 @@ def add(
 
 
 def _client(name: str, uris: list[str], scope: list[str], confidential: bool, as_json: bool) -> dict[str, str]:
-    """Stores a client, and answers the values that its set-up dialog asks for."""
+    """Stores a client, and returns the values that its set-up dialog asks for."""
     from gatepost_idp.clients import by_hand
     from gatepost_idp.protocol import OIDC_SCOPES, system_clock
     from gatepost_idp.settings import load_or_exit

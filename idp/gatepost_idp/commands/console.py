@@ -36,7 +36,7 @@ class Opened:
     runner: "asyncio.Runner"
 
     def run(self, work: "Coroutine[Any, Any, T]") -> T:
-        """Runs ``work`` to its end; answers its result."""
+        """Runs ``work`` to its end; returns its result."""
         return self.runner.run(work)
 
 

@@ -1,1 +1,1 @@
-"""What a person agreed to, how long that is remembered, and when remembering is enough to stay silent."""
+"""The rules of consent: what a person approved, how long it is remembered, and when it may be silent."""

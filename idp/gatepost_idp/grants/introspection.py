@@ -23,7 +23,7 @@ _TOLD = ("iss", "sub", "aud", "exp", "iat", "jti", "client_id", "client_name", "
 
 
 class IntrospectionEndpoint:
-    """An access token is active while it has not expired, its grant stands and its account is enabled."""
+    """An access token is active while it has not expired, its grant stands, and its account and client are enabled."""
 
     def __init__(
         self,

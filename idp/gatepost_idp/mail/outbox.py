@@ -170,7 +170,7 @@ class Outbox:
         await self._database.write(lambda tx: store.postpone(tx, letter.id, at, delivery.answer))
 
     def _trace(self, letter: Letter, occasion: Occasion | News, delivery: Delivery) -> dict[str, str | None]:
-        """Counts the mail, and records a sign-in mail's outcome in its trace; answers the fields for the log."""
+        """Counts the mail, and records a sign-in mail's outcome in its trace; returns the fields for the log."""
         withheld = letter.recipient == store.NOBODY and delivery.outcome == "accepted"
         outcome: MailOutcome = "withheld" if withheld else delivery.outcome
         self._counts.mail(outcome)

@@ -1,1 +1,1 @@
-"""What runs the server: the guard in front of every door, logs, health, housekeeping, the schema, the listener."""
+"""Running the server: the guard in front of all routes, logs, metrics, background tasks, the listener, doctor."""

@@ -1,1 +1,1 @@
-"""Sign-in by mail. The mailed link alone signs nobody in: only the browser that asked can be signed in."""
+"""Sign-in by mailed link or code, which signs in only the browser that asked for it."""

@@ -10,7 +10,7 @@ from gatepost_idp.transaction import Transaction
 
 
 def begin(tx: Transaction, path: str, browser: str, now: datetime) -> str:
-    """Stores a request of this browser that ends at ``path`` and answers its id; ``path`` never comes from outside.
+    """Stores a request of this browser that ends at ``path`` and returns its id; ``path`` never comes from outside.
 
     It demands a fresh sign-in: the person was found signed out, or signed in for too long.
     """

@@ -110,7 +110,7 @@ class SignIn:
         return await self._database.read(lambda tx: _asking(tx, request_id, browser_hash, now))
 
     async def start(self, request_id: str, address: Address, browser: Browser) -> Attempt | int | None:
-        """Queues a mail; answers the attempt, seconds to wait if a limit is reached, or None if the request is over.
+        """Queues a mail; returns the attempt, seconds to wait if a limit is reached, or None if the request is over.
 
         An address that may not sign in gets the same answer as any other, but no mail.
         """
@@ -157,7 +157,7 @@ class SignIn:
         await self._database.write(lambda tx: _cancel(tx, attempt_id, browser_hash, now))
 
     async def not_me(self, token: str, network: str) -> AttemptState | None:
-        """``It wasn't me``, from any device that has the mail; answers the attempt's state, None for a forged link."""
+        """``It wasn't me``, from any device that has the mail; returns the attempt's state, None for a forged link."""
         now = self._clock()
         return await self._database.write(lambda tx: self._not_me(tx, token, network, now))
 
@@ -210,7 +210,7 @@ class SignIn:
         )
         attempts.add(tx, attempt)
         # To the account's address, not to a look-alike that was typed (Django CVE-2019-19844). An address that may not
-        # sign in gets a letter to NOBODY, processed like any other, so that no page or timing tells them apart.
+        # sign in gets a letter to NOBODY, processed like any other, so that no page tells them apart.
         recipient = account.email if account else address.mailbox
         if not self._may_sign_in(tx, address.key, account):
             recipient = outbox.NOBODY

@@ -1,1 +1,1 @@
-"""Every query of the server, by name, one file a capability; each function runs inside a `Transaction`."""
+"""All queries of the server as named functions, one file per subject; each runs inside a `Transaction`."""

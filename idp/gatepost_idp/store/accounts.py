@@ -127,7 +127,7 @@ def sessions(tx: Transaction, account_id: str, now: datetime) -> list[SignedIn]:
 
 
 def end_sessions(tx: Transaction, account_id: str, now: datetime, session_id: str | None = None) -> int:
-    """Signs a person out of every browser, or of the one named by ``session_id``; answers how many sessions ended."""
+    """Signs a person out of every browser, or of the one named by ``session_id``; returns how many sessions ended."""
     statement = update(BrowserSession).where(
         col(BrowserSession.account_id) == account_id, col(BrowserSession.ended_at).is_(None)
     )

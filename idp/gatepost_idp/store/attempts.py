@@ -134,7 +134,7 @@ def turn(tx: Transaction, attempt_id: str, into: AttemptState, now: datetime) ->
 
 
 def count_wrong_code(tx: Transaction, attempt_id: str, now: datetime) -> int:
-    """Counts a wrong code and locks the attempt at the fifth; answers how many tries are left."""
+    """Counts a wrong code and locks the attempt at the fifth; returns how many tries are left."""
     row = tx.one(_COUNT_WRONG, of=attempt_id)
     left = 0 if row is None else max(0, WRONG_CODES - int(row[0]))
     if left == 0:

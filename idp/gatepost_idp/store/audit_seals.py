@@ -122,7 +122,7 @@ def keep_head(tx: Transaction, secret_keys: SecretKeys, new: Head) -> None:
 
 
 def seal_next(tx: Transaction, secret_keys: SecretKeys, now: datetime) -> tuple[Head, bool] | None:
-    """Seals the oldest unsealed events; answers the new head and whether the batch was full, None if there are none.
+    """Seals the oldest unsealed events; returns the new head and whether the batch was full, None if there are none.
 
     It continues from the head, not from the last row, so batches that somebody deleted leave a permanent gap.
     """
@@ -178,7 +178,7 @@ def unsealed(tx: Transaction) -> int:
 
 
 def announce_drop(tx: Transaction, secret_keys: SecretKeys, before: datetime, now: datetime) -> int:
-    """Records in the head and the log that batches sealed before ``before`` are dropped; answers the last one, or 0."""
+    """Records in the head and the log that batches sealed before ``before`` are dropped; returns the last one, or 0."""
     old = select(AuditBatch.number).where(col(AuditBatch.sealed_at) < milliseconds(before))
     last = tx.session.exec(old.order_by(col(AuditBatch.number).desc()).limit(1)).first()
     known = head(tx, secret_keys)

@@ -61,7 +61,7 @@ class Restored:
 
 
 def save(engine: Engine, path: Path, progress: Progress) -> int:
-    """Writes a consistent backup to ``path``, mode 0600, while servers run; answers its size in bytes.
+    """Writes a consistent backup to ``path``, mode 0600, while servers run; returns its size in bytes.
 
     The file gets its name only when it is complete. Raises CannotCopy if ``path`` exists: it is never overwritten.
     """
@@ -153,7 +153,7 @@ def _copied(reading: Connection, writing: Connection, progress: Progress) -> Cou
 
 
 def _end_everything(connection: Connection, now_ms: int) -> tuple[int, int, int]:
-    """Answers how many sessions, grants and personal tokens it ended.
+    """Returns how many sessions, grants and personal tokens it ended.
 
     Deletes pending sign-ins too, and the outbox, whose mails would otherwise be sent twice.
     """

@@ -45,7 +45,7 @@ def delete_idle(tx: Transaction, after: str, idle_since: datetime, now: datetime
 
     A use is a sign-in, a page, a refresh or a personal token. The last use is stored with the account, since ended
     sessions and connections are purged sooner. Administrators stay, or nobody could let people in, and so do disabled
-    accounts, whose owners could sign up again. Answers how many were deleted and the id to continue after, empty after
+    accounts, whose owners could sign up again. Returns how many were deleted and the id to continue after, empty after
     the last page.
     """
     page = tx.all(_PAGE, after=after)

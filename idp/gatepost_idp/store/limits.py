@@ -41,7 +41,7 @@ _GIVE_BACK = Query(
 
 
 def take(tx: Transaction, rules: Sequence[Rule], now: datetime) -> int:
-    """Counts one try under every rule and answers 0, or counts nothing and answers the seconds to wait.
+    """Counts one try under every rule and returns 0, or counts nothing and returns the seconds to wait.
 
     A window begins with its first try. Refused tries are not counted, so they do not lengthen the wait.
     """

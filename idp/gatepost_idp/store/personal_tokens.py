@@ -138,7 +138,7 @@ def living(tx: Transaction, account_id: str, now: datetime) -> list[Shown]:
 
 
 def end(tx: Transaction, account_id: str, now: datetime, token_id: str | None = None) -> int:
-    """Ends all of a person's tokens, or the one named ``token_id``; answers how many."""
+    """Ends all of a person's tokens, or the one named ``token_id``; returns how many."""
     statement = update(PersonalToken).where(
         col(PersonalToken.account_id) == account_id, col(PersonalToken.ended_at).is_(None)
     )

@@ -38,7 +38,7 @@ UNUSED = timedelta(days=30)
 """How long a registration stays that nobody has consented to."""
 
 Step = Callable[[Transaction, datetime], int]
-"""Deletes one batch; answers how many rows were deleted, 0 if nothing is left to do."""
+"""Deletes one batch; returns how many rows were deleted, 0 if nothing is left to do."""
 
 
 def _locked(rows: Any, limit: int, name: str) -> CTE:
@@ -170,7 +170,7 @@ STEPS: Mapping[str, Step] = {
 def unused_registrations(tx: Transaction, after: str, now: datetime) -> tuple[int, str]:
     """Deletes, from the next page of clients after ``after``, registrations older than UNUSED that nothing refers to.
 
-    Answers how many were deleted and the id to continue after, empty after the last page. Clients that were added by an
+    Returns how many were deleted and the id to continue after, empty after the last page. Clients that were added by an
     operator, are disabled, or are named by a grant, consent or request stay.
     """
     page = tx.all(_PAGE, after=after)

@@ -164,5 +164,5 @@ def revoke(tx: Transaction, token_hash: bytes, client_id: str, now: datetime, ne
 
 
 def erase_salts(tx: Transaction, grace: timedelta, now: datetime) -> int:
-    """Erases salts whose grace period is over, after which nobody can compute the successor; answers how many."""
+    """Erases salts whose grace period is over, after which nobody can compute the successor; returns how many."""
     return tx.run(_ERASE_SALTS, before=milliseconds(now - grace))

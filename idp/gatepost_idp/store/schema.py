@@ -42,7 +42,7 @@ def is_there(engine: Engine) -> bool:
 
 
 def upgrade(engine: Engine) -> str:
-    """Migrates the database to this version's schema, under a lock; answers the version it was at before.
+    """Migrates the database to this version's schema, under a lock; returns the version it was at before.
 
     Raises WrongSchema if a newer version made it.
     """

@@ -1,4 +1,4 @@
-"""the main road."""
+"""the first schema: accounts, clients, requests, sign-ins, mail, consents, codes, grants, keys, the audit log."""
 
 import sqlalchemy as sa
 import sqlmodel.sql.sqltypes

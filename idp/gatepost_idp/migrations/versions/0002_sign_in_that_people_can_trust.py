@@ -1,4 +1,4 @@
-"""sign-in that people can trust."""
+"""sign-in: invitations, and addresses that the mail server refused."""
 
 import sqlalchemy as sa
 import sqlmodel.sql.sqltypes

@@ -1,4 +1,4 @@
-"""every client connects: metadata documents, the flight recorder, a resource server's resource."""
+"""clients: metadata documents, the flight recorder, a resource server's resource."""
 
 import sqlalchemy as sa
 import sqlmodel.sql.sqltypes

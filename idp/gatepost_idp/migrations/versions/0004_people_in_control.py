@@ -1,4 +1,4 @@
-"""people in control: personal tokens, where a connection was made, a mail about it."""
+"""account pages: personal tokens, where a connection was made, and the mail about it."""
 
 import sqlalchemy as sa
 import sqlmodel.sql.sqltypes

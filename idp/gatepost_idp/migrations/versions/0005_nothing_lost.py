@@ -1,4 +1,4 @@
-"""nothing lost: indexes by which the purge finds ended families and unused registrations."""
+"""purge: indexes that find ended families and unused registrations."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""who did what: the audit log is sealed in batches, by one process at a time."""
+"""audit log: sealed in batches, by one process at a time."""
 
 import sqlalchemy as sa
 import sqlmodel.sql.sqltypes
@@ -42,7 +42,7 @@ def upgrade() -> None:
         batch_op.create_index(
             "ix_audit_event_trace_id", ["trace_id"], unique=False, sqlite_where=_TRACED, postgresql_where=_TRACED
         )
-    # Ids that sort by time: what reads the log goes along them.
+    # New ids that sort by time, since the log is read in order of its ids.
     is_sqlite = op.get_bind().dialect.name == "sqlite"
     time = "printf('%012x', at)" if is_sqlite else "lpad(to_hex(at), 12, '0')"
     op.execute(f"UPDATE audit_event SET id = {time} || substr(id, 1, 20)")  # noqa: S608 (our own words)

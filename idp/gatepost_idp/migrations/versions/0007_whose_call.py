@@ -1,4 +1,4 @@
-"""whose call: an index by which the credentials of resource servers are found among the clients."""
+"""token exchange: an index that finds the credentials of resource servers among the clients."""
 
 from alembic import op
 
