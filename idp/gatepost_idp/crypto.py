@@ -27,7 +27,7 @@ def random_bytes(size: int = 32) -> bytes:
 
 
 def opaque_token(prefix: str) -> str:
-    """A new token of 256 random bits; the prefix lets people and secret scanners recognize its kind."""
+    """A new token of 256 random bits; the prefix lets people and secret scanners recognise its kind."""
     return f"{prefix}{secrets.token_urlsafe(32)}"
 
 

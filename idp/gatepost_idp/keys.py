@@ -54,8 +54,8 @@ class SigningKey:
     def signed(self, kind: str, claims: Mapping[str, object]) -> str:
         """A JWT whose ``typ`` is ``kind``, in compact form (RFC 7515 section 7.1, RFC 7519).
 
-        joserfc only signs: its header validation and key selection cost as much as the signature, and this header is
-        ours.
+        joserfc only signs. Its header validation and key selection are skipped: they cost as much as the signature,
+        and this header is our own.
         """
         head = _header(kind, self.algorithm, self.kid)
         told = head + b"." + urlsafe_b64encode(compact_json(claims).encode())

@@ -39,7 +39,7 @@ def canonical(uri: str) -> str:
     parts = split(uri)
     if parts is None or not _is_loopback_http(parts) or parts.port is None:
         return uri
-    return uri.replace(parts.netloc, parts.netloc.rpartition(":")[0], 1)  # as text: normalizes nothing else
+    return uri.replace(parts.netloc, parts.netloc.rpartition(":")[0], 1)  # as text: normalises nothing else
 
 
 def matches(registered: tuple[str, ...], asked: str) -> bool:

@@ -21,7 +21,7 @@ from gatepost_idp.crypto import SecretKeys
 CommaList = tuple[str, ...]
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
-# Only forms that all servers, clients and proxies write identically, with nothing to escape or normalize.
+# Only forms that all servers, clients and proxies write identically, with nothing to escape or normalise.
 _HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
 _ADDRESS = re.compile(r'[^\s<>(),;:"\\@]+@[^\s<>(),;:"\\@]+')
 _PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*/?")

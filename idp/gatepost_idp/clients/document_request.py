@@ -46,7 +46,7 @@ class DocumentRequest:
             **({"if-none-match": etag} if etag else {}),
         }
         place = httpx2.URL(scheme="https", host=address, port=url.port, path="/")
-        extensions = {"sni_hostname": url.host, "target": url.target.encode("ascii")}  # unchanged, not normalized
+        extensions = {"sni_hostname": url.host, "target": url.target.encode("ascii")}  # unchanged, not normalised
         async with (
             httpx2.AsyncClient(
                 transport=transport, timeout=self._timeout, trust_env=False, follow_redirects=False

@@ -32,7 +32,7 @@ ENDED = timedelta(days=1)
 """How long expired rows stay: a replayed code still ends its grant (A8), an old link is reported as expired rather than
 unknown, and a replica whose clock is behind still finds what it considers valid."""
 FAMILY_ENDED = timedelta(days=7)
-"""How long an ended family stays: a stolen refresh token used late is still recognized and logged, and a client that
+"""How long an ended family stays: a stolen refresh token used late is still recognised and logged, and a client that
 was connected last week does not count as new."""
 UNUSED = timedelta(days=30)
 """How long a registration stays that nobody has consented to."""

@@ -1,4 +1,4 @@
-"""Recognizes responses that come from something in front of the server, for all checks alike."""
+"""Recognises responses that come from something in front of the server, for all checks alike."""
 
 from dataclasses import dataclass
 from urllib.parse import urlsplit
