@@ -1,17 +1,23 @@
 """The way to the mail server: three modes, each spelled out; a password goes to the server it is meant for alone."""
 
+import asyncio
 import base64
 import contextlib
+import gc
 import json
+import ssl
 import subprocess
 import sys
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiosmtpd.smtp import AuthResult
 
+from gatepost_idp.mail.smtp import probe
 from tests.faults.asking import as_thread, built, changed, counted, crowd, details, environment_for, eventually
 from tests.faults.mailservers import PASSWORD, USERNAME, Authority, Line, Office, opened, tapped
 from tests.support.ports import free_port
@@ -33,9 +39,34 @@ def _clear(line: Line) -> bool:
     return any(secret in said for secret in _secrets()) or b"AUTH" in said.upper()
 
 
+class Slow(Office):
+    """Answers AUTH, and nothing more for a second."""
+
+    def authenticate(self, *asked: Any) -> AuthResult:
+        asyncio.get_running_loop().call_later(0.05, time.sleep, 1)
+        return super().authenticate(*asked)
+
+
 def _listening(**changes: Any) -> dict[str, Any]:
     """Settings with a details listener."""
     return {"metrics_address": f"127.0.0.1:{free_port()}", **changes}
+
+
+@pytest.mark.parametrize("password", [PASSWORD, "of last year"])
+@pytest.mark.parametrize("security", ["starttls", "implicit"])
+def test_no_connection_outlives_the_question(
+    tmp_path: Path, authority: Authority, security: str, password: str
+) -> None:
+    """A command's event loop ends with its question; by then the socket is closed, whatever the server says to that."""
+    office = Slow(PASSWORD)
+    idp = built(tmp_path, office, smtp_username=USERNAME, smtp_password=password, smtp_security=security)
+    trust = ssl.create_default_context(cafile=str(authority.path))
+    with opened(office, authority.context(), implicit=security == "implicit"):
+        outcome = asyncio.run(probe(idp.settings, trust)).outcome
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            gc.collect()
+    assert (outcome, told) == ("accepted" if password == PASSWORD else "misconfigured", [])
 
 
 @pytest.mark.parametrize("security", ["starttls", "implicit"])

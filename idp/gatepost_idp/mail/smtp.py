@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from email.message import Message
-from typing import Literal
+from typing import Literal, cast
 
 import aiosmtplib
 from aiosmtplib.errors import SMTPDataError, SMTPException, SMTPRecipientsRefused, SMTPResponseException
@@ -56,10 +56,12 @@ async def _connected(
 ) -> Delivery:
     client = _client(settings, tls)
     with ExitStack() as hang_up:
-        hang_up.callback(client.close)
+        hang_up.callback(_hang_up, client)
         try:
             async with asyncio.timeout(DELIVERY_SECONDS):
                 await client.connect()
+                if settings.smtp_username:  # not by ``connect``, which would leave a TLS connection half closed
+                    await client.login(settings.smtp_username, settings.smtp_password)
                 answer = await talk(client)
         except (SMTPException, OSError, TimeoutError) as problem:
             return _failed(problem)
@@ -72,12 +74,25 @@ async def _connected(
 
 async def _say_goodbye(client: aiosmtplib.SMTP) -> None:
     """Sends QUIT, in the background: the server has accepted the mail, so nothing that follows matters."""
+    transport = client.transport
     try:
         with suppress(SMTPException, OSError, TimeoutError):
             async with asyncio.timeout(GOODBYE_SECONDS):
                 await client.quit()
     finally:  # this process may stop before the mail server answers
-        client.close()
+        _abort(transport)
+
+
+def _hang_up(client: aiosmtplib.SMTP) -> None:
+    transport = client.transport
+    client.close()
+    _abort(transport)
+
+
+def _abort(transport: asyncio.BaseTransport | None) -> None:
+    """Closes without waiting for the other side's end of TLS: the loop of a command may be over before it comes."""
+    if transport is not None:
+        cast(asyncio.WriteTransport, transport).abort()
 
 
 _goodbyes: set[asyncio.Task[None]] = set()
@@ -101,8 +116,6 @@ def _client(settings: Settings, tls: ssl.SSLContext) -> aiosmtplib.SMTP:
     return aiosmtplib.SMTP(
         hostname=settings.smtp_host,
         port=settings.smtp_port,
-        username=settings.smtp_username or None,
-        password=settings.smtp_password or None,
         # Both are explicit: the default would send the password in clear text if the server lacks STARTTLS.
         use_tls=settings.smtp_security == "implicit",
         start_tls=settings.smtp_security == "starttls",
