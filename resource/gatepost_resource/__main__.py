@@ -1,7 +1,7 @@
-"""``python -m gatepost_resource``: serves until a signal; exit code 2 and a line when a setting is wrong.
+"""``python -m gatepost_resource``: serves until a signal; exits 2, with a line on stderr for each wrong setting.
 
-``--tools`` prints instead, as a JSON object, the scope that each tool needs: doctor asks so. ``tools …`` is the command
-of that name (``tools_command``).
+``--tools`` instead prints the scope of each of our own tools as a JSON object (null: any valid token), for doctor.
+``tools …`` runs ``tools_command``.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ def main() -> int:
     if sys.argv[1:] == ["--tools"]:
         sys.stdout.write(json.dumps({entry.name: entry.scope for entry in OURS}))
         return 0
-    # uvicorn stops gracefully and then raises the signal once more: that second one ends us without a trace.
+    # uvicorn stops gracefully, then raises the signal again: exit on that one without a traceback.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         settings = configuration.load()
@@ -37,10 +37,10 @@ def main() -> int:
 
 
 def _tools(settings: Settings) -> int:
-    """Imported by the command alone: the server needs none of it."""
+    """Runs ``gatepost tools …``. The module is imported here because the server itself does not need it."""
     from gatepost_resource import tools_command  # noqa: PLC0415 (why: the line above)
 
-    logs.configure("text", "error")  # what went wrong is in the rows
+    logs.configure("text", "error")  # failures are shown in the rows
     return tools_command.run(sys.argv[2:], settings)
 
 

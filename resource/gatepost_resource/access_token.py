@@ -15,11 +15,11 @@ LEEWAY_SECONDS = 60
 MAX_TOKEN_CHARACTERS = 8192
 MAX_TEXT_CHARACTERS = 2048  # a client_id may be a URL
 ES256_SIGNATURE_BYTES = 64
-END_OF_TIME = 253_402_300_799  # the last second that a calendar with four-digit years can name
+END_OF_TIME = 253_402_300_799  # 9999-12-31T23:59:59Z, the last second a datetime can hold
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]+")
 _SCOPES = re.compile(r"([\x21\x23-\x5B\x5D-\x7E]+( [\x21\x23-\x5B\x5D-\x7E]+)*)?")  # RFC 6749, section 3.3
-# Each lets a token bring its own key or its own rules along (RFC 7515, section 4.1; RFC 7797).
+# Each lets a token bring its own key or change the rules (RFC 7515, section 4.1; RFC 7797).
 _REFUSED_HEADERS = frozenset({"jku", "jwk", "x5u", "x5c", "crit", "b64", "enc", "zip"})
 
 
@@ -27,8 +27,8 @@ _REFUSED_HEADERS = frozenset({"jku", "jwk", "x5u", "x5c", "crit", "b64", "enc", 
 class BearerToken:
     """What the issuer says about the caller. ``client_name`` and ``email`` are for display only.
 
-    ``entitlements`` are the scopes that this person holds at this resource, so that asking for more can
-    succeed; a token of an issuer that does not say holds none. ``expires_at`` is in seconds since the epoch.
+    ``entitlements``: every scope this person holds at this resource, and so those for which step-up can succeed;
+    empty if the issuer does not send the claim. ``expires_at``: seconds since the epoch.
     """
 
     subject: str
@@ -42,14 +42,14 @@ class BearerToken:
 
 @dataclass(frozen=True, slots=True)
 class Identifiers:
-    """Whom tokens must come from and be meant for, each compared byte for byte."""
+    """The ``iss`` and ``aud`` that tokens must have, compared byte for byte."""
 
     issuer: str
     resource: str
 
 
 def read_header(token: str) -> str:
-    """The ``kid`` of a token that is shaped like ours; raises InvalidToken."""
+    """The ``kid`` of a compact JWS with an acceptable ``at+jwt`` header; raises InvalidToken for anything else."""
     segments = token.split(".")
     if len(token) > MAX_TOKEN_CHARACTERS or len(segments) != 3:
         raise InvalidToken("not a compact JWS")
@@ -60,17 +60,17 @@ def read_header(token: str) -> str:
         raise InvalidToken("alg is not ES256")
     typ = header.get("typ")
     if not isinstance(typ, str) or typ.lower().removeprefix("application/") != "at+jwt":
-        raise InvalidToken("typ is not at+jwt")  # an id_token, say, which is no key to anything
+        raise InvalidToken("typ is not at+jwt")  # an ID token, for example, must not work as an access token
     if refused := _REFUSED_HEADERS.intersection(header):
         raise InvalidToken(f"the header has {', '.join(sorted(refused))}")
     return _text(header, "kid")
 
 
 def read_claims(token: str, expected: Identifiers, now: float) -> BearerToken:
-    """The claims of a token whose header was read; ``now`` in seconds since the epoch.
+    """The claims of a token whose header ``read_header`` accepted; ``now``: seconds since the epoch.
 
-    Raises InvalidToken, and ExpiredToken when nothing but the time is wrong. Nothing here is to be believed
-    before the signature is verified; it runs first so that a token that is refused anyway causes no fetch.
+    Raises InvalidToken, or ExpiredToken when expiry is the only fault. The result is untrusted until the
+    signature is verified; claims are read first so that a token refused anyway causes no key fetch.
     """
     claims = _object(token.split(".")[1])
     if claims.get("iss") != expected.issuer:
@@ -82,9 +82,10 @@ def read_claims(token: str, expected: Identifiers, now: float) -> BearerToken:
 
 
 def read_told(told: Mapping[str, Any], expected: Identifiers, now: float) -> BearerToken:
-    """What introspection says of an active token (RFC 7662, section 2.2); raises InvalidToken.
+    """The token that an active introspection response describes (RFC 7662, section 2.2).
 
-    ``iss`` and ``iat`` may be missing: the issuer itself is speaking.
+    ``iss`` and ``iat`` may be missing: the response comes from the issuer itself. ``now``: seconds since the
+    epoch. Raises InvalidToken, or ExpiredToken when expiry is the only fault.
     """
     if told.get("iss", expected.issuer) != expected.issuer:
         raise InvalidToken("iss is not OAUTH_ISSUER")
@@ -123,7 +124,7 @@ def _decode(segment: str) -> bytes:
         decoded = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
     except (ValueError, binascii.Error):
         raise InvalidToken("not base64url") from None
-    # One token has one spelling: stray bits at the end and padding are not skipped.
+    # A token has exactly one encoding: padding and non-zero trailing bits are refused.
     if not _SEGMENT.fullmatch(segment) or base64.urlsafe_b64encode(decoded).rstrip(b"=") != segment.encode():
         raise InvalidToken("not base64url")
     return decoded
@@ -132,7 +133,7 @@ def _decode(segment: str) -> bytes:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = dict(pairs)
     if len(names) < len(pairs):
-        raise ValueError("a member stands twice")  # RFC 7515, section 4: two readers may take different ones
+        raise ValueError("a member stands twice")  # RFC 7515, section 4: two parsers may pick different ones
     return names
 
 
@@ -158,7 +159,7 @@ def _display(claims: Mapping[str, Any], name: str) -> str | None:
 
 
 def _instant(claims: Mapping[str, Any], name: str) -> int:
-    """A NumericDate (RFC 7519, section 2) in whole seconds; never NaN or infinite, which defeat comparing."""
+    """A NumericDate (RFC 7519, section 2) in whole seconds; refuses NaN and infinity, which defeat comparisons."""
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidToken(f"{name} is missing or no number")

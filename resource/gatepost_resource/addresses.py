@@ -1,4 +1,4 @@
-"""The caller's address, which behind a proxy is what a trusted proxy says it is (TRUSTED_PROXIES)."""
+"""The caller's address for the log; behind a trusted proxy (TRUSTED_PROXIES) it comes from X-Forwarded-For."""
 
 import functools
 import ipaddress
@@ -12,7 +12,7 @@ log = structlog.get_logger("gatepost_resource.addresses")
 
 
 class Proxies:
-    """The networks whose ``X-Forwarded-For`` is believed. It decides what the log says and nothing else."""
+    """The networks whose ``X-Forwarded-For`` is believed. The result is logged and decides nothing."""
 
     def __init__(self, networks: Sequence[str]) -> None:
         """``networks``: in CIDR notation."""
@@ -20,7 +20,7 @@ class Proxies:
         self._warned = False
 
     def caller(self, scope: Scope) -> str:
-        """The nearest address that is not a trusted proxy's: what stands left of it anybody can write."""
+        """The rightmost address that is not a trusted proxy's; anybody can forge what is left of it."""
         peer = str(scope["client"][0]) if scope.get("client") else ""
         forwarded = ",".join(Headers(scope=scope).getlist("x-forwarded-for"))
         hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
@@ -42,9 +42,9 @@ class Proxies:
             log.warning("forwarded_for_not_believed", peer=address, setting="TRUSTED_PROXIES")
 
 
-@functools.lru_cache(4096)  # each request asks for its peer twice, and for its caller
+@functools.lru_cache(4096)  # each request looks up its peer twice and its caller once
 def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address, which some proxies write with a port: ``192.0.2.1:443``, ``[2001:db8::1]:443``."""
+    """The address without the port some proxies add (``192.0.2.1:443``, ``[2001:db8::1]:443``); None if invalid."""
     bare = address.rpartition(":")[0] if address.count(":") == 1 or "]:" in address else address
     try:
         parsed = ipaddress.ip_address(bare.strip("[]"))

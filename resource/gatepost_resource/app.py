@@ -1,4 +1,4 @@
-"""The only place where the parts meet: settings in, an ASGI application out."""
+"""Builds the ASGI application from the settings; the only module that wires the parts together."""
 
 import asyncio
 import contextlib
@@ -61,8 +61,8 @@ def build_app(
 ) -> Starlette:
     """The resource server as one ASGI application; raises SettingsError for a wrong catalogue.
 
-    ``clock``: seconds since the epoch. ``monotonic``: seconds from any origin, for what is kept for
-    a while. ``refresh_seconds``: how old the issuer's keys may grow.
+    ``clock``: seconds since the epoch. ``monotonic``: seconds from any origin, for cache lifetimes.
+    ``refresh_seconds``: how often the issuer's keys are fetched.
     """
     counts = Counts()
     catalogue = Latest(catalogues.load(settings.catalogue, settings.mcp_resource_url))
@@ -84,7 +84,7 @@ def build_app(
     details = Details(settings.metrics_address, settings.allowed_hosts, settings.workers, keys, counts, drain, roster)
     endpoint = _endpoint(settings, catalogue, tools, server, verifier, page, counts)
     routes = [
-        *_endpoints(settings, endpoint),  # first, since they are asked for most
+        *_endpoints(settings, endpoint),  # first, as they get the most requests
         *_probes(keys, drain),
         *_documents(settings, catalogue),
         Route("/", page.answer),
@@ -95,7 +95,7 @@ def build_app(
 
 
 def from_environment() -> Starlette:
-    """The application of a worker process, which reads the environment itself; raises SettingsError."""
+    """The application of a worker process, built from the environment; raises SettingsError."""
     settings = configuration.load()
     logs.configure(settings.log_style, settings.log_level)
     return build_app(settings)
@@ -131,11 +131,11 @@ def _endpoint(
     page: ConnectPage,
     counts: Counts,
 ) -> ASGIApp:
-    """What stands in front of MCP, from the inside out."""
+    """The MCP endpoint behind its middleware, which is added innermost first."""
     app: ASGIApp = ShortWay(streamable_http(server, MAX_BODY_BYTES), server, tools)
     app = StepUp(app, tools, catalogue)
     app = AuthContextMiddleware(app)
-    app = RequestBodyLimitMiddleware(app, MAX_BODY_BYTES)  # behind the challenge: strangers fill no memory
+    app = RequestBodyLimitMiddleware(app, MAX_BODY_BYTES)  # inside the challenge: strangers' bodies are not buffered
     app = SlowBodies(app)
     app = Challenge(app, verifier, metadata_url(settings.mcp_resource_url), catalogue, counts)
     app = PageForBrowsers(app, page)
@@ -143,7 +143,7 @@ def _endpoint(
 
 
 def _middleware(settings: Settings, counts: Counts) -> list[Middleware]:
-    """What every request passes, from the outside in."""
+    """The middleware every request passes, outermost first."""
     return [
         Middleware(logs.RequestLog, proxies=Proxies(settings.trusted_proxies), counts=counts),
         Middleware(
@@ -168,7 +168,7 @@ def _application(
         exception_handlers=PlainWords(settings.mcp_resource_url).handlers(),
         lifespan=lifespan,
     )
-    # A redirect would carry the caller's Host, and clients lose their POST to it.
+    # A redirect would echo the caller's Host, and clients would lose their POST in following it.
     app.router.redirect_slashes = False
     return app
 
@@ -179,7 +179,7 @@ def _public_path(settings: Settings) -> str:
 
 def _endpoints(settings: Settings, endpoint: ASGIApp) -> list[Route]:
     public = _public_path(settings)
-    # /mcp as well, for a proxy that strips the path it publishes; each with and without a slash at the end.
+    # Also /mcp, for a proxy that strips the path it publishes; each with and without a trailing slash.
     paths = dict.fromkeys([public, f"{public}/", "/mcp", "/mcp/"])
     return [Route(path, endpoint) for path in paths if path]
 

@@ -1,4 +1,4 @@
-"""What the operator's TOML file (CATALOGUE) says of this resource: its scopes and its backends, in their order."""
+"""Reads this resource's scopes and backends from the operator's TOML file (CATALOGUE)."""
 
 import re
 import tomllib
@@ -18,7 +18,7 @@ _PLACEHOLDER = "MCP_RESOURCE_URL"
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One thing a person can allow; ``new_accounts`` tells whether whoever signs up holds it."""
+    """A scope that a person can grant; ``new_accounts``: whether every new account holds it."""
 
     name: str
     title: str
@@ -28,7 +28,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """A resource's name, its scopes and the backends behind it, in the file's order."""
+    """A resource's name, its scopes and the backends behind it, both in file order."""
 
     name: str
     scopes: tuple[Scope, ...]
@@ -36,17 +36,17 @@ class Catalogue:
 
     @property
     def new_account_scopes(self) -> tuple[str, ...]:
-        """What a 401 asks for: step-up is unreliable in clients, so all is asked and the person narrows."""
+        """The scopes a 401 asks for: all at once, as clients' step-up is unreliable; the person narrows them."""
         return tuple(scope.name for scope in self.scopes if scope.new_accounts)
 
     @property
     def all_scopes(self) -> tuple[str, ...]:
-        """Every scope, those of a new account first."""
+        """Every scope, those of new accounts first."""
         others = tuple(scope.name for scope in self.scopes if not scope.new_accounts)
         return self.new_account_scopes + others
 
     def in_order(self, wanted: set[str]) -> tuple[str, ...]:
-        """The wanted scopes in the catalogue's order, then those it does not know by name."""
+        """The wanted scopes in the order of ``all_scopes``, then unknown ones sorted by name."""
         known = tuple(name for name in self.all_scopes if name in wanted)
         return known + tuple(sorted(wanted.difference(known)))
 
@@ -100,7 +100,7 @@ def _backends(document: Mapping[str, Any], own: Mapping[str, Any], scopes: tuple
 
 
 def load(path: Path | None, resource_url: str) -> Catalogue:
-    """The catalogue of ``resource_url``; raises SettingsError naming what to mend in the file."""
+    """The catalogue of ``resource_url``; ``path`` None: the packaged file. Raises SettingsError saying what to fix."""
     try:
         document = tomllib.loads((path or PACKAGED).read_text(encoding="utf-8"))
     except OSError as problem:

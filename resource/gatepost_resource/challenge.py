@@ -1,4 +1,4 @@
-"""Who calls: the bearer token in front of MCP, and the one place that writes refusals (RFC 6750, 9728)."""
+"""Verifies the bearer token in front of MCP; the one place that writes bearer refusals (RFC 6750, RFC 9728)."""
 
 import json
 import re
@@ -25,16 +25,16 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # b64token of RFC 6750, section 2.
 
 
 class Challenge:
-    """Lets a request through with its caller, or answers why not.
+    """Passes a request on with its verified caller, or refuses it.
 
-    The SDK's own middleware names no ``scope`` in its 401, folds every failure into one, and cuts off at
-    ``exp`` without leeway; so the header is read here, and the SDK's classes carry the outcome on.
+    The SDK's own middleware sends no ``scope`` in its 401, reports every failure alike and allows no leeway
+    after ``exp``; so the header is read here, and the caller is passed on in the SDK's classes.
     """
 
     def __init__(
         self, app: ASGIApp, verifier: Verifier, metadata_url: str, catalogue: Latest[Catalogue], counts: Counts
     ) -> None:
-        """``catalogue``: whose scopes of a new account a client is told to ask for at its first connect."""
+        """``catalogue``: a 401 tells clients to ask for its new-account scopes."""
         self._app = app
         self._verifier = verifier
         self._metadata_url = metadata_url
@@ -42,7 +42,7 @@ class Challenge:
         self._counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request to the MCP endpoint; every Refusal from here inwards ends here."""
+        """Serves one request to the MCP endpoint; answers every Refusal raised here or further in."""
         try:
             bearer = read_bearer(Headers(scope=scope))
             token = await self._verifier.verify(bearer)
@@ -81,14 +81,14 @@ class Challenge:
 
 
 def _without_bearer(scope: Scope) -> list[tuple[bytes, bytes]]:
-    """What is left for those inside: a tool can read the headers of its request, and hand on what it finds."""
+    """The headers without Authorization: a tool can read its request's headers, and must not find the bearer there."""
     return [(name, value) for name, value in scope["headers"] if name != b"authorization"]
 
 
 def read_bearer(headers: Headers) -> str:
-    """The token of the Authorization header; a query or a body is never looked at (RFC 6750, section 5.3).
+    """The token of the Authorization header; never one from the query or the body (RFC 6750, section 5.3).
 
-    Raises NoToken when there is none, InvalidRequest when there are several, InvalidToken when it is none.
+    Raises NoToken without a bearer, InvalidRequest for several headers, InvalidToken for one no token can look like.
     """
     found = headers.getlist("authorization")
     if not found:

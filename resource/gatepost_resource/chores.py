@@ -1,4 +1,4 @@
-"""Chores beside the requests: each goes on, since nobody would miss one that died."""
+"""Background tasks, restarted when they fail, since nobody would notice one that had died."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,7 @@ AFTER_FAILURE_SECONDS = 1.0
 
 
 async def steadily(name: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Runs ``work`` until it is done or cancelled; what it fails with is logged, and it is begun again."""
+    """Runs ``work`` until it returns or is cancelled; logs a failure and starts it again after a pause."""
     while True:
         try:
             return await work()

@@ -1,4 +1,4 @@
-"""What the demo's tools do: each reads, none changes anything."""
+"""This server's own tools: ``whoami``, ``request_access`` and the demo's; none changes anything."""
 
 import platform
 from collections.abc import Callable
@@ -84,7 +84,7 @@ class AccessRequest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the tools may tell about this server."""
+    """What the tools may say about this server."""
 
     service_name: str
     issuer: str
@@ -94,7 +94,7 @@ class Facts:
 
 
 def release() -> str:
-    """The installed release of Gatepost."""
+    """The installed release of Gatepost; ``0`` if it is not installed."""
     try:
         return version("gatepost")
     except PackageNotFoundError:  # a checkout that nobody installed
@@ -107,7 +107,7 @@ def iso(seconds: float) -> str:
 
 
 class DemoTools:
-    """One method for each tool of ours, under the tool's name."""
+    """One method per tool, with the tool's name."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class DemoTools:
     ) -> None:
         """``clock``: seconds since the epoch. ``monotonic``: seconds from any origin.
 
-        ``caller``: whose request is being answered.
+        ``caller``: returns the token of the request being answered.
         """
         self._facts = facts
         self._tools = tools
@@ -127,10 +127,10 @@ class DemoTools:
         self._monotonic = monotonic
         self._caller = caller
         self._started = monotonic()
-        self._release = release()  # a file is read
+        self._release = release()  # reads a file, so only once
 
     async def demo_get_help(self) -> Help:
-        """What this is, for whoever asks through a client."""
+        """What this server is, and the tools the caller may use."""
         visible = self._tools.current().visible(self._caller().scopes)
         return Help(
             text=f"This is {self._facts.service_name}. It shows each person exactly the tools that their"
@@ -140,18 +140,18 @@ class DemoTools:
         )
 
     async def demo_get_time(self) -> ServerTime:
-        """The clock that was passed in."""
+        """The time, by the clock that was passed in."""
         now = self._clock()
         return ServerTime(utc=iso(now), unix_seconds=int(now))
 
     async def demo_echo(
         self, text: Annotated[str, Field(max_length=MAX_ECHO_CHARACTERS, description="What to send back")]
     ) -> Echo:
-        """The same text; kept nowhere."""
+        """The same text; it is not stored."""
         return Echo(text=text)
 
     async def demo_get_server_info(self) -> ServerInformation:
-        """For operators."""
+        """Version, addresses and uptime, for operators."""
         return ServerInformation(
             version=self._release,
             python=platform.python_version(),
@@ -162,7 +162,7 @@ class DemoTools:
         )
 
     async def whoami(self) -> Identity:
-        """The caller's token, in words."""
+        """What the caller's token says, and the tools it hides."""
         token = self._caller()
         return Identity(
             subject=token.subject,
@@ -176,7 +176,7 @@ class DemoTools:
         )
 
     async def request_access(self) -> AccessRequest:
-        """Where more can be allowed; whether it may be is decided there, not here."""
+        """The link where more can be granted; whether it is, is decided there."""
         ask = f" or write to {self._facts.support_email}" if self._facts.support_email else ""
         return AccessRequest(
             url=self._facts.access_page,

@@ -1,6 +1,6 @@
-"""What the operator may see and the public may not, on METRICS_ADDRESS: why it is not ready, and the numbers.
+"""The operator's listener on METRICS_ADDRESS, not for the public: why the server is not ready, and its metrics.
 
-Several workers count each for itself, so each listens for itself: the second ten ports above the first, and so on.
+Each worker counts for itself and so listens for itself: the first on the port given, the next ten above it, and so on.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ Exposition = Callable[[str, Counts, IssuerKeys, Roster], tuple[bytes, str]]
 
 
 class _Inner(uvicorn.Server):
-    """A server inside another one: signals are the outer one's."""
+    """A uvicorn server inside another one, to which it leaves the signals."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -39,7 +39,7 @@ class _Inner(uvicorn.Server):
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """The pages of the operator's listener. ``address``: METRICS_ADDRESS, empty for none."""
+    """The pages of the operator's listener. ``address``: METRICS_ADDRESS; empty for no listener."""
 
     address: str
     allowed_hosts: tuple[str, ...]
@@ -50,7 +50,7 @@ class Details:
     roster: Roster
 
     async def serve(self) -> None:
-        """Listens until cancelled."""
+        """Serves until cancelled; returns at once if there is no address to listen on."""
         listener = self._listener() if self.address else None
         if listener is None:
             return
@@ -64,12 +64,12 @@ class Details:
         try:
             await server.serve(sockets=[listener])
         finally:
-            if server.started:  # cancelled: uvicorn itself closes only when it was told to stop
+            if server.started:  # cancelled: uvicorn closes by itself only when told to stop
                 await server.shutdown([listener])
             listener.close()
 
     def _listener(self) -> socket.socket | None:
-        """The first address that no other worker has; None, and a warning, where there is none."""
+        """A socket on the first port no other worker has; None, with a warning, if there is none."""
         host, _, port = self.address.rpartition(":")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         reason = ""
@@ -87,7 +87,7 @@ class Details:
         shown = {
             "ready": ready,
             "keys": {"ok": not problem, "problem": problem},
-            # None of these is a reason to take the server out of service: each takes away its own tools alone.
+            # None of these makes the server unready: each affects its own tools only.
             "catalogue": {"ok": not self.roster.problem, "problem": self.roster.problem},
             "approvals": {"ok": not self.roster.approvals_problem, "problem": self.roster.approvals_problem},
             "backends": [asdict(standing) for standing in self.roster.standings],
@@ -101,7 +101,7 @@ class Details:
 
 
 def _exposition() -> Exposition:
-    """Imported by the first who asks, beside the event loop: no start and no request pays its 10 to 30 ms."""
+    """Imported on the first scrape, in a thread: neither the start nor a request pays its 10 to 30 ms."""
     from gatepost_resource.metrics import exposition  # noqa: PLC0415 (why: the line above)
 
     return exposition

@@ -1,4 +1,4 @@
-"""SIGTERM: readiness says no first, so that a balancer looks elsewhere before the listeners close."""
+"""On SIGTERM, fails readiness first, so that a load balancer moves on before the listeners close."""
 
 import asyncio
 import signal
@@ -11,15 +11,15 @@ import structlog
 log = structlog.get_logger("gatepost_resource.drain")
 
 DRAIN_SECONDS = 3.0
-"""How long a process that was told to stop goes on as before, but for its readiness."""
+"""How long a process keeps serving after SIGTERM, with readiness failing."""
 WATCHED_SECONDS = 60.0
-"""Who asked for readiness so recently is waited for; where nobody asks, nobody would see it, and it stops at once."""
+"""The process drains only if readiness was probed this recently; with nobody probing, it stops at once."""
 
 
 class Drain:
-    """Stands between SIGTERM and the server, in each worker process, since each gets a signal of its own.
+    """Delays the server's handling of SIGTERM, in each worker process, since each gets its own signal.
 
-    Of several workers each waits, asked or not: whoever watches them reaches only one at a time.
+    With several workers each one drains, probed or not: a probe reaches only one of them at a time.
     """
 
     def __init__(self, workers: int) -> None:
@@ -28,12 +28,12 @@ class Drain:
         self._asked_at = -WATCHED_SECONDS
 
     def is_told(self) -> bool:
-        """Asked by whoever answers for readiness: whether this process was told to stop."""
+        """Whether this process was told to stop; called by the readiness probe, whose time it records."""
         self._asked_at = time.monotonic()
         return self._began
 
     def watch(self) -> None:
-        """Takes over the server's SIGTERM, if it has one here; the server puts back what was before itself."""
+        """Wraps the server's SIGTERM handler, if this is its thread; the server restores the original on exit."""
         stops = signal.getsignal(signal.SIGTERM)
         if threading.current_thread() is not threading.main_thread() or not callable(stops):
             return

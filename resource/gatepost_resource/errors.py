@@ -7,9 +7,9 @@ ErrorCode = Literal["invalid_request", "invalid_token", "insufficient_scope", "t
 
 
 class Refusal(Exception):
-    """An answer other than the one that was asked for.
+    """A refused request.
 
-    ``reason`` goes to the log only. ``description`` goes out in a header, so it is constant ASCII without
+    ``reason`` goes to the log only. ``description`` is sent in a header, so it is constant ASCII without
     quotes (RFC 6750, section 3).
     """
 
@@ -23,7 +23,7 @@ class Refusal(Exception):
 
 
 class InvalidRequest(Refusal):
-    """The Authorization header cannot be read in one way only (RFC 6750, section 3.1)."""
+    """There are several Authorization headers (RFC 6750, section 3.1)."""
 
     status = 400
     error = "invalid_request"
@@ -31,13 +31,13 @@ class InvalidRequest(Refusal):
 
 
 class NoToken(Refusal):
-    """No token came: the challenge then names no error (RFC 6750, section 3.1)."""
+    """No token was sent: the challenge then names no error (RFC 6750, section 3.1)."""
 
     status = 401
 
 
 class InvalidToken(Refusal):
-    """A token came and is not taken; which check it failed is in the log alone."""
+    """A token was sent and refused; only the log says which check it failed."""
 
     status = 401
     error = "invalid_token"
@@ -45,13 +45,13 @@ class InvalidToken(Refusal):
 
 
 class ExpiredToken(InvalidToken):
-    """The token was good once: its client refreshes rather than starting over."""
+    """The token was valid once: its client should refresh rather than start over."""
 
     description = "The access token expired"
 
 
 class IssuerUnavailable(Refusal):
-    """Nobody can say whether the token is good, so it is not called bad: 503, not 401."""
+    """Whether the token is valid cannot be determined, so it is not called invalid: 503, not 401."""
 
     status = 503
     error = "temporarily_unavailable"
@@ -59,7 +59,7 @@ class IssuerUnavailable(Refusal):
 
 
 class KeysUnavailable(IssuerUnavailable):
-    """The keys of the issuer cannot be had."""
+    """The issuer's keys cannot be fetched."""
 
     description = "The signing keys of the authorization server cannot be fetched at the moment"
 
@@ -72,6 +72,6 @@ class InsufficientScope(Refusal):
     description = "This call needs a scope that the access token does not have"
 
     def __init__(self, reason: str, scopes: Sequence[str]) -> None:
-        """``scopes``: every scope the client has to ask for, those it already has included."""
+        """``scopes``: every scope the client has to ask for, including those it already has."""
         super().__init__(reason)
         self.scopes = tuple(scopes)

@@ -1,12 +1,11 @@
 """Tokens for backends: the caller's own token is exchanged for one (RFC 8693), and never passed on.
 
-The bearer comes from the challenge, which holds it for the time of a request; in between it stands in a context
-variable that nothing outside of this file reads. Whoever calls a backend says for whom and for what, and gets a token
-that is good at that backend alone::
+``challenge`` sets the bearer for the duration of a request, in a context variable that only this module reads. Code
+that calls a backend says for whom and for what, and gets a token that is valid at that backend only::
 
     token = await tokens.for_caller(current_caller(), backend_url, scopes)
 
-Raises NoToken, whose text is fit for a log, and for nobody else.
+Raises NoToken, whose text is for the log only.
 """
 
 import asyncio
@@ -23,7 +22,7 @@ from gatepost_resource.access_token import BearerToken
 from gatepost_resource.issuer import ANSWER_SECONDS, Issuer
 
 MARGIN_SECONDS = 30.0
-"""A token is not used so shortly before its end: the call has to get there, and the clocks differ."""
+"""A token is not used this close to its expiry: the call takes time to arrive, and clocks differ."""
 REFUSED_SECONDS = 5.0
 UNAVAILABLE_SECONDS = 1.0
 MAX_REMEMBERED = 10_000
@@ -35,10 +34,10 @@ _bearer: ContextVar[str | None] = ContextVar("bearer", default=None)
 
 
 class NoToken(Exception):
-    """There is no token for this backend. ``error`` is the issuer's code (RFC 6749, section 5.2).
+    """No token for this backend can be had. ``error``: the issuer's code (RFC 6749, section 5.2), or one set here.
 
-    ``temporarily_unavailable`` where it could not be asked, ``invalid_token`` where the caller's own token is over,
-    ``insufficient_scope`` where it has nothing that the backend needs: these were not asked about.
+    Set here: ``temporarily_unavailable`` if the issuer gave no usable answer, ``invalid_token`` if the caller's own
+    token has expired, ``insufficient_scope`` if it has no scope of the backend, ``invalid_client`` without credentials.
     """
 
     def __init__(self, reason: str, error: str) -> None:
@@ -48,7 +47,7 @@ class NoToken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """A token or why there is none, and until when that counts, in monotonic seconds."""
+    """A token, or why there is none; ``until``: when to ask again, in monotonic seconds."""
 
     until: float
     token: str = ""
@@ -58,7 +57,7 @@ class _Answer:
 
 @contextmanager
 def called_with(bearer: str) -> Iterator[None]:
-    """While it runs, ``bearer`` is what ``for_caller`` exchanges; for the challenge alone."""
+    """Within it, ``for_caller`` exchanges ``bearer``; only ``challenge`` uses it."""
     before = _bearer.set(bearer)
     try:
         yield
@@ -67,7 +66,7 @@ def called_with(bearer: str) -> Iterator[None]:
 
 
 def owner() -> bytes:
-    """Whose request is being answered, as a digest of the bearer: for what belongs to one bearer and to no other."""
+    """The SHA-256 of the current request's bearer, as a key for its state; raises LookupError outside a request."""
     bearer = _bearer.get()
     if bearer is None:
         raise LookupError("nobody's request is being answered")
@@ -75,7 +74,7 @@ def owner() -> bytes:
 
 
 class BackendTokens:
-    """Remembers each token until shortly before its end; who asks for the same one meanwhile waits for one answer."""
+    """Caches each token until shortly before its expiry; concurrent requests for the same one share one answer."""
 
     def __init__(
         self,
@@ -84,9 +83,9 @@ class BackendTokens:
         clock: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
-        """``credentials``: those of introspection, None where there are none. ``clock``: seconds since the epoch.
+        """``credentials``: INTROSPECTION_CLIENT_ID and its secret, or None. ``clock``: seconds since the epoch.
 
-        ``monotonic``: seconds from any origin; by the clock a token would be kept beyond its end once that is set back.
+        ``monotonic``: seconds from any origin, since a clock that is set back would keep a token beyond its expiry.
         """
         self._issuer = issuer
         # RFC 6749, section 2.3.1
@@ -98,19 +97,19 @@ class BackendTokens:
         self._room = asyncio.Semaphore(MAX_ASKED_AT_ONCE)
 
     async def for_caller(self, token: BearerToken, backend_url: str, scopes: frozenset[str]) -> str:
-        """As ``for_person``, with the bearer of the request that is being answered."""
+        """As ``for_person``, with the bearer of the request being answered."""
         bearer = _bearer.get()
         if bearer is None:
             raise NoToken("nobody's request is being answered", "invalid_token")
         return await self.for_person(bearer, token, backend_url, scopes)
 
     async def for_person(self, bearer: str, token: BearerToken, backend_url: str, scopes: frozenset[str]) -> str:
-        """A token for the backend, in the caller's name, with those of ``scopes`` that ``token`` has."""
+        """A token for the backend on the caller's behalf, with the ``scopes`` that ``token`` has; raises NoToken."""
         wanted = scopes.intersection(token.scopes)
         if not wanted:
             raise NoToken("the caller's token has no scope that the backend needs", "insufficient_scope")
         if token.expires_at <= self._clock():
-            # Let in within the leeway between two clocks; the issuer has one clock.
+            # It passed within our leeway for clock skew; the issuer, with one clock, grants none.
             raise NoToken("the caller's token has expired", "invalid_token")
         return await self._token(
             {
@@ -123,7 +122,7 @@ class BackendTokens:
         )
 
     async def for_lists(self, backend_url: str) -> str:
-        """A token for the backend in nobody's name, which opens lists and no tool."""
+        """A token for the backend on nobody's behalf, which can list tools and call none; raises NoToken."""
         return await self._token({"grant_type": "client_credentials", "resource": backend_url})
 
     async def _token(self, form: dict[str, str]) -> str:
@@ -142,7 +141,7 @@ class BackendTokens:
             task = asyncio.create_task(self._ask(form))
             task.add_done_callback(lambda _: self._asked.pop(digest, None))
             self._asked[digest] = task
-        # Shielded: the caller that goes away must not take the answer of all the others with it.
+        # Shielded: one caller's cancellation must not cancel the answer that others wait for.
         answer = await asyncio.shield(self._asked[digest])
         self._answers[digest] = answer
         self._answers.move_to_end(digest)
@@ -172,7 +171,7 @@ class BackendTokens:
         token, life = _text(told, "access_token"), told.get("expires_in")
         if not token or not isinstance(life, int) or _text(told, "token_type").lower() != "bearer":
             return self._none("the issuer's answer holds no token", "temporarily_unavailable", UNAVAILABLE_SECONDS)
-        # Of one that is nearly over the half is left, so that it serves at least the call that asked for it.
+        # A short-lived one is kept for half its life, so that it serves at least the call that asked for it.
         return _Answer(self._monotonic() + max(life - MARGIN_SECONDS, life / 2), token)
 
     def _none(self, reason: str, error: str, seconds: float) -> _Answer:
@@ -180,6 +179,6 @@ class BackendTokens:
 
 
 def _text(told: Mapping[str, Any], name: str) -> str:
-    """A member that should be a short text; what the issuer says is cut before it comes into a log."""
+    """A member that should be a short text; a longer one becomes empty, as the issuer's words go into the log."""
     value = told.get(name)
     return value if isinstance(value, str) and (name == "access_token" or len(value) <= 200) else ""

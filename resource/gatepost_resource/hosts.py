@@ -1,4 +1,4 @@
-"""Which Host is answered: any other is a name somebody pointed here (DNS rebinding), or a wrong setting."""
+"""The Host rule: a Host that is not ours means DNS rebinding or a wrong setting, and gets 421."""
 
 from collections.abc import Collection, Sequence
 
@@ -12,7 +12,7 @@ from gatepost_resource.urls import hostname, is_loopback
 
 log = structlog.get_logger("gatepost_resource.hosts")
 
-# Probes of an orchestrator come to whatever address the container has today.
+# An orchestrator probes whatever address the container has.
 EXCEPTED = ("/healthz", "/readyz")
 MISDIRECTED = 421  # RFC 9110, section 15.5.20
 
@@ -30,7 +30,7 @@ class HostRule:
     def __init__(
         self, app: ASGIApp, resource_url: str, bound: Sequence[str], allowed: Sequence[str], counts: Counts
     ) -> None:
-        """``allowed``: host names with or without a port; without one, any port will do."""
+        """``allowed``: host names with or without a port; without one, any port matches."""
         self._app = app
         self._resource_url = resource_url
         self._names = {hostname(resource_url), *(name.strip("[]").lower() for name in bound)}
@@ -38,7 +38,7 @@ class HostRule:
         self._counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on what may be answered."""
+        """Passes the request on if its Host is ours; answers 421 otherwise."""
         if scope["type"] != "http" or scope["path"] in EXCEPTED:
             await self._app(scope, receive, send)
             return
@@ -51,7 +51,7 @@ class HostRule:
         await PlainTextResponse(PLAIN_WORDS, status_code=MISDIRECTED)(scope, receive, send)
 
     def answers(self, host: str) -> bool:
-        """Whether a Host header's value, port included or not, is one of ours."""
+        """Whether a Host header's value, with or without a port, is one of ours."""
         return _is_one_of(host, self._names, self._allowed)
 
     def _explain(self, host: str) -> None:
@@ -64,17 +64,16 @@ class HostRule:
 
 
 class OwnNames:
-    """In front of what only the operator is to see: a page in their browser would else read it under a name of its
-    own."""
+    """The Host rule of the operator's listener: without it any page in their browser could read it (DNS rebinding)."""
 
     def __init__(self, app: ASGIApp, bound: str, allowed: Sequence[str]) -> None:
-        """``bound``: where it listens. On every address at once it is reached by names that nobody here knows."""
+        """``bound``: the address listened on; a wildcard address takes any Host, since its names are not known."""
         self._app = app
         self._name = bound.strip("[]").lower()
         self._allowed = frozenset(allowed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on what may be answered."""
+        """Passes the request on if its Host is ours; answers 421 otherwise."""
         if scope["type"] == "http" and self._name not in _EVERY_ADDRESS:
             hosts = Headers(scope=scope).getlist("host")
             if len(hosts) != 1 or not _is_one_of(hosts[0], (self._name,), self._allowed):

@@ -1,4 +1,4 @@
-"""Asks the issuer about bearers that are no JWT (RFC 7662), seldom enough for it, often enough to notice their end."""
+"""Asks the issuer about bearers that are not JWTs (RFC 7662); caches answers briefly, to notice revocation soon."""
 
 import asyncio
 import hashlib
@@ -21,19 +21,19 @@ _PERSONAL_TOKEN = re.compile(r"gp_pt_[A-Za-z0-9_-]{43}")
 
 
 class Answer(NamedTuple):
-    """What the issuer said, and until when that counts, in monotonic seconds. ``token``: None where not active."""
+    """The issuer's answer. ``until``: when to ask again, in monotonic seconds. ``token``: None if not active."""
 
     until: float
     token: BearerToken | None
 
 
 def may_know(bearer: str) -> bool:
-    """Whether the issuer could know of it: it has the form of a personal token, and not any that strangers make up."""
+    """Whether the bearer has the form of a personal token; for anything else the issuer is not asked."""
     return _PERSONAL_TOKEN.fullmatch(bearer) is not None
 
 
 class Introspection:
-    """Remembers each answer for a short while; many calls with one token at a time are one question."""
+    """Caches each answer briefly; concurrent calls with one token share one request."""
 
     def __init__(
         self,
@@ -45,15 +45,15 @@ class Introspection:
     ) -> None:
         """``credentials``: INTROSPECTION_CLIENT_ID and its secret. ``clock``: seconds since the epoch.
 
-        ``monotonic``: seconds from any origin; by the clock an answer would count for longer once that is set back.
+        ``monotonic``: seconds from any origin, since a clock that is set back would keep an answer for longer.
         """
         self._issuer = issuer
         self._expected = expected
         self._basic = (quote_plus(credentials[0]), quote_plus(credentials[1]))  # RFC 6749, section 2.3.1
         self._clock = clock
         self._monotonic = monotonic
-        # Apart, both memory and room: a flood of made-up tokens must neither become the issuer's nor get in the way of
-        # those that were active when last asked about.
+        # Separate caches and limits: a flood of made-up tokens must neither flood the issuer nor get in the way of
+        # tokens that were active when last asked about.
         self._active: OrderedDict[bytes, Answer] = OrderedDict()
         self._inactive: OrderedDict[bytes, Answer] = OrderedDict()
         self._asked: dict[bytes, asyncio.Task[Answer]] = {}
@@ -61,7 +61,7 @@ class Introspection:
         self._room_for_unknown = asyncio.Semaphore(MAX_UNKNOWN_AT_ONCE)
 
     async def verify(self, bearer: str) -> BearerToken:
-        """The token's content; raises InvalidToken, or IssuerUnavailable when that cannot be said."""
+        """The token's content; raises InvalidToken, or IssuerUnavailable when the issuer gives no answer."""
         digest = hashlib.sha256(bearer.encode()).digest()
         answer = self._active.get(digest) or self._inactive.get(digest)
         if answer is None or answer.until <= self._monotonic():
@@ -76,7 +76,7 @@ class Introspection:
             task = asyncio.create_task(self._ask(bearer, room))
             task.add_done_callback(lambda _: self._asked.pop(digest, None))
             self._asked[digest] = task
-        # Shielded: the caller that goes away must not take the answer of all the others with it.
+        # Shielded: one caller's cancellation must not cancel the answer that others wait for.
         answer = await asyncio.shield(self._asked[digest])
         self._remember(digest, answer)
         return answer
@@ -96,7 +96,7 @@ class Introspection:
                 was_asked = True
                 told = await self._issuer.post(await self._issuer.endpoint("introspection_endpoint"), form, self._basic)
         except Exception as problem:  # noqa: BLE001 - the network's edge: whatever happens, nobody is let in
-            if was_asked:  # else it waited for its turn, which says nothing of the endpoint
+            if was_asked:  # otherwise it timed out in our queue, which says nothing about the endpoint
                 self._issuer.forget()
             said = str(problem) or type(problem).__name__
             raise IssuerUnavailable(f"introspection with INTROSPECTION_CLIENT_ID: {said}") from None

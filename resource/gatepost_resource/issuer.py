@@ -1,4 +1,4 @@
-"""Talks to the authorization server: its metadata (RFC 8414), and answers within bounds of time and size."""
+"""HTTP to the authorization server: its metadata (RFC 8414), and JSON answers bounded in time and size."""
 
 import json
 import ssl
@@ -17,7 +17,7 @@ class BadDocument(ValueError):
 
 
 class Issuer:
-    """The authorization server at OAUTH_ISSUER. What it cannot answer raises BadDocument or the network's error."""
+    """The authorization server at OAUTH_ISSUER. Requests raise BadDocument or the HTTP client's error."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -25,13 +25,13 @@ class Issuer:
         self._client = httpx2.AsyncClient(
             verify=_trust(url),
             timeout=ANSWER_SECONDS,
-            follow_redirects=False,  # the issuer is who it says it is, at the address that was configured
+            follow_redirects=False,  # the issuer is trusted at its configured address only
             trust_env=not is_loopback(hostname(url)),
             headers={"accept": "application/json", "accept-encoding": "identity"},
         )
 
     async def endpoint(self, member: str) -> str:
-        """The address that its metadata names as ``member``."""
+        """The URL that the metadata gives for ``member``, which must be at the issuer's own origin."""
         if self._metadata is None:
             self._metadata = await self._discover()
         found = self._metadata.get(member)
@@ -41,19 +41,19 @@ class Issuer:
         return found
 
     def forget(self) -> None:
-        """Asks the metadata again at the next call: an endpoint may have moved."""
+        """Fetches the metadata again at the next call: an endpoint may have moved."""
         self._metadata = None
 
     async def get(self, url: str) -> dict[str, Any]:
-        """The JSON object at ``url``."""
+        """The JSON object at ``url``; any status but 200 raises BadDocument."""
         return _plain(url, *await self._object("GET", url))
 
     async def post(self, url: str, form: dict[str, str], basic: tuple[str, str]) -> dict[str, Any]:
-        """The JSON object with which ``url`` answers a form; ``basic``: encoded id and secret."""
+        """The JSON object of a 200 answer to ``form``; ``basic``: encoded id and secret (RFC 6749, section 2.3.1)."""
         return _plain(url, *await self.answer(url, form, basic))
 
     async def answer(self, url: str, form: dict[str, str], basic: tuple[str, str]) -> tuple[int, dict[str, Any]]:
-        """Status and JSON object with which ``url`` answers a form, be it a refusal (RFC 6749, section 5.2)."""
+        """Status and JSON object of the answer to ``form``, which may be a refusal (RFC 6749, section 5.2)."""
         return await self._object("POST", url, data=form, auth=basic)
 
     async def aclose(self) -> None:
@@ -94,6 +94,6 @@ def _plain(url: str, status: int, document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _trust(url: str) -> ssl.SSLContext | bool:
-    """Every authority that this machine trusts. For plain http, which only loopback may be, none: no TLS can come up
-    there, and to read them all takes 20 ms and 2 MiB."""
+    """The default trusted authorities; for plain http, which only loopback may use, an empty context: no TLS is used
+    there, and loading the authorities takes 20 ms and 2 MiB."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if url.startswith("http://") else True

@@ -1,4 +1,4 @@
-"""The issuer's signing keys: fetched when they are needed, never in a storm, kept while the issuer is away."""
+"""The issuer's signing keys: fetched regularly and for unknown ids, rate limited, kept while the issuer is down."""
 
 import asyncio
 import time
@@ -23,9 +23,9 @@ NO_KEYS_SECONDS = 0.5
 class IssuerKeys:
     """The ES256 keys of one issuer by ``kid``.
 
-    Two things fetch: ``keep_fresh`` by the clock, and a token whose key is not known. The second is what a
-    stranger can cause, so it happens once in UNKNOWN_KEY_SECONDS and never twice at a time. A fetch that
-    fails changes nothing: the keys of the last good one go on.
+    Two things cause a fetch: the timer of ``keep_fresh``, and a token whose key is unknown. Anybody can cause the
+    second, so it happens at most once per UNKNOWN_KEY_SECONDS (NO_KEYS_SECONDS while there are no keys) and never
+    concurrently. A failed fetch changes nothing: the keys of the last good one stay in use.
     """
 
     def __init__(self, issuer: Issuer, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -45,7 +45,7 @@ class IssuerKeys:
 
     @property
     def problem(self) -> str:
-        """Why the last attempt to fetch them failed, empty where it did not."""
+        """Why the last attempt to fetch them failed; empty if it succeeded."""
         return self._failure or ""
 
     @property
@@ -54,7 +54,7 @@ class IssuerKeys:
         return len(self._keys)
 
     def age(self) -> float | None:
-        """Seconds since they were last fetched; None where they never were."""
+        """Seconds since they were last fetched; None if they never were."""
         return None if self._fetched_at is None else self._monotonic() - self._fetched_at
 
     def holds(self, kid: str, key: ECKey) -> bool:
@@ -62,9 +62,9 @@ class IssuerKeys:
         return self._keys.get(kid) is key
 
     async def find(self, kid: str) -> ECKey | None:
-        """The key of that id, or None when the issuer has none such.
+        """The key with that id, or None if the issuer has no such key.
 
-        Raises KeysUnavailable when the key is not known and the last attempt to ask for it failed.
+        Raises KeysUnavailable when the key is unknown and the last fetch failed.
         """
         if kid not in self._keys and self._may_ask():
             await self.refresh()
@@ -84,20 +84,20 @@ class IssuerKeys:
         return True
 
     async def refresh(self) -> None:
-        """Fetches the keys, or waits for the fetch under way; a failure is logged and kept, not raised."""
+        """Fetches the keys, or waits for the fetch under way; a failure is logged and kept as ``problem``."""
         if self._fetching is None:
             self._fetching = asyncio.create_task(self._fetch())
-        # Shielded: the caller that goes away must not take the fetch of all the others with it.
+        # Shielded: one caller's cancellation must not cancel the fetch that others wait for.
         await asyncio.shield(self._fetching)
 
     async def keep_fresh(self, seconds: float = REFRESH_SECONDS) -> None:
-        """Fetches at once and then every so many seconds, sooner after a failure, until cancelled."""
+        """Fetches at once and then every ``seconds``, sooner after a failure, until cancelled."""
         while True:
             await self.refresh()
             await asyncio.sleep(seconds if self._failure is None else min(seconds, RETRY_SECONDS))
 
     async def aclose(self) -> None:
-        """Ends a fetch under way."""
+        """Cancels a fetch under way."""
         if self._fetching is not None:
             self._fetching.cancel()
             await asyncio.wait([self._fetching])
@@ -122,7 +122,7 @@ class IssuerKeys:
     def _replace(self, found: dict[str, ECKey]) -> None:
         if found.keys() != self._keys.keys():
             log.info("keys_fetched", issuer=self._issuer.url, kids=sorted(found))
-        # An unchanged key stays the same object, by which the verifier knows its cached tokens.
+        # An unchanged key stays the same object: the verifier compares the keys of cached tokens by identity.
         known = self._keys
         self._keys = {kid: known[kid] if known.get(kid) == key else key for kid, key in found.items()}
         self._failure = None
@@ -138,7 +138,7 @@ class IssuerKeys:
 
 
 def read_keys(entries: list[Any]) -> dict[str, ECKey]:
-    """The keys of a JWKS that verify ES256; others (RS256, encryption) are not ours to judge."""
+    """The keys of a JWKS that verify ES256, by ``kid``; others (RS256, encryption) are ignored."""
     keys = {}
     for entry in entries:
         if not isinstance(entry, dict) or entry.get("kty") != "EC" or entry.get("crv") != "P-256":

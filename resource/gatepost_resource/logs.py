@@ -1,4 +1,4 @@
-"""The log: one form for all the process says, a line for each request; never a query, a cookie or a token."""
+"""Logging: one format for the whole process and one line per request; never a query, a cookie or a token."""
 
 import contextlib
 import logging
@@ -19,18 +19,18 @@ from gatepost_resource.mcp_server import Caller
 log = structlog.get_logger("gatepost_resource.requests")
 
 MAX_LOGGED_CHARACTERS = 200
-# At INFO and below these write arguments, addresses with their queries, and a line for each message.
+# At INFO and below these log arguments, URLs with their queries, and a line per message.
 NOISY = ("mcp", "httpx2", "httpcore2", "uvicorn", "asyncio")
-# As structlog comes, both forms write every frame's variables: a caller's token, and what a tool was called with.
+# By default structlog's tracebacks show each frame's variables: a caller's token, a tool's arguments.
 _TRACEBACKS = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
 QUIET_PATHS = ("/healthz", "/readyz")
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
 def configure(style: Literal["text", "json"], level: str) -> None:
-    """Sends structlog and the standard library to standard error in one form.
+    """Sends structlog and the standard library's logging to standard error in one format.
 
-    Call it before the MCP server is built: the SDK puts a handler of its own on a root logger that has none.
+    Call it before the MCP server is built: the SDK adds its own handler to a root logger that has none.
     """
     shared: list[structlog.typing.Processor] = [
         _add_request_id,
@@ -60,13 +60,13 @@ def configure(style: Literal["text", "json"], level: str) -> None:
 
 
 class Lines:
-    """Where our own lines go, ready as they are: the standard library's record costs more than the line itself."""
+    """Writes our own rendered lines directly: a standard library log record costs more than the line itself."""
 
     def __init__(self, name: str = "") -> None:
         self.name = name
 
     def write(self, line: str) -> None:
-        """To standard error; where that is full or gone, the request is answered all the same."""
+        """Writes to standard error; if that is full or closed, the request is still answered."""
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write(line + "\n")
 
@@ -74,16 +74,16 @@ class Lines:
 
 
 class RequestLog:
-    """Writes one line when an answer is complete, under an id that the answer carries as ``X-Request-Id``."""
+    """Logs one line per completed answer, with the id that the answer carries as ``X-Request-Id``."""
 
     def __init__(self, app: ASGIApp, proxies: Proxies, counts: Counts) -> None:
-        """``proxies``: whose word on the caller's address counts."""
+        """``proxies``: works out the caller's address."""
         self._app = app
         self._counts = counts
         self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves the request and logs it, whatever became of it."""
+        """Serves the request and logs it, even if it failed."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -121,7 +121,7 @@ class RequestLog:
 
 
 def _place(scope: Scope, status: int) -> str:
-    """The kind of address: what a stranger types must not become a name of ours."""
+    """The kind of address, as a metric label: a path that a client made up must not become one."""
     path = scope["path"]
     if path in QUIET_PATHS:
         return "health"
@@ -131,7 +131,7 @@ def _place(scope: Scope, status: int) -> str:
 
 
 def _add_request_id(_logger: Any, _name: str, event: Any) -> Any:
-    """Every line that is written while a request runs says which one, as the answer's X-Request-Id does."""
+    """Adds the id of the current request, its X-Request-Id, to every line logged while it runs."""
     if request_id := _request_id.get():
         event.setdefault("request_id", request_id)
     return event

@@ -1,4 +1,4 @@
-"""MCP itself, in both protocol eras: the SDK's server, whose list and calls go by the caller's scopes."""
+"""MCP in both protocol eras: the SDK's server, with its tool list and calls limited to the caller's scopes."""
 
 import contextlib
 from collections import OrderedDict
@@ -46,7 +46,7 @@ PassOn = Callable[[Call], Awaitable[CallToolResult]]
 
 
 class Caller(AuthenticatedUser):
-    """The SDK's user with our token. The bearer itself is left out: no tool can hand it on to another."""
+    """The SDK's user, with our token. The bearer itself is left out, so that no tool can pass it on."""
 
     def __init__(self, token: BearerToken) -> None:
         """Fills in what the SDK binds its state to: client and subject."""
@@ -56,7 +56,7 @@ class Caller(AuthenticatedUser):
 
 
 def current_caller() -> BearerToken:
-    """Whose request is being answered; raises LookupError outside of one, so nothing is shown by mistake."""
+    """The token of the request being answered; raises LookupError outside one, so nothing is shown by mistake."""
     user = auth_context_var.get()
     if isinstance(user, Caller):
         return user.token
@@ -64,14 +64,14 @@ def current_caller() -> BearerToken:
 
 
 class ScopedServer(MCPServer[Any]):
-    """An MCP server whose ``tools/list`` and ``tools/call`` both ask the one table.
+    """An MCP server whose ``tools/list`` and ``tools/call`` both consult the one table.
 
-    Hiding a tool in the list does not stop its call, so the call is checked here too, whatever stands in
-    front: the 403 of ``stepup`` is an offer to the client, this is the law.
+    Hiding a tool from the list does not prevent its call, so each call is checked here too: the 403 of
+    ``stepup`` invites the client to ask for more, this check enforces the scope.
     """
 
     def __init__(self, tools: Latest[Toolbox], counts: Counts, pass_on: PassOn, **options: Any) -> None:
-        """``pass_on``: makes a call of a backend's tool. ``options``: those of the SDK's server."""
+        """``pass_on``: calls a backend's tool. ``options``: those of the SDK's server."""
         super().__init__(**options)
         self.tools = tools
         self.under_way = UnderWay()
@@ -81,12 +81,12 @@ class ScopedServer(MCPServer[Any]):
         self._lists: Kept[Toolbox, OrderedDict[frozenset[str], Paged]] = Kept(tools, lambda _: OrderedDict())
 
     def add_way(self, max_body_bytes: int, *, json_response: bool) -> StreamableHTTPSessionManager:
-        """One of the two ways in which the SDK answers over HTTP: a document, or what may become a stream."""
+        """Adds an SDK session manager that answers with JSON documents, or with what may become an SSE stream."""
         self.streamable_http_app(
-            stateless_http=True,  # every request stands for itself, so any worker can answer it
+            stateless_http=True,  # requests are independent, so any worker can answer them
             json_response=json_response,
             max_request_body_size=max_body_bytes,
-            # Host and Origin are checked in front, where the log names the setting to change.
+            # Host and Origin are checked further out, where the log names the setting to change.
             transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
         )
         self._ways.append(self.session_manager)
@@ -94,7 +94,7 @@ class ScopedServer(MCPServer[Any]):
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Every way is open while it is entered."""
+        """Within it, every session manager runs."""
         async with contextlib.AsyncExitStack() as open_ways:
             for way in self._ways:
                 await open_ways.enter_async_context(way.run())
@@ -105,7 +105,7 @@ class ScopedServer(MCPServer[Any]):
         return (await self._listed()).tools
 
     async def _listed(self) -> Paged:
-        """The list of the caller's scopes; kept ready for each set of them."""
+        """The list for the caller's scopes, cached per set of scopes."""
         toolbox, lists = self.tools.current(), self._lists.current()
         held = toolbox.scopes.intersection(current_caller().scopes)
         found = lists.get(held)
@@ -114,7 +114,7 @@ class ScopedServer(MCPServer[Any]):
             visible = toolbox.visible(held)
             found = Paged([entry.origin.shown if entry.origin else ours[entry.name] for entry in visible])
             lists[held] = found
-            if len(lists) > MAX_LISTS:  # whoever holds n scopes can narrow a token to 2^n sets of them
+            if len(lists) > MAX_LISTS:  # a person with n scopes can narrow tokens to 2^n sets
                 lists.popitem(last=False)
         else:
             lists.move_to_end(held)
@@ -123,7 +123,7 @@ class ScopedServer(MCPServer[Any]):
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
-        """Calls a tool of the caller's scopes; raises ToolError, which the client gets as a result."""
+        """Calls a tool that the caller's scopes allow; raises ToolError, which the client gets as a result."""
         toolbox = self.tools.current()
         entry = toolbox.find(name)
         if entry is None:
@@ -147,7 +147,7 @@ class ScopedServer(MCPServer[Any]):
         return result
 
     def is_plain(self, name: str) -> bool:
-        """Whether a call of this tool needs nothing of its request but the arguments: no context, no header fields."""
+        """Whether this is one of our tools whose call needs only its arguments: no context, no header fields."""
         entry, tool = self.tools.current().find(name), self._tool_manager.get_tool(name)
         if entry is None or entry.origin is not None or tool is None:
             return False
@@ -157,7 +157,7 @@ class ScopedServer(MCPServer[Any]):
     async def _passed_on(
         self, entry: ToolEntry, origin: Origin, arguments: dict[str, Any], context: Context[Any, Any]
     ) -> CallToolResult:
-        """What a backend answers, or ToolError in words of ours; MCPError is the backend's own."""
+        """The backend's result; raises ToolError in our words, or MCPError with the backend's own error."""
         request, caller = context.request_context, owner()
         asks = request.meta is not None and request.meta.get("progress_token") is not None
         progress = context.report_progress if asks else None
@@ -171,17 +171,17 @@ class ScopedServer(MCPServer[Any]):
                 raise ToolError(str(reason)) from None
 
     def _counted(self, entry: ToolEntry, outcome: Outcome) -> None:
-        if entry.origin is None:  # a backend's calls are counted by backend: it could make up names without end
+        if entry.origin is None:  # backend calls are counted per backend: it could invent tool names without end
             self._counts.called(entry.name, outcome)
 
     async def _handle_list_tools(
         self, ctx: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None
     ) -> ListToolsResult:
-        """The SDK's own handler gives the whole list; ours a page of it."""
+        """Overrides the SDK's handler, which returns the whole list, to return one page."""
         return (await self._listed()).page(params.cursor if params else None)
 
     def _tool_input_schema(self, name: str) -> dict[str, Any] | None:
-        """For the arguments that a schema wants as headers too; what is hidden from the caller has none."""
+        """Read by the SDK for arguments that a schema also wants as headers; None if hidden from the caller."""
         toolbox = self.tools.current()
         entry = toolbox.find(name)
         if entry is None or toolbox.missing(name, current_caller().scopes) is not None:
@@ -191,14 +191,14 @@ class ScopedServer(MCPServer[Any]):
     async def get_prompt(
         self, name: str, arguments: dict[str, Any] | None = None, context: Context[Any, Any] | None = None
     ) -> GetPromptResult | InputRequiredResult:
-        """Raises MCPError for an unknown prompt, which is the caller's mistake: the SDK logs it as a fault of ours."""
+        """Raises MCPError for an unknown prompt, the caller's mistake, which the SDK would log as a server fault."""
         if all(prompt.name != name for prompt in await self.list_prompts()):
             raise MCPError(INVALID_PARAMS, f"Unknown prompt: {name}")
         return await super().get_prompt(name, arguments, context)
 
 
 def _unknown(name: str, absent: Collection[str]) -> str:
-    """Just this of a tool that is not there; the reason where its backend is away and the caller's business."""
+    """The message for a tool not in the table; names its backend if that is down and the caller has a scope of it."""
     behind = next((backend for backend in absent if name.startswith(f"{backend}_")), None)
     return (
         f"{behind}, the server behind {name}, cannot be reached at the moment." if behind else f"Unknown tool: {name}"
@@ -208,7 +208,7 @@ def _unknown(name: str, absent: Collection[str]) -> str:
 def build_server(
     name: str, tools: Latest[Toolbox], functions: DemoTools, counts: Counts, pass_on: PassOn
 ) -> ScopedServer:
-    """The server with every tool of ours, each served by the method of its name."""
+    """The server with every tool of our own, each served by the method of that name."""
     server = ScopedServer(
         tools,
         counts,
@@ -239,14 +239,14 @@ def _annotations(title: str) -> ToolAnnotations:
 
 
 def streamable_http(server: ScopedServer, max_body_bytes: int) -> ASGIApp:
-    """The ASGI app that speaks MCP once the caller is known; ``server.running`` must be entered."""
+    """The ASGI app that serves MCP to a verified caller; works only within ``server.running()``."""
     document = server.add_way(max_body_bytes, json_response=True)
     stream = server.add_way(max_body_bytes, json_response=False)
     return _trimmed(Streams(document.handle_request, stream.handle_request, server.tools, server.under_way))
 
 
 def _trimmed(app: ASGIApp) -> ASGIApp:
-    """``app`` with header values freed of the space around them (RFC 9110 section 5.5); httptools leaves it behind."""
+    """``app`` with the space around header values stripped (RFC 9110, section 5.5), which httptools leaves trailing."""
 
     async def trimmed(scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]

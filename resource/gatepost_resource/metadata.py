@@ -1,4 +1,4 @@
-"""RFC 9728: what this resource is called, who issues its tokens and which scopes it knows."""
+"""Protected resource metadata (RFC 9728): this resource's identifier, name, issuer and scopes."""
 
 import json
 
@@ -16,7 +16,7 @@ ROOT_PATH = f"/.well-known/{NAME}"
 
 
 def metadata_url(resource_url: str) -> str:
-    """Where a client that got a 401 finds the metadata (section 3.1)."""
+    """The URL of the metadata, which a 401 names (section 3.1)."""
     return well_known(resource_url, NAME)
 
 
@@ -36,11 +36,11 @@ class ProtectedResourceMetadata:
     """Answers GET, HEAD and preflights with the document, which is the same for everybody."""
 
     def __init__(self, settings: Settings, catalogue: Latest[Catalogue]) -> None:
-        """``settings``: the operator's text of each URL, for a parsed URL gains a slash and fits nothing."""
+        """``settings``: its URLs are used as written, for a parsed URL can gain a slash and match nothing."""
         self._body = Kept(catalogue, lambda latest: _document(settings, latest))
 
     async def answer(self, request: Request) -> Response:
-        """The document for any origin, without credentials."""
+        """The document, readable from any origin without credentials."""
         shared = {"Access-Control-Allow-Origin": "*"}
         if request.method == "OPTIONS":
             answer = preflight(request.headers, methods=("GET", "HEAD", "OPTIONS"))

@@ -1,4 +1,4 @@
-"""The numbers of this process as Prometheus reads them; imported by the first who asks."""
+"""The counters of this process in Prometheus's formats; imported on the first scrape."""
 
 from collections.abc import Iterator
 

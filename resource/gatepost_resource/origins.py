@@ -1,4 +1,4 @@
-"""Which web page may call the MCP endpoint from a browser: the Origin rule, and its CORS headers."""
+"""The Origin rule: which web pages may call the MCP endpoint from a browser, and their CORS headers."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -27,16 +27,16 @@ EXPOSED = b"WWW-Authenticate, Mcp-Session-Id, Retry-After, X-Request-Id"
 PREFLIGHT_SECONDS = "600"
 PLAIN_WORDS = "Web pages of this origin may not call this server.\n"
 
-# Arguments that a tool declares as headers (2026-07-28): their names are the tool's, so no list has them.
+# Arguments that a tool declares as headers (MCP 2026-07-28): the tool names them, so they cannot be listed.
 _PARAMETER_HEADER = re.compile(r"mcp-param-[a-z0-9_-]{1,64}")
 _LOOPBACK_ORIGIN = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?")
 
 
 class OriginRule:
-    """Lets ALLOWED_ORIGINS, the resource's own origin and, on loopback, every loopback origin call.
+    """Allows ALLOWED_ORIGINS, the resource's own origin and, on loopback, every loopback origin.
 
-    A request without Origin comes from no web page and passes. Nothing is allowed with credentials: the
-    endpoint knows no cookies.
+    A request without Origin does not come from a web page and passes. Nothing is allowed with credentials: the
+    endpoint uses no cookies.
     """
 
     def __init__(self, app: ASGIApp, resource_url: str, allowed: Iterable[str], counts: Counts) -> None:
@@ -70,7 +70,7 @@ class OriginRule:
 
 
 def preflight(headers: Headers, methods: Sequence[str] = ("GET", "POST", "DELETE", "OPTIONS")) -> Response:
-    """The answer to a CORS preflight, without the origin, which the caller decides on."""
+    """The answer to a CORS preflight, to which the caller adds ``Access-Control-Allow-Origin``."""
     asked = headers.get("access-control-request-headers", "").lower().split(",")
     parameters = [name.strip() for name in asked if _PARAMETER_HEADER.fullmatch(name.strip())]
     return Response(

@@ -1,4 +1,4 @@
-"""What a browser sees at the MCP URL: what this address is for and where to paste it."""
+"""The page a browser gets at the MCP URL: what the address is for and where to paste it."""
 
 import base64
 import hashlib
@@ -36,7 +36,7 @@ def _support(address: str | None) -> str:
 
 def _body(template: Template, settings: Settings, catalogue: Catalogue, style: str) -> bytes:
     """The template filled; every value is escaped."""
-    # Claude connects from servers of its own, which a URL of this computer leads nowhere.
+    # Claude connects from its own servers, which cannot reach a loopback URL.
     local = is_loopback(hostname(settings.mcp_resource_url))
     return template.substitute(
         service=escape(settings.service_name),
@@ -51,10 +51,10 @@ def _body(template: Template, settings: Settings, catalogue: Catalogue, style: s
 
 
 class ConnectPage:
-    """The page, written once for each catalogue; it holds nothing about whoever looks at it."""
+    """The page, rendered once per catalogue; it holds nothing about the visitor."""
 
     def __init__(self, settings: Settings, catalogue: Latest[Catalogue]) -> None:
-        """``settings``: what the page tells beside the catalogue's scopes."""
+        """``settings``: what the page says besides the catalogue's scopes."""
         style = _HERE.with_name("page.css").read_text(encoding="utf-8")
         template = Template(_HERE.with_name("page.html").read_text(encoding="utf-8"))
         self._body = Kept(catalogue, lambda latest: _body(template, settings, latest, style))
@@ -74,7 +74,7 @@ class ConnectPage:
 
 
 class PageForBrowsers:
-    """Shows the page to whoever opens the MCP URL in a browser; every client goes on to MCP."""
+    """Shows the page to browsers that open the MCP URL; MCP clients are passed on."""
 
     def __init__(self, app: ASGIApp, page: ConnectPage) -> None:
         """``app``: the MCP endpoint."""
@@ -82,7 +82,7 @@ class PageForBrowsers:
         self._page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Decides by method and Accept: mcp-remote and the SDKs probe with GET too, never for text/html."""
+        """Decides by method, Accept and Authorization: mcp-remote and the SDKs also send GET, never for text/html."""
         if scope["method"] not in ("GET", "HEAD") or not _wants_page(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return

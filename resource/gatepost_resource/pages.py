@@ -1,4 +1,4 @@
-"""A long list in pages: each cursor belongs to one list, and is good for no other."""
+"""Pagination of tool lists: a cursor is valid only for the list that it came from."""
 
 import hashlib
 import re
@@ -13,17 +13,17 @@ _CURSOR = re.compile(r"([0-9a-f]{16})-([0-9]{1,6})")
 
 
 class Paged:
-    """A list that is not changed any more, and its pages.
+    """An immutable list of tools, and its pages of PAGE tools.
 
-    A cursor is the list's digest and a position, and nothing is kept for it: any worker can answer, and a list that
-    changed in between is begun again rather than shown with a gap.
+    A cursor is the list's digest and a position; the server keeps no state for it, so any worker can answer. If the
+    list changed in between, the client has to start again rather than miss a tool.
     """
 
     def __init__(self, tools: Sequence[Tool]) -> None:
         self.tools = list(tools)
 
     def page(self, cursor: str | None) -> ListToolsResult:
-        """The page that the cursor names, the first one without; raises MCPError for a cursor of another list."""
+        """The page that the cursor names, the first for None; raises MCPError for a cursor of another list."""
         if cursor is None and len(self.tools) <= PAGE:
             return ListToolsResult(tools=self.tools)
         start = self._position(cursor) if cursor is not None else 0
@@ -39,7 +39,7 @@ class Paged:
 
     @cached_property
     def _mark(self) -> str:
-        """Worked out once: it reads every tool, and a client walks through all the pages."""
+        """The list's digest, computed once: it covers every tool, and a client reads all the pages."""
         digest = hashlib.sha256()
         for tool in self.tools:
             digest.update(tool.model_dump_json(by_alias=True).encode())

@@ -1,4 +1,4 @@
-"""What stands here for Starlette's own words: an address that nobody serves, a method it does not take, a fault."""
+"""Plain-text answers in place of Starlette's: for an unknown address, a wrong method, a fault of the server."""
 
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ FAULT = "The server failed, and it is not your doing. Its log has the reason.\n"
 
 
 class PlainWords:
-    """Exception handlers, to be hung into the application."""
+    """Exception handlers for the application."""
 
     _WORDS: ClassVar[dict[int, str]] = {
         404: "There is nothing here. The address of the MCP server is {mcp_url}\n",
@@ -25,11 +25,11 @@ class PlainWords:
         self._mcp_url = mcp_url
 
     def handlers(self) -> dict[int | type[Exception], ExceptionHandler]:
-        """As Starlette takes them."""
+        """The handlers, as Starlette takes them."""
         return {HTTPException: self.refused, Exception: self.crashed}
 
     def refused(self, _request: Request, problem: Exception) -> Response:
-        """The status and headers of ``problem`` with words of ours."""
+        """The status and headers of ``problem``, with our own text."""
         if not isinstance(problem, HTTPException):
             raise problem
         words = self._WORDS.get(problem.status_code, "This request cannot be answered.\n")
@@ -37,6 +37,6 @@ class PlainWords:
         return PlainTextResponse(body, problem.status_code, {**(problem.headers or {}), "Cache-Control": "no-store"})
 
     def crashed(self, _request: Request, problem: Exception) -> Response:
-        """A fault of ours; its text stays in the log."""
+        """A 500 for a fault of the server; the exception goes to the log only."""
         log.error("fault", exc_info=problem)
         return PlainTextResponse(FAULT, 500, {"Cache-Control": "no-store"})

@@ -1,4 +1,4 @@
-"""The environment of the resource server, read once, checked, and wrong values explained in one line each."""
+"""The resource server's settings: read once from the environment and checked, one line per wrong value."""
 
 import ipaddress
 import os
@@ -39,7 +39,7 @@ EXAMPLES = {
     "SUPPORT_EMAIL": "help@example.com",
 }
 
-# What both servers, every client and every proxy write alike: nothing that one of them would escape or fold.
+# Only what both servers, every client and every proxy spell alike: nothing that one would escape or normalise.
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
 _HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
@@ -50,7 +50,7 @@ class SettingsError(Exception):
 
 
 def explain(name: str, problem: str) -> str:
-    """The line an operator reads; never holds the value, which may be a secret."""
+    """The line an operator reads; it never contains the value, which may be a secret."""
     example = EXAMPLES.get(name)
     return f"{name}: {problem}; a right value looks like {example}" if example else f"{name}: {problem}"
 
@@ -65,13 +65,13 @@ def _read_file(name: str, path: str) -> str:
 
 
 def _from_environment(names: Iterable[str]) -> dict[str, str]:
-    """What ``NAME`` or the file of ``NAME_FILE`` says of each of them; raises SettingsError."""
+    """The text of each setting, from ``NAME`` or the file that ``NAME_FILE`` names; raises SettingsError."""
     found = {name: _text(name) for name in names}
     return {name: value for name, value in found.items() if value is not None}
 
 
 def _text(setting: str) -> str | None:
-    """The text of one setting or None; an empty text counts only where it can mean an empty list, or off."""
+    """The text of one setting, None if unset; empty counts as set only where it can mean an empty list, or off."""
     name = setting.upper()
     value, path = os.environ.get(name), os.environ.get(f"{name}_FILE")
     if value and path:
@@ -82,7 +82,7 @@ def _text(setting: str) -> str | None:
 
 
 def check_url(url: str) -> str:
-    """The URL itself when it may identify a server; raises ValueError with what is wrong."""
+    """The URL unchanged, if it can identify a server; raises ValueError saying what is wrong."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("is not an http or https URL")
@@ -107,7 +107,7 @@ def _each(values: tuple[str, ...], pattern: re.Pattern[str], problem: str) -> tu
 
 
 class Settings(BaseModel):
-    """What the operator decided. URLs stay the text that was written: they are compared byte for byte."""
+    """The operator's settings. URLs stay as they were written: they are compared byte for byte."""
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, frozen=True)
 
@@ -133,7 +133,7 @@ class Settings(BaseModel):
     support_email: str | None = None
 
     def __init__(self, **given: Any) -> None:
-        """What code passes in, then the environment. Raises ValidationError."""
+        """``given`` wins over the environment. Raises ValidationError, and SettingsError for a bad ``NAME_FILE``."""
         super().__init__(**{**_from_environment(type(self).model_fields), **given})
 
     @field_validator(*LISTS, mode="before")
@@ -206,19 +206,19 @@ class Settings(BaseModel):
 
     @cached_property
     def access_page(self) -> str:
-        """Where a person can widen a grant (ACCESS_REQUEST_URL)."""
+        """Where a person can widen a grant: ACCESS_REQUEST_URL, or else the issuer's page."""
         return self.access_request_url or below(self.oauth_issuer, "/account/access")
 
     @cached_property
     def introspection_credentials(self) -> tuple[str, str] | None:
-        """INTROSPECTION_CLIENT_ID and INTROSPECTION_CLIENT_SECRET, where they are set."""
+        """INTROSPECTION_CLIENT_ID and INTROSPECTION_CLIENT_SECRET; None if they are not set."""
         if self.introspection_client_id is None or self.introspection_client_secret is None:
             return None
         return self.introspection_client_id, self.introspection_client_secret.get_secret_value()
 
     @cached_property
     def log_style(self) -> Literal["text", "json"]:
-        """LOG_FORMAT, or what suits whoever reads: text on a terminal, JSON elsewhere."""
+        """LOG_FORMAT; if unset, text on a terminal and JSON elsewhere."""
         return self.log_format or ("text" if sys.stderr.isatty() else "json")
 
 
@@ -233,5 +233,5 @@ def load() -> Settings:
 
 def _line(where: tuple[int | str, ...], message: str) -> str:
     text = message.removeprefix("Value error, ")
-    # A rule about two settings names the one to mend itself.
+    # A rule about two settings already names the one to change.
     return explain(str(where[0]).upper(), text) if where else text

@@ -1,9 +1,9 @@
-"""The short way: a frame that the SDK answered once is answered again without its transport.
+"""The short way: a request whose frame the SDK has answered once is answered without the SDK's transport.
 
-A frame is all of a request but its id and a call's arguments. The SDK judges each frame, in both protocol eras, and
-writes its first answer. From then on a list is that answer under another id, since a list depends on nothing but its
-frame; and a call goes straight to its tool, which checks scopes and arguments as ever. Whatever is not plain here goes
-to the SDK each time: streams, progress, unknown members, odd ids, anything of which it said no.
+A frame is everything in a request but its id and a call's arguments, with the caller's scopes. The SDK validates each
+new frame, in both protocol eras, and writes its first answer. From then on a list is that answer under the new id,
+since a list depends on its frame alone; and a call goes straight to its tool, with scopes and arguments checked as
+ever. Everything else goes to the SDK each time: streams, progress, unknown members, unusual ids, frames it refused.
 """
 
 import json
@@ -40,11 +40,11 @@ log = structlog.get_logger("gatepost_resource.short_way")
 MAX_FRAMES = 256
 MAX_FRAME_CHARACTERS = 4096
 
-_TEXT_ID = re.compile(r"[A-Za-z0-9_.:+-]{1,128}")  # written alike by every serializer
+_TEXT_ID = re.compile(r"[A-Za-z0-9_.:+-]{1,128}")  # serialized alike everywhere
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MEMBERS = frozenset({"jsonrpc", "id", "method", "params"})
 _PARAMETERS = {"tools/list": frozenset({"_meta"}), "tools/call": frozenset({"name", "arguments", "_meta"})}
-# What 2026-07-28 wants of every request, and nothing that asks for more: no progress, no log, no trace.
+# What MCP 2026-07-28 requires in every request, and nothing that asks for more: no progress, log or trace.
 _META = frozenset(f"io.modelcontextprotocol/{name}" for name in ("protocolVersion", "clientInfo", "clientCapabilities"))
 _READ = frozenset({b"accept", b"content-type"})
 _COMPACT = json.JSONEncoder(separators=(",", ":"))
@@ -54,7 +54,7 @@ Frame = tuple[object, ...]
 
 
 class Request(NamedTuple):
-    """A request that is plain; ``tool`` None for a list."""
+    """A plain request, which can be answered here; ``tool``: None for a list."""
 
     frame: Frame
     id: int | str
@@ -64,21 +64,21 @@ class Request(NamedTuple):
 
 
 class ShortWay:
-    """Stands in front of the SDK. Expects the parsed message in the scope, where ``stepup`` puts it."""
+    """Middleware in front of the SDK. Expects the parsed message in the scope, where ``stepup`` puts it."""
 
     def __init__(self, app: ASGIApp, server: ScopedServer, tools: Latest[Toolbox]) -> None:
-        """``app``: the SDK's way. ``tools``: with another table all that was kept is forgotten."""
+        """``app``: the SDK's transport. ``tools``: a new table empties the cache."""
         self._app = app
         self._server = server
         self._answers: Kept[Toolbox, OrderedDict[Frame, bytes]] = Kept(tools, lambda _: OrderedDict())
-        self._nobodys: Context[Any, Any] = Context(mcp_server=server)  # a plain tool asks for none
-        # Who answers (2026-07-28, basic/index); a tool's own word wins.
+        self._nobodys: Context[Any, Any] = Context(mcp_server=server)  # a plain tool does not use it
+        # The server info of a result (MCP 2026-07-28, basic/index); a tool's own wins.
         self._stamp = {SERVER_INFO_META_KEY: server.session_manager.app.server_info_stamp}
-        # Whoever traces gets every span of the SDK's, and so its whole way.
+        # With tracing configured the SDK handles every request, so that none of its spans is missing.
         self._open = isinstance(get_tracer_provider(), ProxyTracerProvider)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers what is plain and known; learns from the SDK's answer to what is plain."""
+        """Answers a plain request whose frame is known; keeps the SDK's answer to a plain one that is new."""
         request = read(scope["message"], scope["headers"]) if self._open else None
         if request is None:
             await self._app(scope, receive, send)
@@ -100,7 +100,7 @@ class ShortWay:
             await send(message)
 
         await self._app(scope, receive, hearing)
-        # Kept with the answers of the table that was asked: if it was replaced meanwhile, they are nobody's by now.
+        # Stored under the table that was asked: if that was replaced meanwhile, nobody reads this any more.
         if request.tool is None or self._server.is_plain(request.tool):
             _keep(answers, request, heard)
 
@@ -116,7 +116,7 @@ class ShortWay:
         return _written(request, JSONRPCResponse(jsonrpc="2.0", id=request.id, result=shaped))
 
     async def _result(self, request: Request) -> CallToolResult:
-        """What the tool said, or why it did not; raises MCPError."""
+        """The tool's result, or an error result saying why there is none; raises MCPError."""
         try:
             result = await self._server.call_tool(request.tool or "", request.arguments, self._nobodys)
         except ToolError as failure:
@@ -129,19 +129,19 @@ class ShortWay:
 
 
 def _keep(answers: OrderedDict[Frame, bytes], request: Request, heard: list[Message]) -> None:
-    """Keeps what stands behind the id, if it is a result; of a call only that it had one."""
+    """Keeps the bytes after the id if the answer is a result; for a call, only the fact that it was one."""
     head = _head(request)
     if len(heard) != 2 or not heard[1]["body"].startswith(head):
         return
     tail = b"" if request.tool is not None else heard[1]["body"][len(head) :]
-    # The lists of many clients are the same bytes, which are held once.
+    # Many clients get the same list, whose bytes are stored once.
     answers[request.frame] = next((one for one in answers.values() if one == tail), tail)
     if len(answers) > MAX_FRAMES:
         answers.popitem(last=False)
 
 
 def read(message: object, headers: Iterable[tuple[bytes, bytes]]) -> Request | None:
-    """The request of the caller in the context, if there is nothing in it but what stands here; else None."""
+    """The current caller's message as a plain request; None if it holds anything that is not allowed for here."""
     if not isinstance(message, dict) or not message.keys() <= _MEMBERS or message.get("jsonrpc") != "2.0":
         return None
     method, params = message.get("method"), message.get("params", {})
@@ -155,7 +155,7 @@ def read(message: object, headers: Iterable[tuple[bytes, bytes]]) -> Request | N
         return None
     fields = tuple(field for field in headers if field[0] in _READ or field[0].startswith(b"mcp-"))
     version = _version(fields)
-    # repr tells 1 from 1.0, True and "1", and the order of members; the caller's scopes decide what a list shows.
+    # repr tells 1 from 1.0, True and "1", and keeps member order; the caller's scopes decide what a list shows.
     told = repr((fields, meta, "params" in message, "arguments" in params))
     if version is None or len(told) > MAX_FRAME_CHARACTERS:
         return None
@@ -165,7 +165,7 @@ def read(message: object, headers: Iterable[tuple[bytes, bytes]]) -> Request | N
 def _is_plain_id(value: object) -> bool:
     if isinstance(value, str):
         return _TEXT_ID.fullmatch(value) is not None
-    return type(value) is int  # True is one as well, to isinstance
+    return type(value) is int  # isinstance would accept True
 
 
 def _is_plain_name(value: object) -> bool:
@@ -173,7 +173,7 @@ def _is_plain_name(value: object) -> bool:
 
 
 def _version(fields: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The protocol version by the first field, which is the one that the SDK reads; None for any that it has not."""
+    """The protocol version in the first such header, the one the SDK reads; None if missing or not supported."""
     found = next((value.decode("latin-1") for name, value in fields if name == b"mcp-protocol-version"), "")
     return found if found in _VERSIONS else None
 
@@ -187,7 +187,7 @@ def _again(request: Request, tail: bytes) -> Response:
 
 
 def _written(request: Request, message: JSONRPCResponse | JSONRPCError) -> Response:
-    """The bytes and the status that the SDK gives a message in that era."""
+    """The answer, with the bytes and the status that the SDK would give it in that era."""
     if request.version not in MODERN_PROTOCOL_VERSIONS:
         return Response(message.model_dump_json(by_alias=True, exclude_unset=True), media_type="application/json")
     status = ERROR_CODE_HTTP_STATUS.get(message.error.code, 200) if isinstance(message, JSONRPCError) else 200

@@ -1,4 +1,4 @@
-"""A request's body has so long to arrive: one that drips would hold its memory and its connection for ever."""
+"""Limits how long a request body may take to arrive: a trickling one would hold memory and a connection for ever."""
 
 import asyncio
 
@@ -9,13 +9,14 @@ BODY_SECONDS = 20.0
 
 
 class _TooSlow(Exception):
-    """The body is not there in time."""
+    """The body did not arrive in time."""
 
 
 class SlowBodies:
-    """Answers 408 and closes the line, once the whole body took longer than it may; whoever sends it is known here.
+    """Answers 408 and closes the connection if the whole body takes longer than BODY_SECONDS; the caller is verified.
 
-    Expects that nobody answers before the body is whole, as the SDK's RequestBodyLimitMiddleware sees to.
+    Expects that nothing further in answers before the body is complete, as the SDK's RequestBodyLimitMiddleware
+    ensures.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -30,7 +31,7 @@ class SlowBodies:
         async def body() -> Message:
             nonlocal is_whole
             try:
-                async with asyncio.timeout_at(None if is_whole else ends):  # left to come is that they hang up
+                async with asyncio.timeout_at(None if is_whole else ends):  # then only a disconnect can come
                     message = await receive()
             except TimeoutError:
                 raise _TooSlow from None

@@ -1,4 +1,4 @@
-"""What a call needs: a token that lacks a scope its person holds gets 403 with all it has to ask for."""
+"""Step-up: a call whose token lacks a scope that its person holds gets 403, with every scope to ask for."""
 
 from typing import Any
 
@@ -19,16 +19,16 @@ PARSE_ERROR, INVALID_REQUEST = -32700, -32600  # JSON-RPC 2.0, section 5.1
 
 
 class StepUp:
-    """Looks into a message before MCP does.
+    """Inspects each message before MCP handles it.
 
-    The answer has to be an HTTP one (RFC 6750, section 3.1), for only then does a client start to ask for
-    more; a handler inside MCP can only answer with a result. It also stops what is not JSON, so that both
-    protocol eras refuse it alike. Expects the body in one piece, as the SDK's RequestBodyLimitMiddleware
-    hands it on, and the caller in its context.
+    The refusal has to be an HTTP answer (RFC 6750, section 3.1), for only then does a client ask for more; a
+    handler inside MCP can only answer with a result. Invalid JSON is refused here too, so that both protocol
+    eras refuse it alike. Expects the body in one piece, as the SDK's RequestBodyLimitMiddleware delivers it,
+    and the caller in the SDK's auth context.
     """
 
     def __init__(self, app: ASGIApp, tools: Latest[Toolbox], catalogue: Latest[Catalogue]) -> None:
-        """``catalogue``: whose order the scopes of the challenge are in."""
+        """``catalogue``: decides the order of the challenge's scopes."""
         self._app = app
         self._tools = tools
         self._catalogue = catalogue
@@ -36,7 +36,7 @@ class StepUp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a message on; raises InsufficientScope for the challenge to write."""
         if scope["method"] != "POST":
-            # No session and no stream to open or close: both eras then want 405, even of a GET.
+            # There is no session or stream to open or close: both eras then require 405, even for GET.
             await Response(status_code=405, headers={"Allow": "POST"})(scope, receive, send)
             return
         unfit = _unfit(Request(scope))
@@ -50,7 +50,7 @@ class StepUp:
             await _error(400, PARSE_ERROR, "Parse error")(scope, receive, send)
             return
         self._check(message, current_caller())
-        # For whoever stands further in: it is read once. Of a body that broke off nothing is made.
+        # Parsed once, for the layers further in; None if the body broke off.
         scope["message"] = None if first.get("more_body") else message
         await self._app(scope, _replay(first, receive), send)
 
@@ -60,16 +60,16 @@ class StepUp:
         parameters = message.get("params")
         name = parameters.get("name") if isinstance(parameters, dict) else None
         missing = self._tools.current().missing(name, caller.scopes) if isinstance(name, str) else None
-        # Only what can succeed is offered: without the entitlement the client would ask in circles. MCP then
-        # answers with a result that names request_access.
+        # Step-up is offered only if it can succeed: without the entitlement the client would ask in circles.
+        # MCP then answers with a result that names request_access.
         if missing is not None and missing in caller.entitlements:
-            # All it has as well: some clients replace their scopes by those of the challenge.
+            # With the scopes it has: some clients replace theirs by those of the challenge.
             wanted = self._catalogue.current().in_order({*caller.scopes, missing})
             raise InsufficientScope(f"{name} needs {missing}", wanted)
 
 
 def _unfit(request: Request) -> Response | None:
-    """A refusal in words of what the SDK refuses in one era without a body, in the other without saying its type."""
+    """Refuses a wrong Content-Type or Accept in JSON; the SDK does so without a body, or without naming its type."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         return _error(415, INVALID_REQUEST, "Send the message with Content-Type: application/json")
     if not check_accept_headers(request)[0]:

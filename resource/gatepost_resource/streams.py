@@ -1,4 +1,4 @@
-"""Which of the SDK's two ways answers a request: one JSON document, or a stream that can carry more before the end."""
+"""Picks how the SDK answers a request: one JSON document, or an SSE stream that can carry more before the result."""
 
 from mcp.server.streamable_http import check_accept_headers
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
@@ -14,21 +14,20 @@ from gatepost_resource.under_way import UnderWay
 class Streams:
     """Chooses for each message; expects it parsed in the scope, where ``stepup`` puts it.
 
-    Only a backend's tool has something to say before its result, or is worth stopping: its calls go the way that
-    carries progress and notices, from 2026-07-28 on, that the client closed the stream, which is how it cancels. A
-    client from before says so in another request, which some send only once this one's answer has begun: theirs does
-    at once, where a document would begin when it is too late.
+    Only a backend's tool sends anything before its result, or is worth cancelling, so only its calls are streamed.
+    Since 2026-07-28 a client cancels by closing the stream. An older client cancels with another request, which some
+    send only once this one's answer has begun: a stream begins at once, a document only when it is too late.
     """
 
     def __init__(self, document: ASGIApp, stream: ASGIApp, tools: Latest[Toolbox], under_way: UnderWay) -> None:
-        """``document``, ``stream``: the SDK's ways."""
+        """``document``, ``stream``: the SDK's two session managers."""
         self._document = document
         self._stream = stream
         self._tools = tools
         self._under_way = under_way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on."""
+        """Passes the request on; first carries out an older client's cancellation."""
         request, message = Request(scope), scope["message"]
         modern = request.headers.get("mcp-protocol-version") in MODERN_PROTOCOL_VERSIONS
         if not isinstance(message, dict) or not isinstance(message.get("params"), dict):

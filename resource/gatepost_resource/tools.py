@@ -1,4 +1,4 @@
-"""The one table of which scope each tool needs: the list, the call, step-up and whoami all read it here."""
+"""The one table of tools and the scope each needs; the list, the call, step-up and whoami all read it."""
 
 import re
 from collections.abc import Collection
@@ -11,7 +11,7 @@ _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class ToolEntry:
-    """A tool as its caller sees it; ``scope`` None means that any valid token will do, ``origin`` None one of ours."""
+    """A tool as its caller sees it. ``scope``: None if any valid token will do. ``origin``: None for our own."""
 
     name: str
     scope: str | None
@@ -27,9 +27,9 @@ class ToolEntry:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Origin:
-    """Where a call of the tool goes: the backend, the tool's name over there, and the tool as our list shows it.
+    """Where a call of the tool goes: the backend, the tool's name there, and the tool as our list shows it.
 
-    One is only equal to itself, so that what was worked out for it can be kept by it.
+    Compared by identity, so that caches can be keyed by it.
     """
 
     backend: str
@@ -39,20 +39,20 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """A backend that is down. ``scopes``: those of its tools, by which it is somebody's business or not."""
+    """A backend that is down. ``scopes``: those of its rules; only callers with one of them are told."""
 
     name: str
     scopes: frozenset[str]
 
 
 class Toolbox:
-    """The table of one moment, asked in the four ways there are. A tool that does not stand in it does not exist.
+    """An immutable table of tools. A tool that is not in it does not exist.
 
-    It never changes: another backend, another rule or another scope is another table (``latest``).
+    A change of backends, rules or approvals makes a new table (``latest``).
     """
 
     def __init__(self, entries: Collection[ToolEntry], absent: Collection[Absent] = ()) -> None:
-        """``entries``: in the order in which ``tools/list`` shows them. ``absent``: backends whose tools are away."""
+        """``entries``: in the order of ``tools/list``. ``absent``: the backends that are down."""
         self.entries = tuple(entries)
         self._absent = tuple(absent)
         self._by_name = {entry.name: entry for entry in self.entries}
@@ -70,7 +70,7 @@ class Toolbox:
         return entry.scope
 
     def absent(self, scopes: Collection[str]) -> tuple[str, ...]:
-        """The backends that are down and of which these scopes could call a tool."""
+        """The names of the backends that are down and have tools that these scopes could call."""
         return tuple(one.name for one in self._absent if not one.scopes.isdisjoint(scopes))
 
     def visible(self, scopes: Collection[str]) -> tuple[ToolEntry, ...]:

@@ -1,7 +1,7 @@
-"""``gatepost tools list`` and ``gatepost tools accept``: what the backends' tools say of themselves, for the operator.
+"""``gatepost tools list`` and ``gatepost tools accept``: show and approve what backends' tools say of themselves.
 
-What a backend wrote is shown to a person at a terminal here, who decides by it: whatever is not plain print is spelt
-out, so that no escape sequence, no reversed text and no invisible letter says something else than what stands there.
+The operator reads a backend's text at a terminal and decides by it, so unprintable characters are escaped: no escape
+sequence, reversed text or invisible letter can make it look different from what it is.
 """
 
 import argparse
@@ -22,7 +22,7 @@ PENDING = ("changed", "new")
 
 
 def run(words: Sequence[str], settings: Settings) -> int:
-    """Carries out what was typed after ``gatepost tools``; returns the exit code. Raises SettingsError."""
+    """Runs the words typed after ``gatepost tools``; returns the exit code. Raises SettingsError."""
     chosen = _parser().parse_args(words)
     found = asked(settings)
     if chosen.command == "list":
@@ -32,7 +32,7 @@ def run(words: Sequence[str], settings: Settings) -> int:
 
 
 def asked(settings: Settings) -> Survey:
-    """What every backend of this resource has; raises SettingsError."""
+    """Asks every backend of this resource for its tools; raises SettingsError."""
     catalogue = catalogues.load(settings.catalogue, settings.mcp_resource_url)
     if catalogue.backends and settings.introspection_credentials is None:
         raise SettingsError(explain("INTROSPECTION_CLIENT_ID", "is not set: backends are asked with its tokens"))
@@ -41,7 +41,7 @@ def asked(settings: Settings) -> Survey:
 
 
 def printable(text: str) -> str:
-    """The text with everything spelt out that a terminal would act on or not show; line breaks stay."""
+    """The text with unprintable characters escaped, which a terminal would act on or hide; line breaks stay."""
     return "".join(sign if sign.isprintable() or sign == "\n" else _spelt(sign) for sign in text)
 
 
@@ -95,7 +95,7 @@ def _accept(found: Survey, chosen: argparse.Namespace, settings: Settings) -> in
     for row in pending:
         texts.setdefault(row.backend, {})[row.tool] = row.text
     try:
-        # What was shown and not what a backend would say by now.
+        # Approves what was shown, not what a backend may say by now.
         Approvals(settings.tool_approvals).add(texts, only_new=False)
     except ApprovalsUnusable as problem:
         sys.stderr.write(f"{problem}\n")
@@ -119,7 +119,7 @@ def _agreed(pending: Sequence[Row]) -> bool:
 
 
 def _difference(row: Row) -> Iterator[str]:
-    """What was approved and what is said now, a line for each member."""
+    """A diff of the approved and the current definition, one line per member."""
     before, now = (_lines(text) for text in (row.approved, row.text))
     for line in difflib.unified_diff(before, now, "approved", "now", n=1, lineterm=""):
         yield f"    {line}"

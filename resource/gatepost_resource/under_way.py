@@ -1,7 +1,7 @@
-"""The calls under way that a notification can cancel: those of clients from before 2026-07-28.
+"""The calls under way that a notification can cancel: those of clients older than MCP 2026-07-28.
 
-Such a client says ``notifications/cancelled`` in a request of its own, with nothing but the id that it gave to the
-call. Requests stand alone here, so the only thing that ties the two together is the bearer.
+Such a client sends ``notifications/cancelled`` as a separate request, with only the id that it gave the call. There
+are no sessions here, so only the bearer ties the two requests together.
 """
 
 from collections import defaultdict
@@ -12,20 +12,20 @@ import anyio
 from mcp.shared.exceptions import MCPError
 from mcp_types import RequestId
 
-REQUEST_CANCELLED = -32800  # as the SDK answers a call that was cancelled (LSP's number)
+REQUEST_CANCELLED = -32800  # the SDK's code for a cancelled call (from LSP)
 
 _Key = tuple[bytes, type, RequestId]
 
 
 class UnderWay:
-    """Finds a call by whose it is and its id. An id that two calls of one bearer bear cancels neither."""
+    """Finds a call by its owner and id. If two calls of one owner share an id, neither is cancelled."""
 
     def __init__(self) -> None:
         self._calls: defaultdict[_Key, list[anyio.CancelScope]] = defaultdict(list)
 
     @contextmanager
     def call(self, owner: bytes, id_: RequestId) -> Iterator[None]:
-        """While it runs, ``cancel`` ends it with MCPError. ``owner``: a digest of the caller's bearer."""
+        """Within it, ``cancel`` ends the call with MCPError. ``owner``: a digest of the caller's bearer."""
         key = owner, type(id_), id_
         with anyio.CancelScope() as scope:
             self._calls[key].append(scope)
@@ -39,7 +39,7 @@ class UnderWay:
             raise MCPError(REQUEST_CANCELLED, "Request cancelled")
 
     def cancel(self, owner: bytes, id_: RequestId) -> None:
-        """Ends the one call of that bearer and id. Two clients that share a bearer count alike: then it is a guess."""
+        """Ends the one call of that owner and id. Clients that share a bearer are not told apart."""
         found = self._calls.get((owner, type(id_), id_), [])
         if len(found) == 1:
             found[0].cancel()

@@ -1,4 +1,4 @@
-"""What can be read off a URL without changing a byte of it: its host, its origin, its well-known twin."""
+"""Reads a URL's host and origin, and derives URLs from it without normalising a byte."""
 
 import ipaddress
 from urllib.parse import urlsplit
@@ -39,5 +39,5 @@ def well_known(url: str, name: str) -> str:
 
 
 def below(url: str, path: str) -> str:
-    """An address below a URL, whether or not that ends in a slash; ``path`` begins with one."""
+    """``path``, which begins with a slash, appended to a URL that may end in one."""
     return url.rstrip("/") + path

@@ -1,4 +1,4 @@
-"""A bearer becomes an access token, or is refused: shape, claims, key, signature, in order of their cost."""
+"""Verifies a bearer and reads its access token: shape, claims, key, signature, cheapest check first."""
 
 import hashlib
 from collections import OrderedDict
@@ -16,13 +16,13 @@ from gatepost_resource.jwks import IssuerKeys
 
 MAX_CACHED_TOKENS = 10_000
 
-# The list is the law: the token's own `alg` chooses nothing. Header names that nobody here knows are ignored,
-# as RFC 7515, section 4 wants; those that could do harm were refused before.
+# This list decides, not the token's own `alg`. Unknown header parameters are ignored, as RFC 7515, section 4
+# requires; those that could do harm were refused before.
 _REGISTRY = jws.JWSRegistry(algorithms=["ES256"], strict_check_header=False)
 
 
 class Verified(NamedTuple):
-    """A token that passed, the key that it passed by, and when, in seconds since the epoch."""
+    """A verified token, the key that verified it, and when (``since``, in seconds since the epoch)."""
 
     kid: str
     key: ECKey
@@ -31,7 +31,7 @@ class Verified(NamedTuple):
 
 
 class Verifier:
-    """Checks JWT access tokens (RFC 9068, section 4) without a call to the issuer; of others it asks."""
+    """Checks JWT access tokens (RFC 9068, section 4) locally; asks the issuer about personal tokens."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Verifier:
         introspection: Introspection | None,
         clock: Callable[[], float],
     ) -> None:
-        """``introspection``: None where this server has no credentials for it. ``clock``: seconds since the epoch."""
+        """``introspection``: None if this server has no credentials for it. ``clock``: seconds since the epoch."""
         self._expected = expected
         self._keys = keys
         self._introspection = introspection
@@ -48,7 +48,7 @@ class Verifier:
         self._verified: OrderedDict[bytes, Verified] = OrderedDict()
 
     async def verify(self, bearer: str) -> BearerToken:
-        """The token's content; raises InvalidToken, or IssuerUnavailable when that cannot be said."""
+        """The token's content; raises InvalidToken, or IssuerUnavailable when it cannot be checked."""
         if may_know(bearer):
             if self._introspection is None:
                 raise InvalidToken("an opaque token, and INTROSPECTION_CLIENT_ID is not set")
@@ -71,8 +71,8 @@ class Verifier:
         found = self._verified.get(digest)
         if found is None:
             return None
-        # A key that the issuer took back takes every token with it, at the next look; and before the time at which
-        # it passed, a token may be from the future: where the clock goes back, it is judged anew.
+        # When the issuer withdraws a key, the tokens it verified fall with it, at the next fetch. And if the clock was
+        # set back to before `since`, the token may be from the future by that clock, so it is checked anew.
         if not found.since <= self._clock() < found.token.expires_at or not self._keys.holds(found.kid, found.key):
             del self._verified[digest]
             return None

@@ -1,8 +1,8 @@
-"""What each tool said when it was approved: a description that changes afterwards may carry orders to a model.
+"""The approved definition of each tool: a description changed after approval may carry instructions to a model.
 
-One JSON file (TOOL_APPROVALS), read by every worker and written by whoever sees a tool for the first time and by
-``gatepost tools accept``. It keeps the whole text of a tool and not a digest alone, so that a person can read what
-changed. What stands in it is never taken out again: a tool that goes and comes back otherwise is a changed one.
+One JSON file (TOOL_APPROVALS), read by every worker and written by the worker that first sees a tool and by
+``gatepost tools accept``. It stores the whole definition, not a digest, so that a person can read what changed.
+Nothing is ever removed from it: a tool that disappears and comes back different counts as changed.
 """
 
 import fcntl
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 MAX_TOOLS = 10_000
 
 Texts = Mapping[str, Mapping[str, str]]
-"""By backend and tool, the text of its definition."""
+"""The text of each tool's definition, by backend and tool."""
 
 
 class ApprovalsUnusable(Exception):
@@ -29,14 +29,14 @@ class ApprovalsUnusable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the file says of a list: ``first``: never seen before. ``changed``: by tool, the text that was approved."""
+    """How a list compares with the file. ``first``: tools not seen before. ``changed``: by tool, its approved text."""
 
     first: tuple[str, ...]
     changed: Mapping[str, str]
 
 
 def judge(known: Mapping[str, str], seen: Mapping[str, str]) -> Judgement:
-    """Compares one backend's tools with what was approved of them; both by tool."""
+    """Compares one backend's definitions (``seen``) with the approved ones (``known``), both by tool."""
     first = tuple(tool for tool in seen if tool not in known)
     return Judgement(first, {tool: known[tool] for tool in seen if tool in known and known[tool] != seen[tool]})
 
@@ -47,13 +47,13 @@ class _File(BaseModel):
 
 
 class Approvals:
-    """The file. Every write is a whole new file in its place, under a lock that all writers take."""
+    """The file. Each write replaces it atomically, under a lock that all writers take."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self) -> dict[str, dict[str, str]]:
-        """What was approved; nothing where there is no file yet. Raises ApprovalsUnusable."""
+        """The approved definitions, by backend and tool; empty if there is no file yet. Raises ApprovalsUnusable."""
         try:
             told = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -65,7 +65,7 @@ class Approvals:
         return self._checked(told)
 
     def add(self, texts: Texts, *, only_new: bool) -> None:
-        """Approves; ``only_new`` leaves alone what is known, whatever it says now. Raises ApprovalsUnusable."""
+        """Approves ``texts``; ``only_new`` leaves the entries of known tools as they are. Raises ApprovalsUnusable."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path.with_name(f"{self.path.name}.lock"), "w", opener=_private) as lock:
@@ -86,7 +86,7 @@ class Approvals:
 
     def _write(self, approved: Texts) -> None:
         if sum(map(len, approved.values())) > MAX_TOOLS:
-            # A backend that makes up names without end must not fill a disk, nor drive out what is approved.
+            # A backend that invents names without end must neither fill the disk nor push out what is approved.
             raise ApprovalsUnusable(f"TOOL_APPROVALS: {self.path} holds {MAX_TOOLS} tools, and no more are taken")
         told = {"version": 1, "written": datetime.now(UTC).isoformat(timespec="seconds"), "tools": approved}
         descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")  # mode 0600

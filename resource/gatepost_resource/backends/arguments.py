@@ -1,8 +1,8 @@
-"""A call's arguments against the tool's schema, with a bound on the work that a schema of somebody else's can cause.
+"""Validates a call's arguments against the tool's schema, with a bound on the work that a backend's schema can cause.
 
-Some keywords are left to the backend, which checks its arguments anyway: an expression of its own, or the comparison
-of each item with each, could be made to run for hours here, on a thread that everybody's calls share. Nothing is
-fetched for a ``$ref``.
+Some keywords are left to the backend, which checks its arguments anyway: a regular expression, or the comparison of
+all items with each other, could be made to run for hours here, on the thread that all calls share. No ``$ref`` is
+fetched.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +19,7 @@ from referencing import Registry
 
 MAX_STEPS = 20_000
 MAX_DEPTH = 100
-"""Far from where Python stops: the library's part in Rust makes a panic of that, which ends more than a call."""
+"""Well below Python's recursion limit: at that, the library's Rust part panics, which ends more than one call."""
 
 MAX_SHOWN_CHARACTERS = 300
 LEFT_TO_THE_BACKEND = frozenset(
@@ -31,7 +31,7 @@ Keyword = Callable[[Validator, Any, Any, Mapping[str, Any]], Iterator[Validation
 
 @dataclass(slots=True)
 class _Work:
-    """What one check may still do, and how deep it is."""
+    """The steps that one check has left, and its current depth."""
 
     steps: int = MAX_STEPS
     depth: int = 0
@@ -45,20 +45,20 @@ class TooMuchWork(Exception):
 
 
 class Arguments:
-    """The check of one tool's arguments, made ready at the first call."""
+    """The validator of one tool's arguments, built at its first call."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        """``schema``: the tool's ``inputSchema``; 2020-12 where it names no other (MCP)."""
+        """``schema``: the tool's ``inputSchema``; JSON Schema 2020-12 if it names no other (MCP)."""
         self._schema = schema
 
     @cached_property
     def _validator(self) -> Validator:
-        """Not sooner: what stands as ``$schema`` may be anything, and break this as well."""
+        """Built within ``problem``, which catches errors: ``$schema`` may be anything, and make this fail too."""
         base = validators.validator_for(self._schema, default=Draft202012Validator)
         return _bounded(base)(self._schema, registry=Registry())
 
     def problem(self, arguments: Mapping[str, Any]) -> str | None:
-        """What is wrong with them, in one line for the caller; None where nothing is."""
+        """What is wrong with the arguments, in one line for the caller; None if nothing is."""
         token = _work.set(_Work())
         try:
             error = next(self._validator.iter_errors(arguments), None)
@@ -80,7 +80,7 @@ _made: dict[type[Validator], type[Validator]] = {}
 
 
 def _bounded(base: type[Validator]) -> type[Validator]:
-    """The validator of that draft, each of whose steps is counted."""
+    """The validator class of that draft, with every step counted."""
     if base not in _made:
         keywords = {name: _counted(check) for name, check in base.VALIDATORS.items() if name not in LEFT_TO_THE_BACKEND}
         keywords["additionalProperties"] = _unless_patterns(keywords["additionalProperties"])
@@ -104,7 +104,7 @@ def _counted(check: Keyword) -> Keyword:
 
 
 def _unless_patterns(check: Keyword) -> Keyword:
-    """What is additional depends on the expressions that are not tried here."""
+    """Skipped beside ``patternProperties``: what is additional depends on expressions that are not run here."""
 
     def unless(validator: Validator, value: Any, instance: Any, schema: Mapping[str, Any]) -> Iterator[ValidationError]:
         if "patternProperties" not in schema:
@@ -114,7 +114,7 @@ def _unless_patterns(check: Keyword) -> Keyword:
 
 
 def remote_references(schema: Any) -> Iterator[str]:
-    """Every ``$ref`` that leads out of the schema: it would be somebody's address to fetch."""
+    """Every ``$ref`` (or kin) that points outside the schema, to an address that would have to be fetched."""
     pending = [schema]
     while pending:
         node = pending.pop()

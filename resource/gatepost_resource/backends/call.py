@@ -1,4 +1,4 @@
-"""A call on its way to a backend, and what is said where it comes to nothing."""
+"""A call on its way to a backend, and the error for one that fails."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ Progress = Callable[[float, float | None, str | None], Awaitable[None]]
 
 
 class NotDone(Exception):
-    """A call that was not made or came to nothing, in words for the caller's model."""
+    """A call that was not made or gave no usable result; the text is for the caller's model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Who calls what. ``owner``: a digest of the caller's bearer. ``version``: the protocol version of the caller.
+    """Who calls what. ``owner``: a digest of the caller's bearer. ``version``: the caller's protocol version.
 
-    ``progress`` is None where none was asked for.
+    ``progress``: reports progress to the caller; None if the caller did not ask for it.
     """
 
     entry: ToolEntry

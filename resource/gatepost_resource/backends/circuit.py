@@ -1,4 +1,4 @@
-"""Whether a backend that failed again and again is asked once more yet: one circuit for each backend."""
+"""A circuit breaker per backend: pauses calls to one that keeps failing, then tries it again."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -10,9 +10,9 @@ State = Literal["closed", "open", "half-open"]
 
 
 class Circuit:
-    """Opens after FAILURES failures in a row; after a pause lets one call through, whose outcome decides.
+    """Opens after FAILURES failures in a row; after PAUSE_SECONDS lets one call through, whose outcome decides.
 
-    Failures of one person alone open it for nobody: what they asked for may take too long, or be too much.
+    Failures of one person's calls alone do not open it: what they ask for may take too long, or be too large.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -31,7 +31,7 @@ class Circuit:
         return "half-open" if self._monotonic() - self._opened_at >= PAUSE_SECONDS else "open"
 
     def enter(self) -> bool:
-        """Whether a call may be made; one that may must end in ``succeeded``, ``failed`` or ``left``."""
+        """Whether a call may be made; if so, it must end with ``succeeded``, ``failed`` or ``left``."""
         state = self.state
         if state == "open" or (state == "half-open" and self._probing):
             return False
@@ -39,18 +39,18 @@ class Circuit:
         return True
 
     def succeeded(self) -> None:
-        """The backend answered, whatever it answered."""
+        """The backend answered, if only with an error or a refusal."""
         self._failures = 0
         self._whose.clear()
         self._probing = False
 
     def failed(self, whose: str, *, is_away: bool = False) -> None:
-        """No usable answer to a call of ``whose``; ``is_away``: there was no connection, for whomever."""
+        """A call of person ``whose`` got no usable answer; ``is_away``: no connection, which concerns everybody."""
         self._failures += 1
         self._whose |= {whose, ""} if is_away else {whose}
         self._probing = False
         self._opened_at = self._monotonic()
 
     def left(self) -> None:
-        """The caller went away, which says nothing of the backend."""
+        """The call ended for a reason that says nothing about the backend: cancelled, no token, too many calls."""
         self._probing = False

@@ -1,7 +1,7 @@
-"""HTTP/1.1 to one URL (RFC 9112): connections that each carry one request and its answer at a time.
+"""An HTTP/1.1 client for one URL (RFC 9112): each connection carries one request and its answer at a time.
 
-Nothing here knows of redirects, cookies, proxies or compression, and nothing is ever sent twice: a call may have been
-carried out, whatever became of its answer. llhttp reads the answers, as strictly as it can.
+It has no redirects, cookies, proxies or compression, and never sends a request twice: a call may have been carried
+out even if its answer was lost. llhttp parses the answers, as strictly as it can.
 """
 
 import asyncio
@@ -17,21 +17,21 @@ import httptools
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_WAITING_BYTES = 256 * 1024
-"""What came and was not read yet; beyond it the other side has to wait."""
+"""How much of a body may be received and unread; beyond it, reading from the socket pauses."""
 
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-_FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")  # no CR, LF or NUL, which would begin a field of somebody else's
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*")  # no CR, LF or NUL, which could inject another field
 _PORTS = {"http": 80, "https": 443}
 
 
 class Broken(Exception):
-    """A connection that ended too soon, or an answer that is no HTTP/1.1. The text is for the log."""
+    """A connection that ended too soon, or an answer that is not HTTP/1.1. The text is for the log."""
 
 
 class Connection(asyncio.Protocol):
     """One connection. ``status`` and ``fields`` (names in lower case) are those of its latest answer.
 
-    A field that came several times is one list (RFC 9110, section 5.3). The methods ``on_…`` are the parser's to call.
+    The values of a repeated field are joined by commas (RFC 9110, section 5.3). The parser calls the ``on_…`` methods.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Connection(asyncio.Protocol):
         self._problem = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Open from now on."""
+        """Called by asyncio when the connection is open."""
         self._transport = cast(asyncio.Transport, transport)
         self._readable = select.poll()
         self._readable.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
             await self._more()
 
     async def body(self) -> AsyncIterator[bytes]:
-        """What comes after the head, in pieces; raises Broken where it breaks off."""
+        """The answer's body, in pieces; raises Broken if it is cut off."""
         while True:
             if self._pieces:
                 pieces, self._pieces, self._waiting = self._pieces, [], 0
@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_fit(self) -> bool:
-        """Whether another request may follow: the answer is over, and not a byte came after it."""
+        """Whether another request may follow: the answer is complete, and not a byte came after it."""
         return (
             self._ended
             and not (self._spoilt or self._paused or self._problem or self._transport.is_closing())
@@ -84,7 +84,7 @@ class Connection(asyncio.Protocol):
         )
 
     def abort(self) -> None:
-        """Closes it at once: the other side sees its stream closed, which is how 2026 cancels."""
+        """Closes the connection at once: the backend sees its stream closed, which is how MCP 2026-07-28 cancels."""
         self._parser = None
         self._transport.abort()
 
@@ -101,7 +101,7 @@ class Connection(asyncio.Protocol):
             self._arrival = None
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes of an answer, or bytes for which nobody asked."""
+        """Parses bytes of an answer; bytes that nobody asked for end the connection."""
         if self._parser is None or self._ended:
             self._fail("it sent something that nobody asked for")
             return
@@ -118,7 +118,7 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The end of an answer that lasts until then, or of nothing else."""
+        """Completes an answer that is delimited by the close; any other is broken."""
         if self._parser is not None and self.status and self._lasts_until_close() and exc is None:
             self._ended = True
         self._problem = self._problem or f"the connection was closed ({exc or 'by the other side'})"
@@ -126,12 +126,12 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def on_message_begin(self) -> None:
-        """After the answer there is no other: nothing was asked."""
+        """Refuses a second answer to the one request."""
         if self._ended:
             raise ValueError("more than one answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of the head; those of a trailer are left alone."""
+        """Stores a field of the head; those of a trailer are ignored."""
         if self.status:
             return
         name = name.lower()
@@ -139,7 +139,7 @@ class Connection(asyncio.Protocol):
         self.fields[name] = value if before is None else before + b", " + value
 
     def on_headers_complete(self) -> None:
-        """The head is whole; a 1xx only announces another one (RFC 9110, section 15.2)."""
+        """Checks the complete head; after a 1xx another one follows (RFC 9110, section 15.2)."""
         parser = cast(httptools.HttpResponseParser, self._parser)
         status = parser.get_status_code()
         if sum(len(name) + len(value) for name, value in self.fields.items()) > MAX_HEAD_BYTES:
@@ -154,13 +154,13 @@ class Connection(asyncio.Protocol):
         self.status, self._unread = status, 0
 
     def on_body(self, piece: bytes) -> None:
-        """A piece of the body, without its chunks' framing."""
+        """Stores a piece of the body, without chunk framing."""
         self._pieces.append(piece)
         self._waiting += len(piece)
         self._unread = 0
 
     def on_message_complete(self) -> None:
-        """The end, unless it was that of a 1xx."""
+        """The answer is complete, unless it was a 1xx."""
         if self.status:
             self._ended = True
             self._spoilt = not cast(httptools.HttpResponseParser, self._parser).should_keep_alive()
@@ -183,10 +183,10 @@ class Connection(asyncio.Protocol):
 
 
 class Connections:
-    """Those to one URL. One that is free is used again while it is young; the caller bounds how many there are."""
+    """The connections to one URL. One is reused within ``kept_seconds``; the caller limits their number."""
 
     def __init__(self, url: str, trust: ssl.SSLContext | None, kept_seconds: float) -> None:
-        """``url``: absolute, in ASCII. ``trust``: with it, TLS, and the certificate must be that of the URL's host."""
+        """``url``: absolute, in ASCII. ``trust``: for TLS, verifying the certificate for the URL's host; None: no TLS."""
         parts = urlsplit(url)
         self._host = parts.hostname or ""
         self._port = parts.port or _PORTS[parts.scheme]
@@ -200,9 +200,9 @@ class Connections:
 
     @asynccontextmanager
     async def exchange(self, method: str, fields: Mapping[str, str], content: bytes = b"") -> AsyncIterator[Connection]:
-        """One request, and the connection at the head of its answer; raises Broken and OSError.
+        """Sends one request; yields the connection once the head of its answer is read. Raises Broken and OSError.
 
-        Whoever leaves before the answer's end closes the connection.
+        Leaving before the end of the answer closes the connection.
         """
         request = self._head(method, fields, len(content)) + content
         connection = self._free() or await self._opened()
@@ -213,7 +213,7 @@ class Connections:
             self._release(connection)
 
     def close(self) -> None:
-        """Closes those that are free now, and the others once they are."""
+        """Closes the idle connections now, and the others once they are idle."""
         self._is_closed = True
         while self._kept:
             self._kept.pop().abort()
@@ -226,7 +226,7 @@ class Connections:
         return f"{method}{self._start}{told}content-length: {length}\r\n\r\n".encode("ascii")
 
     def _free(self) -> Connection | None:
-        """The latest that was used; where that one is too old, so are all the others."""
+        """The most recently used idle connection; if that one is too old, so are all the others."""
         oldest = asyncio.get_running_loop().time() - self._kept_seconds
         while self._kept:
             connection = self._kept.pop()

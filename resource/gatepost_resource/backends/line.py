@@ -1,4 +1,4 @@
-"""The line to one backend: its list, kept fresh, and calls over it, each bounded and its failure in plain words."""
+"""One backend: its list is kept fresh, its calls are bounded, and failures are explained in plain words."""
 
 import asyncio
 from collections import Counter
@@ -30,13 +30,13 @@ log = structlog.get_logger("gatepost_resource.backends")
 REFRESH_SECONDS = 60.0
 RETRY_SECONDS = 5.0
 CALLS_OF_ONE = 25
-"""Calls of one person that are under way at a backend: a quarter of what it is given at a time."""
+"""How many calls one person may have under way at a backend: a quarter of ``wire.MAX_CONNECTIONS``."""
 GRACE_SECONDS = 20.0
-"""For how long the last list of a backend that fails is still shown: a restart of it is no change of the tools."""
+"""How long a failing backend's last list is still shown, so that a restart of it does not change the tools."""
 
 
 class Line:
-    """One backend. Nothing here is shared with another one: no lock, no connection, no queue."""
+    """One backend. It shares nothing with another one: no lock, no connection, no queue."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Line:
         monotonic: Callable[[], float],
         changed: Callable[[], None],
     ) -> None:
-        """``changed`` is called when the list, or whether there is one, is another."""
+        """``monotonic``: seconds, from any origin. ``changed``: called when the list, or its failure, changes."""
         self.backend = backend
         self.circuit = Circuit(monotonic)
         self._calls: Counter[str] = Counter()
@@ -64,7 +64,7 @@ class Line:
         self._checks: WeakKeyDictionary[Origin, tuple[Arguments, HeaderMap]] = WeakKeyDictionary()
 
     async def keep_fresh(self) -> None:
-        """Asks for the list again and again, sooner while that fails, until cancelled; then says goodbye."""
+        """Fetches the list repeatedly, sooner while that fails, until cancelled; then ends the sessions."""
         try:
             while True:
                 await self.refresh()
@@ -79,22 +79,22 @@ class Line:
             await self._peer.aclose()
 
     async def aclose(self) -> None:
-        """Says goodbye to the backend."""
+        """Ends the sessions and closes the connections."""
         await self._peer.aclose()
 
     async def refresh(self) -> None:
-        """Asks once; a failure is kept, not raised, and takes the list away when it lasts."""
+        """Fetches the list once; a failure becomes ``problem``, is not raised, and empties the list if it lasts."""
         before = (self.definitions, self.unfit, self.problem)
         try:
             bearer = await self._tokens.for_lists(self.backend.url)
             definitions, unfit = offering.read(await self._peer.tools(bearer))
         except (BackendFailure, NoToken, RemoteError) as problem:
             self._failed(str(problem))
-        except Exception as problem:  # somebody else's answer: whatever it does to us, the others' lists go on
+        except Exception as problem:  # a backend's answer: whatever goes wrong with it, the other lists go on
             log.exception("backend_not_listed", backend=self.backend.name)
             self._failed(f"its list cannot be read ({type(problem).__name__})")
         else:
-            if tuple(definitions) != self.definitions:  # the same list stays the same object, by which others know it
+            if tuple(definitions) != self.definitions:  # an unchanged list stays the same object: others go by identity
                 self.definitions = tuple(definitions)
             self.unfit, self.problem = tuple(unfit), ""
             self._failing_since = None
@@ -111,7 +111,7 @@ class Line:
             self.definitions, self.unfit = (), ()
 
     async def call(self, call: Call) -> CallToolResult:
-        """The backend's result, as it came; raises MCPError with the backend's own error, and NotDone."""
+        """The backend's result; raises MCPError with the backend's own error, or NotDone in our words."""
         check, headers = self._check(call.origin)
         if problem := check.problem(call.arguments):
             self._counts.passed_on(self.backend.name, "arguments")
@@ -162,12 +162,12 @@ class Line:
         elif outcome in ("unreachable", "timeout", "unfit"):
             self.circuit.failed(whose, is_away=outcome == "unreachable")
             if self.circuit.state != "closed":
-                self._again.set()  # its list tells whether it is down altogether
+                self._again.set()  # fetching its list shows whether it is down altogether
         else:
             self.circuit.left()
 
     def _check(self, origin: Origin) -> tuple[Arguments, HeaderMap]:
-        """Made at a tool's first call, kept as long as the table that it stands in."""
+        """The tool's validator and header map, built at its first call and kept as long as its table."""
         found = self._checks.get(origin)
         if found is None:
             schema = origin.shown.input_schema
@@ -179,7 +179,7 @@ class Line:
 
 
 def _without_envelope(result: dict[str, Any]) -> dict[str, Any]:
-    """What is the tool's own: how the answer is wrapped, and who wrapped it, is said anew on each side."""
+    """The result without the backend's server info and result type, which this server sets itself."""
     meta = result.get("_meta")
     if isinstance(meta, dict) and SERVER_INFO_META_KEY in meta:
         result = {**result, "_meta": {name: value for name, value in meta.items() if name != SERVER_INFO_META_KEY}}

@@ -22,7 +22,7 @@ _OUTSIDE = re.compile(r"[^a-zA-Z0-9_-]")
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What a backend says of one of its tools. ``text``: all of it in one spelling, of which approval takes note."""
+    """A backend's definition of a tool. ``text``: all of it as canonical JSON, which is what is approved."""
 
     name: str
     tool: Tool = field(compare=False)
@@ -31,7 +31,7 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A tool that nobody is shown, and why, in one line that names it."""
+    """A tool that is shown to nobody, and why, in one line that names it."""
 
     tool: str
     reason: str
@@ -39,7 +39,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Offering:
-    """What becomes of one backend's list: the entries for the table, what no rule names, and what cannot be shown."""
+    """What one backend's list gives: entries for the table, tools that no rule names, tools that cannot be shown."""
 
     entries: tuple[ToolEntry, ...] = ()
     unruled: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class Offering:
 
 
 def read(listed: Sequence[Mapping[str, Any]]) -> tuple[list[Definition], list[LeftOut]]:
-    """The definitions of a list as it came, and those that are none."""
+    """The valid definitions in a backend's raw list, and the entries that are not valid."""
     found: list[Definition] = []
     unfit: list[LeftOut] = []
     for entry in listed:
@@ -76,7 +76,7 @@ def _definition(name: str, entry: Mapping[str, Any]) -> Definition:
 
 
 def offer(backend: Backend, definitions: Sequence[Definition], taken: Collection[str]) -> Offering:
-    """The table's part of one backend, in its own order. ``taken``: the names that are ours, which stay ours."""
+    """One backend's part of the table, in the backend's order. ``taken``: our own tools' names, which stay ours."""
     shown: dict[str, list[Definition]] = defaultdict(list)
     for definition in definitions:
         shown[shown_name(backend.name, definition.name)].append(definition)
@@ -94,12 +94,12 @@ def offer(backend: Backend, definitions: Sequence[Definition], taken: Collection
 
 
 def shown_name(backend: str, tool: str) -> str:
-    """The name under which a tool is listed; the way back is the table's alone."""
+    """The name under which a tool is listed; only the table maps it back."""
     return f"{backend}_{_OUTSIDE.sub('_', tool)}"
 
 
 def _problem(name: str, claimants: Sequence[Definition], taken: Collection[str]) -> str | None:
-    """Why nobody gets that name: of two that claim it, neither, for a caller could not tell which one it calls."""
+    """Why no tool gets that name, or None; of two claimants neither does, for a caller could not tell them apart."""
     if len(claimants) > 1:
         return f"{' and '.join(sorted(repr(one.name) for one in claimants))} would both be {name}"
     if name in taken:

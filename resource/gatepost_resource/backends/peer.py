@@ -1,4 +1,4 @@
-"""MCP as a client speaks it to one backend, in whichever era it speaks; a session belongs to one bearer's calls."""
+"""An MCP client of one backend, in the backend's protocol era; each session is for one bearer's calls."""
 
 import asyncio
 import contextlib
@@ -40,17 +40,17 @@ _CLIENT = {"name": "gatepost", "version": "1"}
 _ENVELOPE = {
     PROTOCOL_VERSION_META_KEY: LATEST_MODERN_VERSION,
     CLIENT_INFO_META_KEY: _CLIENT,
-    CLIENT_CAPABILITIES_META_KEY: {},  # none: it may ask for no sampling, no elicitation, no roots
+    CLIENT_CAPABILITIES_META_KEY: {},  # none: a backend may not ask for sampling, elicitation or roots
 }
 
-# Errors about how it was asked: what our caller's client would make of them is about ourselves.
+# Errors about this server's own request: a caller's client would take them to be about its request.
 _BETWEEN_US = frozenset({HEADER_MISMATCH, MISSING_REQUIRED_CLIENT_CAPABILITY, UNSUPPORTED_PROTOCOL_VERSION})
 
 HeaderMap = Mapping[tuple[str, ...], str]
 
 
 class RemoteError(Exception):
-    """A JSON-RPC error that the backend answered with; it is the caller's to see, unchanged."""
+    """A JSON-RPC error from the backend, which the caller gets unchanged."""
 
     def __init__(self, error: ErrorData) -> None:
         super().__init__(f"{error.code}: {error.message}")
@@ -59,10 +59,10 @@ class RemoteError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One call, under the tool's name over there.
+    """One call, under the tool's name at the backend.
 
-    ``owner``: whose session it may use, a digest of the caller's own bearer. ``headers``: the arguments that the
-    schema wants as headers as well (2026). ``progress``: None where the caller asked for none.
+    ``owner``: a digest of the caller's own bearer, whose session it may use. ``headers``: the arguments that the
+    schema also wants as headers (2026-07-28). ``progress``: None if the caller did not ask for it.
     """
 
     name: str
@@ -74,7 +74,7 @@ class ToolCall:
 
 @dataclass(slots=True)
 class _Session:
-    """``id`` is None for a backend that keeps none. ``bearer``: the latest call's. ``used``: monotonic seconds."""
+    """``id``: None if the backend keeps no sessions. ``bearer``: the latest call's. ``used``: monotonic seconds."""
 
     id: str | None
     version: str
@@ -84,20 +84,20 @@ class _Session:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What names it."""
+        """The headers that name the session."""
         named = {"mcp-session-id": self.id} if self.id is not None else {}
         return {"mcp-protocol-version": self.version, **named}
 
 
 class Peer:
-    """One backend. Its era is found out with each list, and held to in between."""
+    """One backend. Its protocol era is detected with each list, and assumed in between."""
 
     def __init__(self, wire: Wire, monotonic: Callable[[], float]) -> None:
         """``monotonic``: seconds, from any origin."""
         self._wire = wire
         self._monotonic = monotonic
-        self._ids = itertools.count(1)  # never twice in a session, whose calls run side by side
-        self._handshake: str | None = None  # the version of an era with a handshake; None is 2026
+        self._ids = itertools.count(1)  # unique within a session, whose calls run concurrently
+        self._handshake: str | None = None  # the version agreed by handshake; None: 2026-07-28, which has none
         self._keeps_sessions = True
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
         self._opening: dict[bytes, asyncio.Task[_Session]] = {}
@@ -105,7 +105,7 @@ class Peer:
 
     @property
     def sessions(self) -> int:
-        """How many are open."""
+        """How many sessions are open."""
         return len(self._sessions)
 
     async def tools(self, bearer: str) -> list[dict[str, Any]]:
@@ -121,7 +121,7 @@ class Peer:
             self._end(session)
 
     async def call(self, bearer: str, seconds: float, call: ToolCall) -> dict[str, Any]:
-        """The result of a call, as it came; raises BackendFailure and RemoteError. ``seconds`` bound each request."""
+        """The raw result of a call; raises BackendFailure and RemoteError. ``seconds``: the limit of each request."""
         if self._handshake is None:
             return await self._called(bearer, None, seconds, call)
         if not self._keeps_sessions:
@@ -130,18 +130,18 @@ class Peer:
         try:
             return await self._called_in_session(bearer, seconds, call)
         except Gone:
-            # It was not carried out, so it may be asked again, once, in a session of today's.
+            # The call was not carried out, so it is made once more, in a new session.
             return await self._called_in_session(bearer, seconds, call)
 
     def tidy(self) -> None:
-        """Ends the sessions that nobody used for a while."""
+        """Ends the sessions that were idle for IDLE_SECONDS."""
         oldest = self._monotonic() - IDLE_SECONDS
         for owner, session in list(self._sessions.items()):
             if not session.calls and session.used < oldest:
                 self._end(self._sessions.pop(owner))
 
     async def aclose(self) -> None:
-        """Ends every session, waits for the last words and closes the connections."""
+        """Ends every session, waits GOODBYE_SECONDS at most for that, and closes the connections."""
         for task in self._opening.values():
             task.cancel()
         while self._sessions:
@@ -172,13 +172,13 @@ class Peer:
             session.used = self._monotonic()
 
     async def _own(self, bearer: str, owner: bytes, seconds: float) -> _Session:
-        """The session of that owner; of several first calls at a time, one opens it."""
+        """The owner's session; of several concurrent first calls, one opens it."""
         if owner not in self._sessions:
             if owner not in self._opening:
                 task = asyncio.create_task(self._open(bearer, owner, seconds))
                 task.add_done_callback(lambda _: self._opening.pop(owner, None))
                 self._opening[owner] = task
-            # Shielded: the caller that goes away must not take the session of the others with it.
+            # Shielded: one caller's cancellation must not cancel the session that others wait for.
             return await asyncio.shield(self._opening[owner])
         self._sessions.move_to_end(owner)
         return self._sessions[owner]
@@ -194,7 +194,7 @@ class Peer:
             self._end(self._sessions.pop(longest))
 
     async def _speaks_modern(self, bearer: str) -> bool:
-        """Whatever is no proof of 2026 means the handshake, as to the SDK's own client."""
+        """Whether the backend supports 2026-07-28; short of proof, the handshake is used, as in the SDK's client."""
         try:
             told = await self._ask(bearer, None, "server/discover", {}, REQUEST_SECONDS)
         except (RemoteError, Unfit):
@@ -243,7 +243,7 @@ class Peer:
         headers: Mapping[str, str] | None = None,
         progress: Progress | None = None,
     ) -> dict[str, Any]:
-        """The result of one request; ``session`` None is the wire of 2026. Raises BackendFailure and RemoteError."""
+        """The result of one request; ``session`` None: as in 2026-07-28. Raises BackendFailure and RemoteError."""
         id_ = next(self._ids)
         meta: dict[str, Any] = {} if progress is None else {"progressToken": id_}
         sent = {**_authorized(bearer), "mcp-protocol-version": LATEST_MODERN_VERSION, "mcp-method": method}
@@ -265,11 +265,11 @@ class Peer:
         await self._wire.send({"jsonrpc": "2.0", **message}, sent, seconds, _deaf)
 
     async def _refuse(self, session: _Session | None, answer: Message) -> None:
-        if session is not None:  # 2026 has no such requests: there is nobody to answer
+        if session is not None:  # 2026-07-28 has no such requests, so there is nobody to answer
             await self._tell(session, answer, GOODBYE_SECONDS)
 
     def _cancel(self, session: _Session | None, id_: int) -> None:
-        """Before 2026 a closed stream says nothing, so the word is sent after (2025-11-25, cancellation)."""
+        """Before 2026-07-28 a closed stream cancels nothing, so a notification follows (2025-11-25, cancellation)."""
         if session is not None:
             said = {"method": "notifications/cancelled", "params": {"requestId": id_}}
             self._afterwards(self._tell(session, said, GOODBYE_SECONDS))
@@ -279,14 +279,14 @@ class Peer:
             self._afterwards(self._wire.end({**_authorized(session.bearer), **session.headers}, GOODBYE_SECONDS))
 
     def _afterwards(self, words: Coroutine[Any, Any, None]) -> None:
-        """Says something for which nobody waits, and which may be lost: who is cancelled cannot wait."""
+        """Sends in the background, and may fail: a call that is being cancelled cannot wait."""
         task = asyncio.create_task(_attempted(words))
         self._farewells.add(task)
         task.add_done_callback(self._farewells.discard)
 
 
 class _Ears:
-    """What the backend says before it answers: progress is carried on, requests are refused, the rest is dropped."""
+    """Handles what the backend sends before its answer: passes progress on, refuses requests, drops the rest."""
 
     def __init__(
         self, url: str, token: int, progress: Progress | None, refuse: Callable[[Message], Awaitable[None]]
@@ -298,7 +298,7 @@ class _Ears:
         self._asked = 0
 
     async def hear(self, message: Message) -> None:
-        """One message; raises Unfit when it asks without end."""
+        """Handles one message; raises Unfit after MAX_ASKED requests."""
         method, parameters = message.get("method"), message.get("params")
         if "id" in message and isinstance(method, str):
             await self._answer(message["id"], method)
@@ -306,7 +306,7 @@ class _Ears:
             await self._carry(parameters)
 
     async def _answer(self, id_: object, method: str) -> None:
-        """No to sampling, elicitation and roots: a backend may not put words to the person's model."""
+        """Refuses all but ping (sampling, elicitation, roots): a backend may not prompt the person's model."""
         self._asked += 1
         if self._asked > MAX_ASKED:
             raise Unfit(f"{self._url} asks more than {MAX_ASKED} questions within one call")
@@ -344,7 +344,7 @@ def _result(message: Message) -> dict[str, Any]:
 
 
 async def _deaf(_message: Message) -> None:
-    """Nothing that is said here matters."""
+    """Ignores what the backend sends before its answer."""
 
 
 async def _attempted(words: Coroutine[Any, Any, None]) -> None:

@@ -1,4 +1,4 @@
-"""Keeps the table of tools: reads the operator's files again when they change, and asks the backends what they have."""
+"""Keeps the table of tools current: rereads the operator's files when they change, and asks the backends for lists."""
 
 import asyncio
 import contextlib
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger("gatepost_resource.backends")
 
 READY_SECONDS = 5.0
-"""For how long a start waits for the first lists; a backend that is slower comes in later."""
+"""How long the start waits for the first lists; a slower backend is added later."""
 GATHER_SECONDS = 0.05
 
 
 class Roster:
-    """The backends of the moment, and the one table that their tools make together with ours.
+    """The current backends, and the one table of their tools and ours.
 
-    What speaks to a backend is imported when there is one: a server without any pays nothing for it.
+    The code that talks to backends is imported only if there is one: a server without any pays nothing for it.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Roster:
     ) -> None:
         """``ours``: the entries that every table begins with. ``monotonic``: seconds, from any origin.
 
-        Raises SettingsError for backends of which this server cannot become a client.
+        Raises SettingsError if there are backends but no credentials to get tokens for them.
         """
         self._settings = settings
         self._ours = tuple(ours)
@@ -61,7 +61,7 @@ class Roster:
         self._lines: dict[str, Line] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._file = Watched(settings.catalogue) if settings.catalogue else None
-        # Here and not in the loop, which it would stop for a moment.
+        # Here, not while serving, when reading the file would block the event loop.
         self._vetting: Vetting | None = _vetting(settings) if catalogue.current().backends else None
         self._put_together = asyncio.Event()
         self.problem = ""
@@ -69,17 +69,17 @@ class Roster:
 
     @property
     def approvals_problem(self) -> str:
-        """What is wrong with TOOL_APPROVALS; empty where nothing is."""
+        """What is wrong with TOOL_APPROVALS; empty if nothing is."""
         return self._vetting.problem if self._vetting else ""
 
     @property
     def standings(self) -> "list[Standing]":
-        """How every backend stands, in the catalogue's order."""
+        """The state of every backend, in the catalogue's order."""
         vetted = self._vetting
         return [vetted.standing(line) for line in self._lines.values()] if vetted else []
 
     async def run(self) -> None:
-        """Keeps the table until cancelled."""
+        """Keeps the table current until cancelled."""
         try:
             await steadily("backends", self._keep)
         finally:
@@ -91,7 +91,7 @@ class Roster:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._news.wait()
-                    await asyncio.sleep(GATHER_SECONDS)  # fifty backends answer at a start: one table for all
+                    await asyncio.sleep(GATHER_SECONDS)  # at a start many backends answer at once: one table for all
             try:
                 await self._look()
             except Exception:
@@ -99,21 +99,21 @@ class Roster:
                 raise
 
     async def ready(self) -> None:
-        """Returns when every backend was asked once, or when that takes too long."""
+        """Returns when every backend was asked once, or after READY_SECONDS."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(READY_SECONDS):
                 await self._put_together.wait()
 
     async def call(self, call: Call) -> CallToolResult:
-        """Passes a call on; raises NotDone and MCPError."""
+        """Passes a call on to its backend; raises NotDone and MCPError."""
         line = self._lines.get(call.origin.backend)
-        if line is None:  # the table still has the tools of one that is being stopped
+        if line is None:  # the backend is being stopped, but its tools are still in the table
             what = "is being removed or replaced. List the tools again in a moment."
             raise NotDone(f"{call.origin.backend}, the server behind this tool, {what}")
         return await line.call(call)
 
     async def _look(self) -> None:
-        """Whatever is new since the last look comes into the table. Files are read in threads: a disk may hang."""
+        """Brings what changed since the last look into the table. Files are read in threads: a disk may hang."""
         anew = self._news.is_set()
         self._news.clear()
         if self._file is not None and await asyncio.to_thread(self._file.changed):
@@ -137,7 +137,7 @@ class Roster:
         log.info("catalogue_read", scopes=len(catalogue.scopes), backends=len(catalogue.backends))
 
     async def _follow(self) -> None:
-        """A line for each backend of the catalogue, in its order; one at another address is another one."""
+        """Keeps a line per backend of the catalogue, in its order; a backend with a new URL gets a new line."""
         wanted = {backend.name: backend for backend in self._catalogue.current().backends}
         await self._stop([n for n, line in self._lines.items() if n not in wanted or line.backend.url != wanted[n].url])
         lines = {name: self._lines.get(name) or self._make(backend) for name, backend in wanted.items()}
@@ -184,14 +184,14 @@ def _line(
     changed: Callable[[], None],
     backend: Backend,
 ) -> "Line":
-    """Imported by the first backend (jsonschema, httptools): no start without one pays its 30 ms."""
+    """Imported for the first backend (jsonschema, httptools): a start without one does not pay its 30 ms."""
     from gatepost_resource.backends.line import Line  # noqa: PLC0415 (why: the line above)
 
     return Line(backend, tokens, counts, monotonic, changed)
 
 
 def _vetting(settings: Settings) -> "Vetting":
-    """Imported by the first backend, as ``_line``."""
+    """Imported for the first backend, like ``_line``."""
     from gatepost_resource.backends.vetting import Vetting  # noqa: PLC0415 (why: the line above)
 
     return Vetting(settings.tool_approvals, settings.tool_changes)

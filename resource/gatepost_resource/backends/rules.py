@@ -1,4 +1,4 @@
-"""The ``[[backend]]`` of the catalogue: which MCP servers stand behind this one, and the scope each tool needs."""
+"""The catalogue's ``[[backend]]`` tables: the MCP servers behind this one, and the scope each tool needs."""
 
 import ipaddress
 import re
@@ -16,19 +16,19 @@ _MEMBERS = frozenset({"name", "url", "resource", "timeout", "tools"})
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The scope of the tools whose name fits; ``pattern`` may hold ``*`` and ``?``."""
+    """The scope of the tools whose name matches ``pattern``, in which ``*`` and ``?`` are wildcards."""
 
     pattern: str
     scope: str
 
     def fits(self, tool: str) -> bool:
-        """Whether it names that tool, over there."""
+        """Whether it matches a tool's name at the backend."""
         return tool == self.pattern or fnmatchcase(tool, self.pattern)
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """An MCP server of the operator's. ``url``: byte for byte the audience of its tokens. ``timeout``: seconds."""
+    """An MCP server behind this one. ``url``: also the audience of its tokens, byte for byte. ``timeout``: seconds."""
 
     name: str
     url: str
@@ -37,19 +37,19 @@ class Backend:
 
     @property
     def scopes(self) -> frozenset[str]:
-        """Every scope that a rule names: no token for this backend has another."""
+        """Every scope that a rule names; no token for this backend has another."""
         return frozenset(rule.scope for rule in self.rules)
 
     def scope_of(self, tool: str) -> str | None:
-        """The scope that the tool needs: its exact name wins, then the first pattern that fits; None hides it."""
+        """The scope the tool needs: an exact name wins, then the first pattern that matches; with None it is hidden."""
         exact = next((rule.scope for rule in self.rules if rule.pattern == tool), None)
         return exact or next((rule.scope for rule in self.rules if rule.fits(tool)), None)
 
 
 def read(entries: list[Mapping[str, Any]], resources: list[str], own: str, scopes: Collection[str]) -> list[Backend]:
-    """The backends of ``own``, in the file's order; raises ValueError naming the place.
+    """The backends of the resource ``own``, in file order; raises ValueError saying what is wrong where.
 
-    ``resources``: the URL of each ``[[resource]]``, the first being that of a backend that names none.
+    ``resources``: the URL of each ``[[resource]]``; a backend that names none belongs to the first.
     ``scopes``: those of ``own``.
     """
     for entry in entries:
@@ -61,7 +61,7 @@ def read(entries: list[Mapping[str, Any]], resources: list[str], own: str, scope
     found = [_backend(entry, scopes) for entry in ours]
     urls = [backend.url for backend in found]
     if shared := next((url for url in urls if urls.count(url) > 1), None):
-        # The token for one would be good at the other, with that one's scopes.
+        # A token for one would be valid at the other too, whose scopes differ.
         raise ValueError(f"two backends have the url {shared}")
     return found
 
@@ -99,13 +99,13 @@ def _rules(table: object, scopes: Collection[str]) -> Iterator[Rule]:
 def _seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("`timeout` must be a number of seconds")  # noqa: TRY004 (a wrong file, in one kind)
-    if not 0 < value <= MAX_SECONDS:  # nor is nan
+    if not 0 < value <= MAX_SECONDS:  # refuses nan too
         raise ValueError(f"`timeout` must be above 0 and at most {MAX_SECONDS:.0f} seconds")
     return float(value)
 
 
 def _url(value: object) -> str:
-    """A URL that can be an audience; a token goes there, so plain http stays in the house."""
+    """A URL that can be an audience; tokens are sent there, so plain http is only for a near host."""
     if not isinstance(value, str) or not value.isascii() or any(sign <= " " for sign in value):
         raise ValueError("`url` must be an https URL in plain ASCII")
     parts = urlsplit(value)
@@ -119,7 +119,7 @@ def _url(value: object) -> str:
 
 
 def _is_near(host: str) -> bool:
-    """Whether a host is this machine, a private address, or a bare name as container networks use."""
+    """Whether a host is a private address, a bare name as in container networks, or ends in .internal or .local."""
     try:
         return ipaddress.ip_address(host).is_private
     except ValueError:

@@ -1,4 +1,4 @@
-"""Asks every backend now, beside the running server, and says of each tool what becomes of it: for commands."""
+"""Asks every backend for its tools, apart from the running server, and reports the state of each, for commands."""
 
 import asyncio
 import time
@@ -20,9 +20,9 @@ State = Literal["offered", "changed", "new", "unruled", "left out", "down"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One tool, or a backend that is down. ``tool``: its name over there; ``shown``: its name in our list.
+    """One tool, or a backend that is down. ``tool``: its name at the backend; ``shown``: its name in our list.
 
-    ``text`` is what it says of itself now, ``approved`` what it said when it was approved; empty where it is neither.
+    ``text``: its current definition; ``approved``: the approved one. Each is empty if there is none.
     """
 
     backend: str
@@ -37,7 +37,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """``unused_rules``: by backend, the rules that fit none of its tools. ``problem``: what TOOL_APPROVALS has."""
+    """``unused_rules``: (backend, pattern) of rules that match no tool. ``problem``: of TOOL_APPROVALS, or empty."""
 
     rows: tuple[Row, ...]
     unused_rules: tuple[tuple[str, str], ...]
@@ -45,7 +45,7 @@ class Survey:
 
 
 async def survey(settings: Settings, backends: Sequence[Backend], taken: Collection[str]) -> Survey:
-    """How things stand. ``taken``: the names of our own tools."""
+    """The state of every tool of ``backends``. ``taken``: the names of our own tools."""
     issuer = Issuer(settings.oauth_issuer)
     tokens = BackendTokens(issuer, settings.introspection_credentials, time.time, time.monotonic)
     lines = [Line(backend, tokens, Counts(), time.monotonic, lambda: None) for backend in backends]

@@ -1,4 +1,4 @@
-"""Which tools of a list may be offered: those that are what was approved, and what becomes of the others."""
+"""Decides which tools of a list may be offered, by comparing them with what was approved."""
 
 import asyncio
 from collections.abc import Collection
@@ -24,10 +24,10 @@ State = tuple[Backend | None, tuple[Definition, ...], int]
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How one backend stands at the moment, for the operator.
+    """The current state of one backend, for the operator.
 
-    ``changed``: tools that are not what was approved. ``unapproved``: new ones that could not be taken note of.
-    ``left_out``: what cannot be shown at all. ``unused_rules``: patterns that fit no tool of its list.
+    ``changed``: tools that differ from what was approved. ``unapproved``: new ones that could not be recorded.
+    ``left_out``: tools that cannot be shown. ``unused_rules``: patterns that match no tool of its list.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class _Vetted:
-    """What was worked out for one state of things, which are known by their identity."""
+    """The result for one state, ``of``, whose backend and list are compared by identity."""
 
     of: State
     offering: Offering
@@ -53,7 +53,7 @@ class _Vetted:
 
 
 class Vetting:
-    """Holds each list against TOOL_APPROVALS. What is seen for the first time is approved, and the log says so."""
+    """Compares each list with TOOL_APPROVALS. A tool seen for the first time is approved, and logged."""
 
     def __init__(self, path: Path, changes: Literal["report", "block"]) -> None:
         """``changes``: TOOL_CHANGES."""
@@ -68,14 +68,14 @@ class Vetting:
         self.read()
 
     def look(self) -> bool:
-        """Whether the file is another one; it is read then."""
+        """Whether the file changed; if so, it is read again."""
         if not self.file.changed():
             return False
         self.read()
         return True
 
     def read(self) -> None:
-        """Takes over what the file says; what it said before holds where it cannot be read."""
+        """Reads the file; if that fails, what it said before stays in force."""
         try:
             self._known = self._approvals.read()
             self.problem = ""
@@ -84,7 +84,7 @@ class Vetting:
         self._generation += 1
 
     async def offering(self, line: Line, taken: Collection[str]) -> Offering:
-        """The part of the table that one backend has; ``taken``: the names that are ours."""
+        """One backend's part of the table; ``taken``: the names of our own tools."""
         known = self._vetted.get(line.backend.name)
         if known and _same(known.of, (line.backend, line.definitions, self._generation)):
             return known.offering
@@ -98,7 +98,7 @@ class Vetting:
         return offered
 
     def standing(self, line: Line) -> Standing:
-        """How a backend stands."""
+        """The current state of a backend."""
         vetted = self._vetted.get(line.backend.name, _NOTHING)
         names = [definition.name for definition in line.definitions]
         unused = [rule.pattern for rule in line.backend.rules if not any(rule.fits(name) for name in names)]
@@ -126,9 +126,9 @@ class Vetting:
         except ApprovalsUnusable as problem:
             self._wrong(problem)
             if self._blocks:
-                return judgement  # at the next start they would pass as new once more, whatever they say by then
+                return judgement  # at the next start they would count as new again, whatever they say by then
             if sum(map(len, self._known.values())) + len(first) > approvals.MAX_TOOLS:
-                return judgement  # a backend that makes up names without end
+                return judgement  # a backend that invents names without end
             self._known.setdefault(backend, {}).update(first)
         named = [*judgement.first[:MAX_NAMED], *(["…"] if len(first) > MAX_NAMED else [])]
         log.warning("tools_approved_at_first_sight", backend=backend, number=len(first), tools=named)
@@ -151,5 +151,5 @@ _NOTHING = _Vetted((None, (), 0), Offering(), (), ())
 
 
 def _same(one: State, other: State) -> bool:
-    """The very same backend and list, and the same approvals."""
+    """Whether these are the same backend and list objects, and the same reading of the approvals."""
     return one[0] is other[0] and one[1] is other[1] and one[2] == other[2]

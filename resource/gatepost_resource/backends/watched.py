@@ -1,4 +1,4 @@
-"""A file that is looked at again and again: whether it is still the one that was read."""
+"""Watches a file by polling it for changes."""
 
 from pathlib import Path
 
@@ -6,14 +6,14 @@ POLL_SECONDS = 1.0
 
 
 class Watched:
-    """Tells one state of a file from the next by its identity, size and time; a missing file is a state as well."""
+    """Compares a file's inode, size and modification time; a missing file is a state as well."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._state = self._look()
 
     def changed(self) -> bool:
-        """Whether it is another one since the last question. Ask before reading, so that no change falls between."""
+        """Whether the file changed since the last call. Call it before reading, so that no change is missed."""
         state = self._look()
         changed = state != self._state
         self._state = state

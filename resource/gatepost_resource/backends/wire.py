@@ -1,7 +1,7 @@
-"""JSON-RPC to one URL over HTTP: one request and its answer, within bounds of time and size.
+"""JSON-RPC to one URL over HTTP: one request and its answer, bounded in time and size.
 
-Written on connections of our own and not on a browser-like client: it follows no redirect, keeps no cookie, reads no
-proxy from the environment and unpacks no compressed body, so none of these has to be switched off.
+It uses ``http1`` and not a general HTTP client: that follows no redirect, keeps no cookie, reads no proxy from the
+environment and unpacks no compressed body, so none of these has to be switched off.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from gatepost_resource.counts import PassedOn
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 MAX_CONNECTIONS = 100
-KEPT_SECONDS = 4.0  # uvicorn closes an idle connection after 5: ours never meets the closing end
+KEPT_SECONDS = 4.0  # uvicorn closes an idle connection after 5: none is reused while it closes
 
 _FIELDS = {
     "content-type": "application/json",
@@ -33,7 +33,7 @@ Hear = Callable[[Message], Awaitable[None]]
 
 
 class BackendFailure(Exception):
-    """A backend that gave no usable answer. The text is for the log; ``words`` are for the caller."""
+    """The backend gave no usable answer. The text is for the log; ``words`` are for the caller."""
 
     outcome: ClassVar[PassedOn] = "unfit"
     words: ClassVar[str] = "cannot be used at the moment"
@@ -54,41 +54,44 @@ class TimedOut(BackendFailure):
 
 
 class Busy(BackendFailure):
-    """As many calls are under way as it is given at a time."""
+    """Too many calls to the backend are under way."""
 
     outcome = "busy"
     words = "has too many calls under way"
 
 
 class NotAccepted(BackendFailure):
-    """It refused the token: 401 or 403."""
+    """The backend refused the token: 401 or 403."""
 
     outcome = "refused"
     words = "refused this call"
 
 
 class Unfit(BackendFailure):
-    """It answered with something that cannot be used: a redirect, too much, no JSON-RPC."""
+    """The answer cannot be used: a redirect, a 5xx, too large, not JSON-RPC."""
 
     outcome = "unfit"
     words = "gave an answer that cannot be used"
 
 
 class Asks(Unfit):
-    """It wants something of the person or of their model before it goes on."""
+    """The backend wants something from the person or their model before it goes on."""
 
     words = "asks for something in between, which is not passed on here"
 
 
 class Gone(BackendFailure):
-    """The session is not known there (any more): 404."""
+    """The backend does not know the session (any more): 404."""
 
     words = "lost its session"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back for one request. ``message`` is a JSON-RPC response or error; empty for a notification."""
+    """The answer to one request. ``session``: the session id it names, or None.
+
+    ``message``: a JSON-RPC response or error; empty for a notification.
+    """
 
     status: int
     session: str | None
@@ -96,7 +99,7 @@ class Answer:
 
 
 class Wire:
-    """The connections to one backend: its own, so that one that hangs takes none of another's."""
+    """The connections to one backend, shared with no other, so that one that hangs takes none of another's."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -104,17 +107,17 @@ class Wire:
         self._under_way = 0
 
     async def send(self, message: Message, headers: Mapping[str, str], seconds: float, hear: Hear) -> Answer:
-        """The answer to one message; ``hear`` gets whatever the backend says before it.
+        """The answer to one message; ``hear`` gets whatever the backend sends before it.
 
-        ``seconds`` bound the whole of it, whatever is said meanwhile. Raises BackendFailure. Whoever is cancelled
-        here closes the stream, which tells a backend of 2026 to stop.
+        ``seconds``: the limit of the whole exchange, whatever arrives meanwhile. Raises BackendFailure. Cancelling
+        this closes the stream, which tells a backend of 2026-07-28 to stop.
         """
         with self._counted(), self._translated():
             async with asyncio.timeout(seconds):
                 return await self._sent(message, headers, hear)
 
     async def end(self, headers: Mapping[str, str], seconds: float) -> None:
-        """Ends the session that the headers name; a backend need not care. Raises BackendFailure."""
+        """Asks the backend to end the session that the headers name; its answer is ignored. Raises BackendFailure."""
         with self._counted(), self._translated():
             async with asyncio.timeout(seconds), self._connections.exchange("DELETE", headers):
                 pass
@@ -132,7 +135,7 @@ class Wire:
 
     def _check(self, status: int, named: Mapping[bytes, bytes], in_session: bool) -> None:
         if 300 <= status < 400:
-            # Wherever it points, the token was made for this URL and goes to no other.
+            # Wherever it points, the token was issued for this URL and goes to no other.
             raise Unfit(f"{self.url} answered {status}; a redirect is not followed: `url` must be the last address")
         if status in (401, 403):
             raise NotAccepted(f"{self.url} answered {status} to the token that was made for it")
@@ -145,7 +148,7 @@ class Wire:
 
     async def _read(self, answer: Connection, sent: Message, hear: Hear) -> Message:
         if "method" not in sent or "id" not in sent:
-            return {}  # a notification, or an answer of ours: 202, whatever stands in it
+            return {}  # a notification, or an answer of ours: 202, with any body ignored
         id_ = sent["id"]
         kind = answer.fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
         chunks = self._bounded(answer.body())
@@ -168,7 +171,7 @@ class Wire:
         raise Unfit(f"{self.url} ended its stream without an answer")
 
     async def _bounded(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Everything that comes counts, comments and progress too: an endless stream ends here."""
+        """Limits the whole body, comments and progress included: an endless stream ends here."""
         size = 0
         async for chunk in chunks:
             size += len(chunk)
@@ -198,7 +201,7 @@ class Wire:
 
 @cache
 def _trust() -> ssl.SSLContext:
-    """What this machine trusts, an authority of the operator's included (``SSL_CERT_FILE``)."""
+    """The authorities that this machine trusts, including the operator's own (``SSL_CERT_FILE``)."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
@@ -217,7 +220,7 @@ def _message(data: bytes) -> Message | None:
 
 
 def _is_answer(message: Message, id_: object) -> bool:
-    """A response or an error for this request; an error without an id is about it too, for nothing else was sent."""
+    """Whether it answers this request; an error without an id does too, for nothing else was sent."""
     if isinstance(message.get("result"), dict):
         return message.get("id") == id_ and type(message.get("id")) is type(id_)
     return isinstance(message.get("error"), dict) and message.get("id") in (id_, None)
@@ -236,7 +239,7 @@ async def _events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Each byte is looked at once, however small the pieces are that it comes in."""
+    """The lines of a stream; each byte is looked at once, however small the pieces."""
     rest = bytearray()
     async for chunk in chunks:
         seen = len(rest)
