@@ -183,10 +183,10 @@ class Connection(asyncio.Protocol):
 
 
 class Connections:
-    """The connections to one URL. One is reused within ``kept_seconds``; the caller limits their number."""
+    """The connections to one URL. An idle one is reused for ``kept_seconds``; the caller limits their number."""
 
     def __init__(self, url: str, trust: ssl.SSLContext | None, kept_seconds: float) -> None:
-        """``url``: absolute, in ASCII. ``trust``: for TLS, verifying the certificate for the URL's host; None: no TLS."""
+        """``url``: absolute, in ASCII. ``trust``: for TLS, where the certificate must be for the URL's host."""
         parts = urlsplit(url)
         self._host = parts.hostname or ""
         self._port = parts.port or _PORTS[parts.scheme]
