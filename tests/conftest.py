@@ -24,7 +24,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def stays_itself() -> Iterator[None]:
-    """A command that hands on to another program would end the run in silence, with that program's exit code."""
+    """Fails a command that execs another program, which would end the test run silently with its exit code."""
 
     def refused(*_: object) -> None:
         raise AssertionError("run this command in a process of its own")
@@ -36,14 +36,14 @@ def stays_itself() -> Iterator[None]:
 
 @pytest.fixture
 def idp(tmp_path: Path) -> Iterator[Idp]:
-    """An authorization server with a clock of the test's own."""
+    """An authorization server with a clock that the test controls."""
     with serving(tmp_path) as served:
         yield served
 
 
 @pytest.fixture
 def people(idp: Idp) -> Iterator[Callable[[str], Person]]:
-    """Makes people who sign in at ``idp``, each in a browser of their own."""
+    """Makes people who sign in at ``idp``, each in a separate browser."""
     made: list[Person] = []
 
     def person(email: str = "alice@example.com") -> Person:
@@ -64,7 +64,7 @@ def postbox() -> Iterator[Postbox]:
 
 @pytest.fixture(scope="session")
 def deployment(tmp_path_factory: pytest.TempPathFactory, postbox: Postbox) -> Iterator[Deployment]:
-    """Both servers as processes; shared, so a test uses a person of its own."""
+    """Both servers as processes; shared by the session, so each test uses its own person."""
     with deployed(tmp_path_factory.mktemp("deployment"), postbox.port) as both:
         yield both
 
@@ -81,7 +81,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A server in a thread logs while a command's standard output is read; looked up anew, since pytest replaces it.
+    # A server in a thread logs while a command's output is read; stderr is looked up anew, as pytest replaces it.
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     config.addinivalue_line("markers", "clause(*ids): the clauses of tests/requirements.py that the test holds")
     config.addinivalue_line("markers", "program(*keys): the programs of tests/interop/programs.py that the test runs")

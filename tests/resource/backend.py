@@ -1,4 +1,4 @@
-"""Backends for the resource server to stand in front of: real MCP servers on ports of their own, of either era."""
+"""Backends for the resource server to pass calls to: real MCP servers of either protocol era, each on its own port."""
 
 import asyncio
 import contextlib
@@ -25,9 +25,9 @@ ERAS: list[Era] = ["2025", "2026"]
 
 
 class Backend:
-    """An MCP server of somebody's. ``seen``: the headers of every request. ``cancelled``: calls that were told to stop.
+    """An MCP server. ``seen``: the headers of every request. ``cancelled``: the calls that were cancelled.
 
-    One of 2025 keeps sessions and knows no later version; one of 2026 keeps nothing.
+    One of the 2025 era keeps sessions and knows no later version; one of the 2026 era keeps none.
     """
 
     def __init__(self, era: Era = "2026", port: int = 0) -> None:
@@ -64,7 +64,7 @@ class Backend:
         add(self.ask, name="ask")
 
     async def find_person(self, name: str, limit: int = 3) -> dict[str, Any]:
-        """Finds people by their name."""
+        """Finds people by name."""
         return {"found": [name] * limit}
 
     async def delete_person(self, name: str) -> str:
@@ -72,7 +72,7 @@ class Backend:
         return f"deleted {name}"
 
     async def slow(self, context: Context[Any, Any], steps: int = 3) -> str:
-        """Says how far it is."""
+        """Reports progress."""
         for step in range(steps):
             await context.report_progress(step + 1, steps, f"step {step + 1}")
             await asyncio.sleep(0.02)
@@ -91,15 +91,15 @@ class Backend:
         return "never"
 
     async def fail(self) -> str:
-        """Fails as a tool does."""
+        """Fails with a tool error."""
         raise ToolError("the database is full")
 
     async def refuse(self) -> str:
-        """Fails as a protocol does."""
+        """Fails with a protocol error."""
         raise MCPError(-32050, "no such thing", {"why": ["because"]})
 
     async def everything(self) -> CallToolResult:
-        """Every kind of content, with notes."""
+        """Returns every kind of content, with metadata."""
         return CallToolResult(
             content=[
                 TextContent(type="text", text="héllo\u0000\n", meta={"note": None}),
@@ -110,7 +110,7 @@ class Backend:
         )
 
     async def count(self, context: Context[Any, Any]) -> int:
-        """How many calls came in this session."""
+        """Counts the calls of this session."""
         session = (context.headers or {}).get("mcp-session-id", "none")
         self.counters[session] = self.counters.get(session, 0) + 1
         return self.counters[session]
@@ -120,7 +120,7 @@ class Backend:
         return "unruled"
 
     async def ask(self, context: Context[Any, Any]) -> str:
-        """Wants an answer of the person's in between."""
+        """Asks the person something in between."""
         schema = {"type": "object", "properties": {}}
         return str(await context.session.elicit_form("Your password?", schema, context.request_id))
 
@@ -129,7 +129,7 @@ class Backend:
         return sum(1 for body in self.bodies if body.get("method") == "tools/list")
 
     def start(self) -> None:
-        """Answers, from now on, on the port it had before."""
+        """Starts answering, on the port it had before."""
         stateful = self.era == "2025"
         app = self.server.streamable_http_app(stateless_http=not stateful, host="127.0.0.1")
         self._server = uvicorn.Server(configuration(self._watched(app), 1))
@@ -140,13 +140,13 @@ class Backend:
             time.sleep(0.01)
 
     def renew(self) -> None:
-        """A new process in its place: it knows no session of before."""
+        """Restarts as a new process would: without its earlier sessions."""
         self.server = MCPServer("crm", log_level="CRITICAL")
         self._add_tools()
         self.start()
 
     def stop(self) -> None:
-        """Is away: connections are refused."""
+        """Stops: connections are refused."""
         if self._server is not None and self._thread is not None:
             self._server.should_exit = self._server.force_exit = True
             self._thread.join(10)
@@ -210,7 +210,7 @@ class Scripted:
         self._server.server_close()
 
     def end(self) -> None:
-        """A session is ended: nothing comes of it."""
+        """Accepts the end of a session, and does nothing."""
 
     def answer(self, message: dict[str, Any]) -> tuple[int, dict[str, str], bytes | Iterator[bytes]]:
         if not self.lists and message.get("method") in ("server/discover", "tools/list", "initialize"):
@@ -246,7 +246,7 @@ def event(message: dict[str, Any]) -> bytes:
 class _Scripted(BaseHTTPRequestHandler):
     backend: Scripted
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # head and body are two writes, of which the second would wait for 40 ms
+    disable_nagle_algorithm = True  # head and body are two writes, and the second would be delayed by 40 ms
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))

@@ -1,4 +1,4 @@
-"""Two resource servers that differ in nothing but the short way, and what goes through both of them."""
+"""Two resource servers that differ only in the short way, and the requests that are sent to both."""
 
 import base64
 import contextlib
@@ -34,7 +34,7 @@ Headers = list[tuple[str, str]]
 
 
 class Frozen:
-    """A clock that stands, so that two servers tell the same time."""
+    """A stopped clock, so that two servers tell the same time."""
 
     def __call__(self) -> float:
         return NOW
@@ -42,7 +42,7 @@ class Frozen:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, to the byte."""
+    """An answer, byte for byte."""
 
     status: int
     headers: Headers
@@ -54,7 +54,7 @@ class Answer:
 
 @dataclass
 class Way:
-    """A server and what is known of its inside."""
+    """A server, and what the test can see of its inside."""
 
     server: Running
     line: http.client.HTTPConnection
@@ -62,12 +62,12 @@ class Way:
     mcp: ScopedServer
     short: ShortWay | None = None
     asked: list[str] = field(default_factory=list)
-    """The path of every request that came as far as the SDK."""
+    """The path of every request that reached the SDK."""
     meanwhile: list[Callable[[], None]] = field(default_factory=list)
-    """Done once, while the SDK answers."""
+    """Called once, while the SDK answers."""
 
     def post(self, token: str, body: bytes, headers: Headers) -> Answer:
-        """These bytes and fields as they are: a client of the usual kind would mend some."""
+        """Posts these bytes and fields unchanged; an ordinary client would correct some."""
         self.line.putrequest("POST", "/mcp", skip_accept_encoding=True)
         for name, value in (("authorization", f"Bearer {token}"), ("content-length", str(len(body))), *headers):
             self.line.putheader(name, value)
@@ -83,7 +83,7 @@ class Way:
 
 @contextlib.contextmanager
 def way(issuer: Issuer, *, short: bool) -> Iterator[Way]:
-    """A server that has the short way or has it not; its clock stands."""
+    """A server with or without the short way; its clock is stopped."""
     found: dict[str, Any] = {}
     sdks = mcp_server.streamable_http
 
@@ -116,7 +116,7 @@ def way(issuer: Issuer, *, short: bool) -> Iterator[Way]:
 
 
 def sent(message: dict[str, Any], version: str, **more: str) -> tuple[bytes, Headers]:
-    """The body and the header fields; ``more`` names fields beyond them, or other ones in their place."""
+    """The body and the header fields; ``more``: further fields, or replacements."""
     fields = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
     fields["mcp-protocol-version"] = version
     if version == MODERN and isinstance(params := message.get("params", {}), dict):
@@ -144,7 +144,7 @@ class Case:
     holder: str = "everything"
 
 
-# --- The corpus: what somebody thought of ---
+# --- The corpus: cases that somebody thought of ---
 
 IDS: list[Any] = [
     0, 1, -1, 2**53, 2**53 + 1, 2**70, -(10**4000), "1", "", "a-b_c.d:e+f", "é", 'q"q', "b\\b", "/", "x" * 128,
@@ -204,7 +204,7 @@ BASES = {"list": LIST, "echo": ECHO, "whoami": calling("whoami"), "unknown": cal
 
 
 def corpus() -> Iterator[Case]:
-    """Every case in the newest version of each era; in the older ones who calls what."""
+    """Every case in the newest version of each era; in older versions only who calls what."""
     for version in VERSIONS:
         newest = version in WIRES
         for name, message, holder in (*_callers(), *(_messages() if newest else ())):
@@ -236,7 +236,7 @@ def _messages() -> Iterator[tuple[str, dict[str, Any], str]]:
 
 
 def _carried(body: bytes, headers: Headers) -> Iterator[tuple[str, bytes, Headers]]:
-    """The same message with other fields around it, and other bytes that say nearly the same."""
+    """The same message with other header fields, and as other bytes that mean nearly the same."""
     for given in FIELDS:
         yield f"with {given}", body, [*(one for one in headers if one[0] not in dict(given)), *given]
     for name in WITHOUT:
@@ -250,7 +250,7 @@ def _carried(body: bytes, headers: Headers) -> Iterator[tuple[str, bytes, Header
 
 
 def with_meta(body: bytes, value: Any) -> bytes:
-    """The message with that in its ``_meta``, beside what is there."""
+    """The message with that added to its ``_meta``."""
     message = json.loads(body)
     params = message.setdefault("params", {})
     meta = params.get("_meta", {})
@@ -291,11 +291,11 @@ HOLDERS: dict[str, dict[str, Any]] = {
 }
 
 
-# --- The generator: what nobody thought of ---
+# --- The generator: cases that nobody thought of ---
 
 
 def generated(seed: int, count: int) -> Iterator[Case]:
-    """As many requests, most of them nearly right; the same ones for the same seed."""
+    """That many requests, most of them almost valid; the same ones for the same seed."""
     chance = random.Random(seed)  # noqa: S311 (to be repeated, not to be unguessable)
     for number in range(count):
         message = dict(chance.choice([LIST, ECHO, calling(chance.choice(TOOLS))]))

@@ -22,6 +22,6 @@ def resource(shared_issuer: Issuer) -> Iterator[Running]:
 
 @pytest.fixture
 def issuer() -> Iterator[Issuer]:
-    """An issuer of the test's own, to be changed and stopped."""
+    """An issuer that the test may change and stop."""
     with issuing() as own:
         yield own

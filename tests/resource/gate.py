@@ -31,7 +31,7 @@ class Gate:
         return self.files / "approved.json"
 
     def names(self, token: str, era: str = "2026-07-28") -> list[str]:
-        """Every name of the caller's list, all pages."""
+        """Every name in the caller's list, from all pages."""
         names: list[str] = []
         cursor: dict[str, str] = {}
         while True:
@@ -49,7 +49,7 @@ class Gate:
         return found
 
     def words(self, tool: str, token: str, era: str = "2026-07-28", **arguments: Any) -> str:
-        """What a call that came to nothing says."""
+        """The text of a call that failed."""
         result = self.result(tool, token, era, **arguments)
         assert result["isError"] is True
         return str(result["content"][0]["text"])
@@ -62,7 +62,7 @@ class Gate:
 
 
 def answer(response: httpx2.Response) -> dict[str, Any]:
-    """The JSON-RPC answer, be it a document or the last event of a stream."""
+    """The JSON-RPC answer, from a document or the last event of a stream."""
     if response.headers["content-type"].startswith("text/event-stream"):
         data = [line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: ")]
         return dict(json.loads(data[-1]))
@@ -70,7 +70,7 @@ def answer(response: httpx2.Response) -> dict[str, Any]:
 
 
 def listing(*backends: tuple[str, str], rules: dict[str, str] | None = None, more: str = "") -> str:
-    """A catalogue with these backends, by name and URL; ``more`` stands in each of them."""
+    """A catalogue with these backends, by name and URL; ``more``: further lines in each of them."""
     scopes = [f'[[resource.scope]]\nname = "{name}"\ntitle = "{name}"\nnew_accounts = true' for name in SCOPES]
     lines = ['[[resource]]\nname = "Tools"', *scopes]
     chosen = {"delete_person": "demo:ops", "[!u]*": "demo:read"} if rules is None else rules
@@ -81,7 +81,7 @@ def listing(*backends: tuple[str, str], rules: dict[str, str] | None = None, mor
 
 
 def write(path: Path, text: str) -> None:
-    """As an editor does: the whole file at once."""
+    """Replaces the whole file at once, as an editor does."""
     draft = path.with_suffix(".draft")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)

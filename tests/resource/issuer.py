@@ -1,4 +1,4 @@
-"""A little authorization server over real HTTP: metadata, a JWKS, and tokens signed by the key it made."""
+"""A small authorization server over real HTTP: metadata, a JWKS, and tokens signed with its own key."""
 
 import base64
 import contextlib
@@ -19,23 +19,23 @@ READ_AND_ECHO = "demo:read demo:echo"
 
 
 class Issuer:
-    """What another product would be to the resource server: it knows nothing of ours but the wire."""
+    """An issuer as another product would be: it shares only the protocols with the resource server."""
 
     def __init__(self, path: str = "") -> None:
         self.keys = [new_key("first")]
-        self.asked: list[str] = []  # the path of every request that came
+        self.asked: list[str] = []  # the path of every request
         self.metadata: dict[str, Any] = {}  # replaces members of the metadata
         self.jwks: bytes | None = None  # replaces the whole JWKS
         self.status = 200
         self.headers: dict[str, str] = {}
         self.delay = 0.0  # seconds before an answer
         self.drip = 0.0  # seconds between two bytes of it
-        self.gone: list[str] = []  # paths where nothing answers a form any more
+        self.gone: list[str] = []  # paths that no longer answer a form
         self.told: dict[str, dict[str, Any]] = {}  # what introspection says of a bearer, beyond `active: false`
         self.credentials = ("tools", "a secret: with % and +")
         self.introspected: list[str] = []  # every bearer that was asked about
         self.exchanged: list[dict[str, str]] = []  # every form that came to /token
-        self.refuses: tuple[int, dict[str, Any]] | None = None  # what /token answers in the place of a token
+        self.refuses: tuple[int, dict[str, Any]] | None = None  # what /token answers instead of a token
         self.backend_life = 300  # seconds
         self.most_at_once = 0
         self._at_once = 0
@@ -51,14 +51,14 @@ class Issuer:
         return f"http://127.0.0.1:{self.port}{self.path}"
 
     def start(self) -> None:
-        """Answers, from now on, on the port it had before."""
+        """Starts answering, on the port it had before."""
         handler = type("Handler", (_Handler,), {"issuer": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
-        """Is away: connections are refused."""
+        """Stops: connections are refused."""
         for twin in self.twins:
             twin.stop()
         if self._server is not None:
@@ -67,7 +67,7 @@ class Issuer:
             self._server = None
 
     def twin(self) -> "Issuer":
-        """Another server with the same keys; it goes when this one goes."""
+        """Another server with the same keys; it stops with this one."""
         other = Issuer(self.path)
         other.keys = self.keys
         self.twins.append(other)
@@ -85,7 +85,7 @@ class Issuer:
         return None
 
     def post(self, path: str, authorization: str, form: str) -> tuple[int, bytes]:
-        """To whoever has the credentials (RFC 6749, section 2.3.1: encoded, then Basic)."""
+        """Answers forms with the right credentials (RFC 6749, section 2.3.1: encoded, then Basic)."""
         if path in self.gone:
             return 404, b"{}"
         expected = base64.b64encode(":".join(quote_plus(part) for part in self.credentials).encode()).decode()
@@ -94,7 +94,7 @@ class Issuer:
         return self.exchange(form) if path.endswith("/token") else self.introspect(form)
 
     def exchange(self, form: str) -> tuple[int, bytes]:
-        """RFC 8693: a token that nobody has to understand, another one each time."""
+        """RFC 8693: an opaque token, a different one each time."""
         with self._counting:
             self.exchanged.append({name: values[0] for name, values in parse_qs(form).items()})
             token = f"backend-token-{len(self.exchanged)}"
@@ -122,7 +122,7 @@ class Issuer:
             self._at_once -= 1
 
     def claims(self, resource: str, now: float | None = None, **changes: Any) -> dict[str, Any]:
-        """The claims of a good token; a change to None leaves the member out."""
+        """The claims of a valid token; a change of None leaves the member out."""
         issued = int(time.time() if now is None else now)
         claims = {
             "iss": self.url,
@@ -159,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body or b"")))
         self.end_headers()
         size = 1 if self.issuer.drip else MAX_BYTES
-        with contextlib.suppress(OSError):  # whoever asked may have gone
+        with contextlib.suppress(OSError):  # the client may have disconnected
             for at in range(0, len(body or b""), size):
                 time.sleep(self.issuer.drip)
                 self.wfile.write((body or b"")[at : at + size])

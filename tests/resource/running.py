@@ -1,4 +1,4 @@
-"""Runs the resource server in a thread, on a port of its own, and talks to it over real HTTP."""
+"""Runs the resource server in a thread, on its own port, and talks to it over real HTTP."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ Mode = Literal["legacy", "auto"]
 
 
 class Clock:
-    """Seconds since the epoch, moved by hand."""
+    """A clock in seconds since the epoch, which the test moves."""
 
     def __init__(self) -> None:
         self.offset = 0.0
@@ -48,7 +48,7 @@ class Running:
     monotonic: Clock
 
     def later(self, seconds: float) -> None:
-        """So much time passes, by both clocks."""
+        """Moves both clocks ahead by that many seconds."""
         self.clock.offset += seconds
         self.monotonic.offset += seconds
 
@@ -60,7 +60,7 @@ class Running:
             return client.request(method, path, **options)
 
     def post(self, body: Any, token: str | None = None, era: str = LEGACY[1], **headers: str) -> httpx2.Response:
-        """One JSON-RPC message as a client of that era sends it; a body of bytes goes out as it is."""
+        """One JSON-RPC message as a client of that era sends it; a body of bytes is sent unchanged."""
         sent = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
         sent |= {"mcp-protocol-version": era}
         if isinstance(body, dict) and era == MODERN:
@@ -96,7 +96,7 @@ LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
 
 
 def modern(body: dict[str, Any]) -> dict[str, Any]:
-    """The message with the envelope that every request of 2026-07-28 carries."""
+    """The message with the envelope that 2026-07-28 requires of every request."""
     meta = {
         "io.modelcontextprotocol/protocolVersion": MODERN,
         "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
@@ -121,7 +121,7 @@ def serving(
     refresh_seconds: float = 300.0,
     **settings: Any,
 ) -> Iterator[Running]:
-    """The resource server of that issuer; ``ready`` waits for its keys."""
+    """A resource server that trusts that issuer; ``ready``: wait for its keys."""
     port = free_port()
     base = f"http://127.0.0.1:{port}"
     settings = {"oauth_issuer": issuer.url, "mcp_resource_url": base + path, "metrics_address": ""} | settings
@@ -149,7 +149,7 @@ def serving(
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Returns when the condition holds; fails the test when it does not come to hold."""
+    """Returns once the condition holds; fails the test if it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come about in time"
@@ -157,7 +157,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 
 
 def at_once(count: int, work: Callable[[int], httpx2.Response]) -> list[httpx2.Response]:
-    """The answers of so many requests sent side by side."""
+    """The answers to that many concurrent requests."""
 
     async def gather() -> list[httpx2.Response]:
         return list(await asyncio.gather(*(asyncio.to_thread(work, number) for number in range(count))))

@@ -1,4 +1,4 @@
-"""Backends that mean harm, or were taken over: what one can do ends at its own tools."""
+"""Malicious or compromised backends: one can do harm through its own tools only."""
 
 import json
 import time
@@ -44,7 +44,7 @@ def test_a_tool_that_shadows_a_builtin(shared_issuer: Issuer, tmp_path: Path) ->
 
 
 def test_a_name_that_is_mapped_to_anothers_name(shared_issuer: Issuer, tmp_path: Path) -> None:
-    """Attack: `find.person` beside `find_person`: neither is shown, for nobody could tell which one is called."""
+    """Attack: `find.person` beside `find_person`: neither is shown, for callers could not tell them apart."""
     tools = [
         _tool("find.person"),
         _tool("find_person"),
@@ -65,7 +65,7 @@ def test_a_name_that_is_mapped_to_anothers_name(shared_issuer: Issuer, tmp_path:
 
 
 def test_a_backend_that_redirects_elsewhere(shared_issuer: Issuer, tmp_path: Path) -> None:
-    """Attack: the token for one backend is carried to another address by a 307."""
+    """Attack: a 307 would carry the token for one backend to another address."""
     with scripted(lambda backend, message: text(message)) as other:
         script = lambda backend, message: (307, {"location": other.url}, b"")  # noqa: E731 (one line of a script)
         with scripted(script) as backend, _opened(shared_issuer, tmp_path, backend) as door:
@@ -75,7 +75,7 @@ def test_a_backend_that_redirects_elsewhere(shared_issuer: Issuer, tmp_path: Pat
 
 @pytest.mark.parametrize("era", ERAS)
 def test_a_stream_that_never_ends(shared_issuer: Issuer, tmp_path: Path, era: str) -> None:
-    """Attack: events without end. The time-out bounds the whole call, however much is said meanwhile."""
+    """Attack: an endless stream of events. The time-out limits the whole call, whatever arrives meanwhile."""
 
     def endless(backend: Scripted, message: dict[str, Any]) -> tuple[int, dict[str, str], Iterator[bytes]]:
         def pieces() -> Iterator[bytes]:
@@ -93,7 +93,7 @@ def test_a_stream_that_never_ends(shared_issuer: Issuer, tmp_path: Path, era: st
 def test_an_answer_without_end(
     shared_issuer: Issuer, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Attack: a body that fills the memory, in one piece or as one event that never closes."""
+    """Attack: a body that fills memory, in one piece or as one event that never ends."""
     monkeypatch.setattr(wire, "MAX_ANSWER_BYTES", 100_000)
     sent: list[int] = []
 
@@ -125,7 +125,7 @@ def test_an_answer_without_end(
     ],
 )
 def test_an_answer_that_is_none(shared_issuer: Issuer, tmp_path: Path, answer: Any) -> None:
-    """Garbage of every kind is one plain sentence for the caller, and holds nothing of what came."""
+    """For garbage of any kind the caller gets one plain sentence, with none of the garbage in it."""
     with scripted(lambda backend, message: answer) as backend, _opened(shared_issuer, tmp_path, backend) as door:
         said_ = door.words("crm_act", door.token())
         assert said_.startswith("crm, the server behind this tool, gave an answer that cannot be used. The other tools")
@@ -139,7 +139,7 @@ def test_an_answer_that_is_none(shared_issuer: Issuer, tmp_path: Path, answer: A
 def test_a_result_that_is_none(
     shared_issuer: Issuer, tmp_path: Path, result: dict[str, Any], era: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It reaches neither the caller nor the log."""
+    """An invalid result reaches neither the caller nor the log."""
     script = lambda backend, message: said(message, {**result, "_meta": {"x": "hunter2"}})  # noqa: E731 (one line of a script)
     with scripted(script) as backend, _opened(shared_issuer, tmp_path, backend) as door:
         assert "gave an answer that cannot be used" in door.words("crm_act", door.token(), era)
@@ -147,7 +147,7 @@ def test_a_result_that_is_none(
 
 
 def test_a_cookie_from_a_backend(shared_issuer: Issuer, tmp_path: Path) -> None:
-    """Attack: what one person's call set would come with another person's."""
+    """Attack: a cookie set in one person's call would be sent in another person's."""
     script = lambda backend, message: text(message, **{"set-cookie": "session=ada; Path=/"})  # noqa: E731 (one line of a script)
     with scripted(script) as backend, _opened(shared_issuer, tmp_path, backend) as door:
         for sub in ("ada", "mallory"):
@@ -157,7 +157,7 @@ def test_a_cookie_from_a_backend(shared_issuer: Issuer, tmp_path: Path) -> None:
 
 
 def test_a_backend_that_reflects_the_token(shared_issuer: Issuer, tmp_path: Path) -> None:
-    """Attack: it shows what it was given. That is a token for itself alone, never the one that the client holds."""
+    """Attack: it returns the token it was given. That is a token for this backend only, never the client's own."""
 
     def reflecting(backend: Scripted, message: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
         return text(message, json.dumps([backend.headers[-1], message]))
@@ -172,7 +172,7 @@ def test_a_backend_that_reflects_the_token(shared_issuer: Issuer, tmp_path: Path
 
 
 def test_a_backend_that_asks_for_sampling(shared_issuer: Issuer, tmp_path: Path) -> None:
-    """Attack: a backend uses the person's model. It is told that there is none; asked without end, it is left."""
+    """Attack: a backend uses the person's model. Its requests are refused; if it keeps asking, the call ends."""
     answers: list[dict[str, Any]] = []
 
     def asking(backend: Scripted, message: dict[str, Any]) -> tuple[int, dict[str, str], Iterator[bytes]]:
@@ -195,7 +195,7 @@ def test_a_backend_that_asks_for_sampling(shared_issuer: Issuer, tmp_path: Path)
 
 @pytest.mark.parametrize("era", ERAS)
 def test_a_result_that_asks_for_input(shared_issuer: Issuer, tmp_path: Path, era: str) -> None:
-    """Attack: the way of 2026 to ask the person or their model, in the place of a result; and by an error."""
+    """Attack: a result, or an error, that asks the person or their model for input, as 2026-07-28 allows."""
     wants = {"resultType": "input_required", "inputRequests": {"q": {"method": "sampling/createMessage", "params": {}}}}
     with (
         scripted(lambda backend, message: said(message, wants)) as backend,
@@ -212,7 +212,7 @@ def test_a_result_that_asks_for_input(shared_issuer: Issuer, tmp_path: Path, era
 
 
 def test_a_schema_that_leads_elsewhere(shared_issuer: Issuer, tmp_path: Path) -> None:
-    """Attack: `$ref` to an address, which whoever checks arguments would fetch: such a tool is left out."""
+    """Attack: a `$ref` to an address that a validator would fetch: such a tool is left out."""
     with scripted(lambda backend, message: text(message)) as other:
         away = {"type": "object", "properties": {"a": {"$ref": other.url + "/schema.json"}}}
         tools = [{"name": "bad", "inputSchema": away}, _tool("fine")]
@@ -245,7 +245,7 @@ def test_a_schema_that_leads_elsewhere(shared_issuer: Issuer, tmp_path: Path) ->
 def test_a_schema_that_takes_for_ever(
     shared_issuer: Issuer, tmp_path: Path, schema: dict[str, Any], arguments: dict[str, Any]
 ) -> None:
-    """Attack: an expression or references whose check never ends would stop everybody's calls."""
+    """Attack: an expression, or references, whose check never ends would block everybody's calls."""
     tools = [{"name": "act", "inputSchema": schema}]
     with (
         scripted(lambda backend, message: text(message), tools) as backend,
@@ -260,7 +260,7 @@ def test_a_schema_that_takes_for_ever(
     "schema", [{"type": "nothing"}, {"properties": 5}, {"$ref": "#/$defs/none"}, {"type": "object", "required": 3}]
 )
 def test_a_schema_that_is_none(shared_issuer: Issuer, tmp_path: Path, schema: dict[str, Any]) -> None:
-    """Its tool cannot be called, or is left out; the server goes on."""
+    """A tool with an invalid schema cannot be called, or is left out; the server goes on."""
     tools = [{"name": "act", "inputSchema": schema}, _tool("fine")]
     with (
         scripted(lambda backend, message: text(message), tools) as backend,
@@ -273,7 +273,7 @@ def test_a_schema_that_is_none(shared_issuer: Issuer, tmp_path: Path, schema: di
 
 @pytest.mark.parametrize("draft", [["x"], {}, 5, "http://["])
 def test_a_schema_of_no_draft_that_could_be(shared_issuer: Issuer, tmp_path: Path, draft: Any) -> None:
-    """Its tool cannot be called, which is said as of any other broken schema, and without a trace."""
+    """A tool whose schema names an impossible draft cannot be called; the caller is told, without a traceback."""
     tools = [{"name": "act", "inputSchema": {"type": "object", "$schema": draft}}]
     with (
         structlog.testing.capture_logs() as logged,
@@ -295,7 +295,7 @@ def test_a_schema_of_no_draft_that_could_be(shared_issuer: Issuer, tmp_path: Pat
     ],
 )
 def test_a_list_without_measure(shared_issuer: Issuer, tmp_path: Path, tools: Any) -> None:
-    """Attack: too many tools, too much text, no list at all: that backend's tools stay away, and only they."""
+    """Attack: too many tools, too much text, no list at all: only that backend's tools are missing."""
     with (
         scripted(lambda backend, message: text(message), tools) as backend,
         _opened(shared_issuer, tmp_path, backend) as door,
@@ -306,7 +306,7 @@ def test_a_list_without_measure(shared_issuer: Issuer, tmp_path: Path, tools: An
 
 
 def test_a_list_whose_pages_never_end(shared_issuer: Issuer, tmp_path: Path) -> None:
-    """Attack: each page names a next one."""
+    """Attack: every page names a next one."""
 
     class Endless(Scripted):
         def answer(self, message: dict[str, Any]) -> Any:
@@ -325,7 +325,7 @@ def test_a_list_whose_pages_never_end(shared_issuer: Issuer, tmp_path: Path) -> 
 
 
 def test_a_session_name_that_is_no_header(shared_issuer: Issuer, tmp_path: Path) -> None:
-    """Attack: characters in a session's name that would end a header and begin another."""
+    """Attack: characters in a session id that would end a header and begin another."""
 
     class Odd(Scripted):
         def answer(self, message: dict[str, Any]) -> Any:
@@ -341,7 +341,7 @@ def test_a_session_name_that_is_no_header(shared_issuer: Issuer, tmp_path: Path)
 
 
 def test_errors_about_the_gates_own_request_stay_here(shared_issuer: Issuer, tmp_path: Path) -> None:
-    """An unsupported version is between gate and backend: the caller's client would start to negotiate with us."""
+    """An unsupported-version error is not passed on: the caller's client would start to negotiate with this server."""
 
     def refusing(backend: Scripted, message: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
         error = {"code": -32022, "message": "no", "data": {"supported": ["2099-01-01"]}}
@@ -356,7 +356,7 @@ def test_errors_about_the_gates_own_request_stay_here(shared_issuer: Issuer, tmp
 
 
 def test_a_backend_that_refuses_the_token(shared_issuer: Issuer, tmp_path: Path) -> None:
-    """401 and 403 are a plain word to the caller: no challenge of the backend's goes out, no client is sent off."""
+    """The caller gets a plain message for 401 and 403: the backend's challenge is not passed on to the client."""
     away = {"www-authenticate": 'Bearer resource_metadata="https://evil.example"'}
     with (
         scripted(lambda backend, message: (401, away, b"")) as backend,
@@ -370,7 +370,7 @@ def test_a_backend_that_refuses_the_token(shared_issuer: Issuer, tmp_path: Path)
 
 
 def test_no_token_no_call(issuer: Issuer, tmp_path: Path) -> None:
-    """The issuer gives none: the backend is not asked, and the reason is in the log alone."""
+    """If the issuer gives no token, the backend is not called, and only the log has the reason."""
     with scripted(lambda backend, message: text(message)) as backend, _opened(issuer, tmp_path, backend) as door:
         issuer.refuses = (400, {"error": "invalid_target", "error_description": "nothing of the caller's business"})
         said_ = door.words("crm_act", door.token())

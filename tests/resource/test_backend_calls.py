@@ -1,4 +1,4 @@
-"""Calls that are passed on to a backend: both protocol eras on both sides, unchanged, bounded, stoppable."""
+"""Calls passed on to a backend: in both protocol eras on both sides; unchanged, bounded, cancellable."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ def door(backend: Backend, shared_issuer: Issuer, tmp_path_factory: pytest.TempP
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_client_lists_and_calls_the_tools_of_a_backend(door: Gate, mode: Mode) -> None:
-    """Under the backend's name, after ours, with schema, title and annotations as the backend gives them."""
+    """They are listed after ours, prefixed with the backend's name, with its schema, title and annotations."""
     async with door.running.client(door.token(), mode) as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         assert list(tools)[:5] == ["whoami", "request_access", "demo_get_help", "demo_get_time", "demo_echo"]
@@ -53,7 +53,7 @@ async def test_a_client_lists_and_calls_the_tools_of_a_backend(door: Gate, mode:
 
 @pytest.mark.parametrize("era", ERAS)
 def test_a_result_comes_through_unchanged(door: Gate, era: str) -> None:
-    """Every kind of content, structured content with nulls, and notes of the backend's own."""
+    """Every kind of content, structured content with nulls, and the backend's metadata."""
     result = door.result("crm_everything", door.token(), era)
     assert [block["type"] for block in result["content"]] == ["text", "image"]
     assert result["content"][0]["text"] == "héllo\u0000\n"
@@ -63,7 +63,7 @@ def test_a_result_comes_through_unchanged(door: Gate, era: str) -> None:
 
 @pytest.mark.parametrize("era", ERAS)
 def test_an_error_comes_through_unchanged(door: Gate, era: str) -> None:
-    """A tool's error as its result, a protocol's error with code, message and data."""
+    """A tool error as its result, a protocol error with code, message and data."""
     failed = door.result("crm_fail", door.token(), era)
     assert (failed["isError"], failed["content"][0]["text"]) == (
         True,
@@ -75,7 +75,7 @@ def test_an_error_comes_through_unchanged(door: Gate, era: str) -> None:
 
 @pytest.mark.parametrize("era", ERAS)
 def test_arguments_that_do_not_fit_the_schema_never_reach_the_backend(door: Gate, backend: Backend, era: str) -> None:
-    """Missing, mistyped: the caller is told which, in one line."""
+    """The caller is told in one line which argument is missing or has the wrong type."""
     before = len(backend.bodies)
     assert "'name' is a required property" in door.words("crm_find_person", door.token(), era)
     assert "limit: 'many' is not of type 'integer'" in door.words(
@@ -100,7 +100,7 @@ async def test_progress_comes_through(door: Gate, mode: Mode) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_call_that_is_cancelled_stops_at_the_backend(door: Gate, backend: Backend, mode: Mode) -> None:
-    """By closing the stream or by a notification, as the era wants it: the work over there ends too."""
+    """By closing the stream or by a notification, as the era requires: the backend's work ends too."""
     before = backend.cancelled
     async with door.running.client(door.token(), mode) as client:
         task = asyncio.create_task(client.call_tool("crm_hang", {}))
@@ -128,7 +128,7 @@ def _cancel(door: Gate, token: str, id_: Any) -> None:
 
 
 async def test_nobody_cancels_another_persons_call(door: Gate, backend: Backend) -> None:
-    """The id alone is a small number that anybody can guess: it counts only beside the bearer of the call itself."""
+    """An id is a small number that anybody can guess: it counts only with the bearer of the call itself."""
     mine, others = door.token(), door.token(sub="user-2")
     async with httpx2.AsyncClient(trust_env=False, timeout=20) as http:
         call = await _in_flight(door, mine, 7, http)
@@ -142,7 +142,7 @@ async def test_nobody_cancels_another_persons_call(door: Gate, backend: Backend)
 
 
 async def test_an_id_that_two_calls_bear_cancels_neither(door: Gate, backend: Backend) -> None:
-    """Two windows of one client count alike under one bearer: a guess would end the wrong call."""
+    """Two windows of one client share a bearer: choosing between them could end the wrong call."""
     token = door.token()
     async with httpx2.AsyncClient(trust_env=False, timeout=20) as http:
         calls = [await _in_flight(door, token, 1, http) for _ in range(2)]
@@ -155,7 +155,7 @@ async def test_an_id_that_two_calls_bear_cancels_neither(door: Gate, backend: Ba
 
 
 def test_a_hidden_tool_called_by_its_name_is_not_called(door: Gate, backend: Backend) -> None:
-    """Attack: the name of a tool that the list does not show is known from elsewhere."""
+    """Attack: the caller knows the name of a hidden tool from elsewhere."""
     before = len(backend.bodies)
     for era in ERAS:
         assert "crm_delete_person" not in door.names(door.token(), era)
@@ -168,7 +168,7 @@ def test_a_hidden_tool_called_by_its_name_is_not_called(door: Gate, backend: Bac
 
 @pytest.mark.parametrize("era", ERAS)
 def test_a_tool_of_a_backend_can_be_stepped_up_to(door: Gate, era: str) -> None:
-    """The person holds the scope, the token does not: 403 with all that the client has to ask for."""
+    """If the person holds the scope and the token does not: 403 with every scope the client has to ask for."""
     token = door.running.token(scope="demo:read", entitlements=["demo:read", "demo:ops"])
     response = door.running.call("crm_delete_person", token, era, name="x")
     assert response.status_code == 403
@@ -176,7 +176,7 @@ def test_a_tool_of_a_backend_can_be_stepped_up_to(door: Gate, era: str) -> None:
 
 
 def test_a_backend_never_sees_the_callers_own_token(door: Gate, backend: Backend) -> None:
-    """Nor its cookie, its address or any header of the caller's: it gets a token of its own."""
+    """Nor the caller's cookie, address or any other header: it gets a token issued for it."""
     token = door.token()
     door.running.post(
         calling("crm_find_person", name="x"), token, cookie="a=b", x_forwarded_for="1.2.3.4", x_user="mallory"
@@ -188,7 +188,7 @@ def test_a_backend_never_sees_the_callers_own_token(door: Gate, backend: Backend
 
 
 def test_a_session_is_never_another_bearers(door: Gate, backend: Backend) -> None:
-    """Attack: what one person left in a session is another's to find. Two tokens are two sessions, one person's too."""
+    """Attack: one person reads what another left in a session. Each token has its own session, even of one person."""
     if backend.era == "2026":
         return  # it keeps none
     first, second = door.token(), door.token(sub="user-2")
@@ -202,13 +202,13 @@ def test_a_session_is_never_another_bearers(door: Gate, backend: Backend) -> Non
 
 @pytest.mark.parametrize("era", ERAS)
 def test_a_backend_that_asks_the_person_something_is_refused(door: Gate, era: str) -> None:
-    """Attack: a form that seems to come from the gate. The tool learns at once that there is none."""
+    """Attack: a form that seems to come from this server. The tool is refused at once."""
     told = door.running.call("crm_ask", door.token(), era).text
     assert "elicitation/create is not offered here" in told or "no back-channel" in told
 
 
 def test_several_first_calls_open_one_session(shared_issuer: Issuer, tmp_path: Path) -> None:
-    """Side by side, with one bearer: one session, and every answer goes to its own call."""
+    """Concurrent calls with one bearer share one session, and every answer goes to its own call."""
     with backing("2025") as backend, gate(shared_issuer, tmp_path, listing(("crm", backend.url))) as door:
         token = door.token()
         with ThreadPoolExecutor(8) as pool:
@@ -220,7 +220,7 @@ def test_several_first_calls_open_one_session(shared_issuer: Issuer, tmp_path: P
 
 
 def test_a_session_that_the_backend_lost_is_opened_anew(shared_issuer: Issuer, tmp_path: Path) -> None:
-    """It was restarted: the call was not carried out there, and is made once more."""
+    """After a restart the backend did not carry out the call, so it is made once more."""
     with backing("2025") as backend, gate(shared_issuer, tmp_path, listing(("crm", backend.url))) as door:
         token = door.token()
         assert not door.result("crm_count", token)["isError"]
@@ -230,7 +230,7 @@ def test_a_session_that_the_backend_lost_is_opened_anew(shared_issuer: Issuer, t
 
 
 def test_a_session_opened_anew_is_every_later_calls(shared_issuer: Issuer, tmp_path: Path) -> None:
-    """Two calls lose one session: who hears of it last takes that of the other, and does not throw it away."""
+    """If two calls lose one session, the one that learns of it last uses the other's new session and keeps it."""
     lost, late = ["early", "late"], threading.Event()
 
     def losing(backend: Scripted, message: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
@@ -259,7 +259,7 @@ def test_a_session_opened_anew_is_every_later_calls(shared_issuer: Issuer, tmp_p
 
 
 def test_a_backend_that_hangs_is_left_after_its_time_out(shared_issuer: Issuer, tmp_path: Path) -> None:
-    """In plain words for the caller; the address and the reason are in the log alone."""
+    """The caller is told in plain words; only the log has the address and the reason."""
     with (
         backing("2026") as backend,
         gate(shared_issuer, tmp_path, listing(("crm", backend.url), more="timeout = 0.3")) as door,
@@ -271,7 +271,7 @@ def test_a_backend_that_hangs_is_left_after_its_time_out(shared_issuer: Issuer, 
 
 
 def test_one_that_fails_again_and_again_rests_and_comes_back(shared_issuer: Issuer, tmp_path: Path) -> None:
-    """After five failures it is not even asked; after a pause one call is let through, and its success ends it."""
+    """After five failures it is not called; after a pause one call is let through, and its success ends that."""
     with (
         scripted(lambda backend, message: (503, {}, b"")) as crm,
         gate(shared_issuer, tmp_path, listing(("crm", crm.url), rules={"*": "demo:read"})) as door,
@@ -291,7 +291,7 @@ def test_one_that_fails_again_and_again_rests_and_comes_back(shared_issuer: Issu
 def test_a_hanging_backend_holds_nothing_of_another(
     shared_issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With every place taken that it is given, the next call of it is refused at once, and others go as ever."""
+    """When a backend's calls are all taken, its next call is refused at once, and other backends are unaffected."""
     monkeypatch.setattr(wire, "MAX_CONNECTIONS", 10)
     monkeypatch.setattr(line, "CALLS_OF_ONE", 10)
     with backing("2026") as bad, backing("2026") as good:
@@ -308,7 +308,7 @@ def test_a_hanging_backend_holds_nothing_of_another(
 def test_one_person_takes_a_backend_from_nobody(
     shared_issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A share of its places is one person's; who has used it up waits for themselves alone, and only so long."""
+    """One person gets a share of a backend's calls; beyond it only their own calls are refused."""
     monkeypatch.setattr(line, "CALLS_OF_ONE", 3)
     with (
         backing("2026") as backend,
@@ -325,7 +325,7 @@ def test_one_person_takes_a_backend_from_nobody(
 
 
 def test_a_2026_tool_gets_its_header_arguments(shared_issuer: Issuer, tmp_path: Path) -> None:
-    """``x-mcp-header``: what the caller's client mirrored for us is mirrored anew for the backend."""
+    """``x-mcp-header``: arguments that the caller's client sent as headers too are sent so to the backend."""
     schema = {"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}
     with (
         scripted(lambda backend, message: text(message), [{"name": "act", "inputSchema": schema}]) as crm,

@@ -1,4 +1,4 @@
-"""`[[backend]]` of the catalogue: what is refused and how that is said, and that a changed file is read again."""
+"""The catalogue's `[[backend]]`: what is refused and with which message, and that a changed file is reread."""
 
 import json
 import time
@@ -63,7 +63,7 @@ def test_a_backend_is_read(tmp_path: Path) -> None:
 
 
 def test_a_backend_of_another_resource_is_not_ours(tmp_path: Path) -> None:
-    """Its rules may name scopes that only the other resource has: they are the other server's to check."""
+    """Its rules may name scopes that only the other resource has; checking them is the other server's job."""
     text = """
     [[backend]]
     name = "crm"
@@ -79,7 +79,7 @@ def test_a_backend_of_another_resource_is_not_ours(tmp_path: Path) -> None:
     [("find_all", "b"), ("find_one", "a"), ("find_one ", "a"), ("list", "c"), ("FIND_one", None), ("other", None)],
 )
 def test_the_exact_name_wins_then_the_first_pattern(tool: str, scope: str | None) -> None:
-    """Whatever comes first in the file; upper and lower case are two names."""
+    """Whichever comes first in the file; names are case-sensitive."""
     rules = (Rule("find_*", "a"), Rule("*i*", "c"), Rule("find_all", "b"))
     assert Backend("crm", "https://x", 1, rules).scope_of(tool) == scope
 
@@ -136,7 +136,7 @@ def test_the_exact_name_wins_then_the_first_pattern(tool: str, scope: str | None
     ],
 )
 def test_a_wrong_backend_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
-    """It names the setting, the backend and what to mend."""
+    """It names the setting, the backend and what to fix."""
     with pytest.raises(SettingsError) as refused:
         _load(tmp_path, text)
     assert said in str(refused.value)
@@ -148,12 +148,12 @@ def test_a_wrong_backend_is_refused_in_one_line(tmp_path: Path, text: str, said:
     "url", ["http://localhost:1/mcp", "http://crm:8000/mcp", "http://10.1.2.3/", "http://[::1]:5/"]
 )
 def test_plain_http_is_for_the_house(tmp_path: Path, url: str) -> None:
-    """This machine, private addresses and the bare names of container networks."""
+    """It is accepted for this machine, private addresses and the bare names of container networks only."""
     assert _load(tmp_path, f'[[backend]]\nname = "crm"\nurl = "{url}"')[0].url == url
 
 
 def test_backends_without_credentials_stop_the_start(issuer: Issuer, tmp_path: Path) -> None:
-    """No token could be got for them: said at once, with the setting's name."""
+    """No token could be had for them, so the server says so at once, with the setting's name."""
     write(tmp_path / "catalogue.toml", listing(("crm", "http://localhost:1/mcp")))
     with (
         pytest.raises(SettingsError, match="INTROSPECTION_CLIENT_ID: is not set"),
@@ -163,7 +163,7 @@ def test_backends_without_credentials_stop_the_start(issuer: Issuer, tmp_path: P
 
 
 def test_the_file_is_read_again_when_it_changes(shared_issuer: Issuer, backend: Running, tmp_path: Path) -> None:
-    """A backend comes, its rules change, it goes: each within seconds, for lists, calls, 403s and metadata."""
+    """A backend is added, changes its rules, is removed: lists, calls, 403s and metadata follow within seconds."""
     with gate(shared_issuer, tmp_path, listing()) as door:
         token = door.token()
         assert len(door.names(token)) == 5
@@ -187,7 +187,7 @@ def test_the_file_is_read_again_when_it_changes(shared_issuer: Issuer, backend: 
 def test_a_broken_file_keeps_the_last_good_one_and_says_so(
     shared_issuer: Issuer, backend: Running, tmp_path: Path
 ) -> None:
-    """In the details of readiness and as a number; mended, it is taken."""
+    """In the readiness details and as a metric; once fixed, the file is used."""
     address = f"127.0.0.1:{free_port()}"
 
     def told(path: str) -> str:
@@ -210,7 +210,7 @@ def test_a_broken_file_keeps_the_last_good_one_and_says_so(
 
 
 def test_one_at_another_address_is_another_one(shared_issuer: Issuer, backend: Running, tmp_path: Path) -> None:
-    """The name stays, the URL changes: calls go to the new one alone."""
+    """If the name stays and the URL changes, calls go to the new URL only."""
     with backing() as other, gate(shared_issuer, tmp_path, listing(("crm", backend.url))) as door:
         token = door.token()
         door.shows("crm_find_person", token)
@@ -221,7 +221,7 @@ def test_one_at_another_address_is_another_one(shared_issuer: Issuer, backend: R
 
 
 def test_a_call_while_a_backend_is_replaced_is_told_so(shared_issuer: Issuer, tmp_path: Path) -> None:
-    """Until the old one's sessions are ended there, a second or two, the tool is listed and nobody answers for it."""
+    """While the old backend's sessions are being ended, the tool is still listed, and a call says why it fails."""
 
     class Slow(Scripted):
         def end(self) -> None:

@@ -1,4 +1,4 @@
-"""Tools that change after approval: a description that says something else by then is seen, and can be held back."""
+"""Tools that change after approval: a changed description is noticed, and the tool can be hidden."""
 
 import contextlib
 import json
@@ -69,7 +69,7 @@ def _command(door: Gate, *words: str, said: str = "") -> "subprocess.CompletedPr
 
 
 def test_what_is_seen_first_is_approved_and_kept(shared_issuer: Issuer, crm: Scripted, tmp_path: Path) -> None:
-    """The whole text, readable by the owner alone, so that a later change can be shown beside it."""
+    """The whole definition is stored, readable by the owner only, so that a later change can be shown."""
     with _opened(shared_issuer, tmp_path, crm) as door:
         assert "crm_act" in door.names(door.token())
         kept = json.loads(door.approvals.read_text(encoding="utf-8"))["tools"]["crm"]
@@ -92,7 +92,7 @@ def test_what_is_seen_first_is_approved_and_kept(shared_issuer: Issuer, crm: Scr
 def test_a_description_smuggled_in_after_approval(
     shared_issuer: Issuer, crm: Scripted, tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    """Attack: a tool earns its approval, then gives orders to the model. Blocked, it is neither listed nor called."""
+    """Attack: an approved tool later gives instructions to the model. With `block` it is neither listed nor called."""
     with _opened(shared_issuer, tmp_path, crm) as door:
         token = door.token()
         door.shows("crm_act", token)
@@ -103,13 +103,13 @@ def test_a_description_smuggled_in_after_approval(
         for era in ERAS:
             assert door.words("crm_act", token, era) == "Unknown tool: crm_act"
         assert not [one for one in crm.asked[asked:] if one["method"] == "tools/call"]
-        crm.tools = [_tool(), _tool("fine")]  # it thought better of it
+        crm.tools = [_tool(), _tool("fine")]  # it goes back to the approved text
         door.shows("crm_act", token)
 
 
 @pytest.mark.parametrize("which", ["catalogue", "approvals"])
 def test_a_disk_that_hangs_holds_up_no_call(shared_issuer: Issuer, crm: Scripted, tmp_path: Path, which: str) -> None:
-    """The file became one whose reading never ends, a pipe; once it ends, the file as it then is counts."""
+    """The file is replaced by a pipe, whose reading hangs; once that ends, the current file counts."""
     with _opened(shared_issuer, tmp_path, crm) as door:
         token = door.token()
         door.shows("crm_act", token)
@@ -127,7 +127,7 @@ def test_a_disk_that_hangs_holds_up_no_call(shared_issuer: Issuer, crm: Scripted
 
 
 def _writer(pipe: Path) -> int:
-    """The other end of a pipe, once somebody reads it."""
+    """The writing end of a pipe, once somebody reads it."""
     ends: list[int] = []
 
     def is_read() -> bool:
@@ -160,7 +160,7 @@ def test_reported_only_it_stays_and_is_told(
 def test_a_tool_that_went_and_came_back_otherwise_is_a_changed_one(
     shared_issuer: Issuer, crm: Scripted, tmp_path: Path
 ) -> None:
-    """Attack: what is gone for a while would be new again. Also across a restart of the server."""
+    """Attack: a tool disappears for a while to count as new. It does not, even across a restart of the server."""
     with _opened(shared_issuer, tmp_path, crm) as door:
         token = door.token()
         door.shows("crm_act", token)
@@ -173,7 +173,7 @@ def test_a_tool_that_went_and_came_back_otherwise_is_a_changed_one(
 
 
 def test_the_operator_reads_what_changed_and_accepts_it(shared_issuer: Issuer, crm: Scripted, tmp_path: Path) -> None:
-    """The difference, nothing without a yes, and the running server follows within seconds."""
+    """The diff is shown, nothing is approved without a yes, and the running server follows within seconds."""
     with _opened(shared_issuer, tmp_path, crm) as door:
         token = door.token()
         door.shows("crm_act", token)
@@ -196,7 +196,7 @@ def test_the_operator_reads_what_changed_and_accepts_it(shared_issuer: Issuer, c
 
 
 def test_a_description_cannot_play_tricks_on_the_terminal(shared_issuer: Issuer, crm: Scripted, tmp_path: Path) -> None:
-    """Attack: escape sequences, reversed and invisible text in front of the person who approves."""
+    """Attack: escape sequences, reversed or invisible text shown to the person who approves."""
     with _opened(shared_issuer, tmp_path, crm) as door:
         door.shows("crm_act", door.token())
         trick = "\x1b[2K\rsafe \u202edetrever \U000e0041 \x9b31m\u200b"
@@ -214,7 +214,7 @@ def test_a_description_cannot_play_tricks_on_the_terminal(shared_issuer: Issuer,
 def test_a_file_that_is_none_is_left_as_it_is(
     shared_issuer: Issuer, crm: Scripted, tmp_path: Path, content: str, changes: str, shown: bool
 ) -> None:
-    """Blocking, nothing can be called approved; reporting, tools go on. Mended, it is taken."""
+    """With `block` nothing counts as approved; with `report` tools go on. Once fixed, the file is used."""
     (tmp_path / "approved.json").write_text(content, encoding="utf-8")
     with _opened(shared_issuer, tmp_path, crm, changes) as door:
         wait_for(lambda: len(crm.asked) > 1)
@@ -228,7 +228,7 @@ def test_a_file_that_is_none_is_left_as_it_is(
 def test_a_file_that_cannot_be_written_approves_nothing_when_blocking(
     shared_issuer: Issuer, crm: Scripted, tmp_path: Path
 ) -> None:
-    """Attack: after each restart all would be new, whatever it says by then."""
+    """Attack: after each restart every tool would count as new, whatever it says by then."""
     (tmp_path / "a-file").write_text("", encoding="utf-8")
     place = tmp_path / "a-file" / "approved.json"
     text_ = listing(("crm", crm.url), rules=ALL)
@@ -241,7 +241,7 @@ def test_a_file_that_cannot_be_written_approves_nothing_when_blocking(
 async def test_what_a_backend_makes_up_without_end_fills_no_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Other tools with each list: beyond what the file may hold none is remembered; they are shown all the same."""
+    """If each list has new tools, none is remembered beyond the file's limit; with `report` they are still shown."""
     monkeypatch.setattr(approvals, "MAX_TOOLS", 5)
     tokens = BackendTokens(Wire("http://localhost:1"), None, time.time, time.monotonic)
     backend = Backend("crm", "http://localhost:1/mcp", 1, (Rule("*", "demo:read"),))
@@ -255,7 +255,7 @@ async def test_what_a_backend_makes_up_without_end_fills_no_memory(
 
 
 def test_two_servers_keep_one_file(shared_issuer: Issuer, crm: Scripted, tmp_path: Path) -> None:
-    """Each adds what it sees first and takes nothing of the other's away."""
+    """Each adds the tools it sees first and removes nothing of the other's."""
     with scripted(lambda backend, message: text(message), [_tool("other")]) as hr:
         with _opened(shared_issuer, tmp_path, crm):
             pass

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as a backend may speak it, well or with ill intent: the wire against bytes that a test writes itself."""
+"""HTTP/1.1 from correct and malicious backends: the wire against bytes that a test writes itself."""
 
 import asyncio
 import contextlib
@@ -19,12 +19,12 @@ Say = Callable[["Talker", asyncio.StreamWriter], Awaitable[None]]
 
 @pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
-    """Both loops that a server may run on: they differ where a connection ends."""
+    """Both event loops a server may run on: they differ in how a connection ends."""
     return "asyncio", {"use_uvloop": request.param}
 
 
 class Talker:
-    """A backend that says bytes. ``asked``: each request, as the number of its connection, its head and its message."""
+    """A backend that sends given bytes. ``asked``: each request's connection number, head and message."""
 
     def __init__(self, say: Say) -> None:
         self.say = say
@@ -49,7 +49,7 @@ class Talker:
         writer.close()
 
     def body(self, **result: Any) -> bytes:
-        """The right answer to the latest request."""
+        """A correct answer to the latest request."""
         return json.dumps({"jsonrpc": "2.0", "id": self.asked[-1][2]["id"], "result": result}).encode()
 
     def answer(self, *fields: str, status: str = "200 OK", **result: Any) -> bytes:
@@ -74,12 +74,12 @@ async def talking(say: Say, **options: Any) -> AsyncIterator[tuple[Talker, Wire]
             writer.transport.abort()
         if talker.tasks:
             await asyncio.wait(talker.tasks, timeout=5)
-        await asyncio.sleep(0.01)  # what was aborted is closed in the loop's next round
+        await asyncio.sleep(0.01)  # an aborted connection is closed in the loop's next iteration
 
 
 async def _asked(wire_: Wire, id_: int = 1, seconds: float = 5, headers: dict[str, str] | None = None) -> Answer:
     async def hear(_message: dict[str, Any]) -> None:
-        """Nothing is said."""
+        """Ignores messages."""
 
     message = {"jsonrpc": "2.0", "id": id_, "method": "tools/call", "params": {}}
     return await wire_.send(message, headers or {}, seconds, hear)
@@ -116,7 +116,7 @@ def _announced(body: bytes) -> bytes:
 @pytest.mark.parametrize("framed", [_chunked, _until_close, _announced])
 @pytest.mark.parametrize("size", [1, 100_000])
 async def test_an_answer_in_pieces(framed: Callable[[bytes], bytes], size: int) -> None:
-    """Chunks with extensions and a trailer, a body until the close, 1xx before: byte by byte or at once."""
+    """Chunks with extensions and a trailer, a body until close, a preceding 1xx: byte by byte or at once."""
 
     async def say(talker: Talker, writer: asyncio.StreamWriter) -> None:
         data = framed(talker.body(said="whole"))
@@ -164,7 +164,7 @@ START = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
     ],
 )
 async def test_an_answer_that_is_no_http(said: bytes) -> None:
-    """Attack: two ways to read where an answer ends (response splitting), and what is no HTTP/1.1. None is one."""
+    """Attack: an answer whose end is ambiguous (response splitting), or that is not HTTP/1.1, is refused."""
     async with talking(_saying(said)) as (talker, opened):
         with pytest.raises(Unreachable):
             await _asked(opened)
@@ -189,7 +189,7 @@ LONG = b"x" * 500_000
 )
 @pytest.mark.parametrize("size", [10_000, 1_000_000])
 async def test_a_head_without_measure(said: bytes, size: int) -> None:
-    """Attack: bytes that are no body, and so counted by nobody, fill the memory."""
+    """Attack: bytes outside the body, which the body limit does not count, fill memory."""
 
     async def say(_talker: Talker, writer: asyncio.StreamWriter) -> None:
         for start in range(0, len(said), size):
@@ -203,7 +203,7 @@ async def test_a_head_without_measure(said: bytes, size: int) -> None:
 
 @pytest.mark.parametrize("later", [False, True])
 async def test_an_answer_after_the_answer(later: bool) -> None:
-    """Attack: bytes behind an answer are read as the answer to somebody else's next call (response smuggling)."""
+    """Attack: bytes after an answer are read as the answer to somebody else's next call (response smuggling)."""
 
     async def say(talker: Talker, writer: asyncio.StreamWriter) -> None:
         smuggled = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 63\r\n\r\n"
@@ -222,7 +222,7 @@ async def test_an_answer_after_the_answer(later: bool) -> None:
 
 
 async def test_an_empty_line_after_the_answer() -> None:
-    """Not even that: a connection on which something came unasked is not used again."""
+    """Even after an empty line: a connection that carried unrequested bytes is not reused."""
     async with talking(_answering) as (talker, opened):
         await _asked(opened)
         talker.writers[0].write(b"\r\n")
@@ -232,12 +232,12 @@ async def test_an_empty_line_after_the_answer() -> None:
 
 
 async def test_bytes_that_nobody_has_read_yet() -> None:
-    """Attack: the same, timed so that the bytes lie in the system when the next call begins."""
+    """Attack: the same, timed so that the bytes are still in the socket buffer when the next call begins."""
 
     async with talking(_answering) as (talker, opened):
         await _asked(opened)
         (kept,) = opened._connections._kept
-        kept._transport.pause_reading()  # as if the loop had not come to it yet
+        kept._transport.pause_reading()  # as if the loop had not read it yet
         talker.writers[0].write(b"HTTP/1.1 200 OK\r\n")
         await asyncio.sleep(0.05)
         assert (await _asked(opened, 2)).message["result"] == {"number": 2}
@@ -253,7 +253,7 @@ async def test_bytes_that_nobody_has_read_yet() -> None:
     ],
 )
 async def test_a_connection_that_breaks_off(said: bytes) -> None:
-    """What came so far is no answer, and the call is not made again: it may have been carried out."""
+    """A partial answer does not count, and the call is not repeated: it may have been carried out."""
     async with talking(_saying(said)) as (talker, opened):
         with pytest.raises(Unreachable):
             await _asked(opened)
@@ -261,7 +261,7 @@ async def test_a_connection_that_breaks_off(said: bytes) -> None:
 
 
 async def test_a_connection_closed_between_two_calls() -> None:
-    """The next call opens one of its own."""
+    """The next call opens a new connection."""
 
     async def say(talker: Talker, writer: asyncio.StreamWriter) -> None:
         writer.write(talker.answer())
@@ -277,7 +277,7 @@ async def test_a_connection_closed_between_two_calls() -> None:
 
 
 async def test_a_connection_closed_in_the_face_of_a_call() -> None:
-    """Such a call fails once and is never sent again: nobody knows whether it was carried out."""
+    """Such a call fails and is never sent again: nobody knows whether it was carried out."""
 
     async def say(talker: Talker, writer: asyncio.StreamWriter) -> None:
         if len(talker.asked) == 2:
@@ -296,7 +296,7 @@ async def test_a_connection_closed_in_the_face_of_a_call() -> None:
 async def test_a_connection_that_is_too_old(
     kept_seconds: float, connections: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One is used again while it is young: an old one may meet the backend's closing it."""
+    """A connection is reused only for a while: the backend may be closing an old one."""
     monkeypatch.setattr(wire, "KEPT_SECONDS", kept_seconds)
     async with talking(_answering) as (talker, opened):
         await _asked(opened)
@@ -307,7 +307,7 @@ async def test_a_connection_that_is_too_old(
 
 @pytest.mark.parametrize("start", ["HTTP/1.0 200 OK", "HTTP/1.1 200 OK\r\nconnection: close"])
 async def test_a_backend_that_keeps_no_connection(start: str) -> None:
-    """HTTP/1.0, or one that says `close`: the next call opens one of its own, although this one is open still."""
+    """After HTTP/1.0 or `Connection: close` the next call opens a new connection, although this one is still open."""
 
     async def say(talker: Talker, writer: asyncio.StreamWriter) -> None:
         writer.write(talker.answer().replace(b"HTTP/1.1 200 OK", start.encode()))
@@ -320,7 +320,7 @@ async def test_a_backend_that_keeps_no_connection(start: str) -> None:
 
 @pytest.mark.parametrize("how", ["cancelled", "timed out"])
 async def test_who_leaves_closes_the_connection(how: str) -> None:
-    """A backend of 2026 sees by it that it may stop; no later call gets what it says after all."""
+    """That tells a 2026-07-28 backend to stop; no later call gets an answer it sends after all."""
 
     async def say(_talker: Talker, writer: asyncio.StreamWriter) -> None:
         writer.write(START + b"transfer-encoding: chunked\r\n\r\n")
@@ -340,7 +340,7 @@ async def test_who_leaves_closes_the_connection(how: str) -> None:
 
 @pytest.mark.parametrize("value", ["a\r\nx-admin: yes", "a\nb", "a\x00b", "ä"])
 async def test_a_field_that_would_begin_another(value: str) -> None:
-    """Attack: a line end in a value is a field, or a request, of somebody else's. Nothing is sent at all."""
+    """Attack: a line break in a value would inject a field or a request. Nothing is sent at all."""
     async with talking(_answering) as (talker, opened):
         with pytest.raises(Unreachable):
             await _asked(opened, headers={"mcp-name": value})
@@ -366,7 +366,7 @@ async def test_what_is_sent() -> None:
 
 
 async def test_as_many_calls_as_there_are_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One more is told that the backend is busy, at once; goodbyes count as well."""
+    """One more call is refused at once as busy; requests that end a session count too."""
     monkeypatch.setattr(wire, "MAX_CONNECTIONS", 2)
 
     async def silent(_talker: Talker, _writer: asyncio.StreamWriter) -> None:
@@ -385,7 +385,7 @@ async def test_as_many_calls_as_there_are_connections(monkeypatch: pytest.Monkey
 
 
 async def test_a_stream_that_nobody_reads() -> None:
-    """While a caller is slow to take what was said, the backend waits: what is held of it is bounded."""
+    """While a caller reads slowly, the backend has to wait: the amount buffered is bounded."""
     sent = 0
 
     async def say(_talker: Talker, writer: asyncio.StreamWriter) -> None:
@@ -423,7 +423,7 @@ def _tls(authority: trustme.CA, name: str) -> ssl.SSLContext:
 async def test_a_certificate(
     name: str, known: bool, problem: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
-    """It must be of the URL's host and of an authority that this machine trusts; else not a byte is sent."""
+    """It must be for the URL's host and from an authority that this machine trusts, or no request is sent."""
     authority, other = trustme.CA(), trustme.CA()
     (authority if known else other).cert_pem.write_to_path(tmp_path / "authority.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
@@ -443,7 +443,7 @@ async def test_a_certificate(
 
 
 def test_a_schema_that_refers_to_itself_at_any_depth_of_the_stack() -> None:
-    """Attack: endless references end by count, far from where the interpreter's own end is a panic in the library."""
+    """Attack: endless references are stopped by a count, well before a recursion error would panic in the library."""
     endless = Arguments({"type": "object", "$ref": "#"})
 
     def at(depth: int) -> str | None:

@@ -1,4 +1,4 @@
-"""One list of all: ours, then each backend's, in pages; and what happens to it when a backend is away."""
+"""One list of all tools: ours, then each backend's, in pages; and what becomes of it when a backend is down."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +32,7 @@ def _many(number: int) -> list[dict[str, Any]]:
 def test_ours_come_first_then_the_backends_in_the_files_order(
     shared_issuer: Issuer, backend: Backend, tmp_path: Path
 ) -> None:
-    """Within a backend in its own order; the same list for everybody with those scopes, in either era."""
+    """Each backend's in its own order; the same list for everybody with those scopes, in either era."""
     with (
         scripted(lambda backend, message: text(message), _many(3)) as many,
         gate(shared_issuer, tmp_path, listing(("zoo", many.url), ("crm", backend.url))) as door,
@@ -53,7 +53,7 @@ def test_ours_come_first_then_the_backends_in_the_files_order(
 
 
 def test_the_demos_tools_can_be_turned_off(shared_issuer: Issuer, backend: Backend, tmp_path: Path) -> None:
-    """DEMO_TOOLS: they are neither listed nor called, and their names are free for a backend."""
+    """Without DEMO_TOOLS they can be neither listed nor called, and a backend may use their names."""
     with (
         scripted(
             lambda backend, message: text(message, "theirs"), [{"name": "echo", "inputSchema": {"type": "object"}}]
@@ -68,7 +68,7 @@ def test_the_demos_tools_can_be_turned_off(shared_issuer: Issuer, backend: Backe
 
 @pytest.mark.parametrize("era", ERAS)
 def test_a_long_list_comes_in_pages(shared_issuer: Issuer, tmp_path: Path, era: str) -> None:
-    """Every tool once, in order; a cursor is good for its own list alone."""
+    """Every tool once, in order; a cursor is valid only for its own list."""
     with (
         scripted(lambda backend, message: text(message), _many(450)) as many,
         gate(shared_issuer, tmp_path, listing(("zoo", many.url), rules=ALL)) as door,
@@ -86,7 +86,7 @@ def test_a_long_list_comes_in_pages(shared_issuer: Issuer, tmp_path: Path, era: 
 
 
 def test_every_page_is_private(shared_issuer: Issuer, tmp_path: Path) -> None:
-    """What one person may see is kept by no cache for another."""
+    """No shared cache may keep one person's list for another."""
     with (
         scripted(lambda backend, message: text(message), _many(150)) as many,
         gate(shared_issuer, tmp_path, listing(("zoo", many.url), rules=ALL)) as door,
@@ -98,7 +98,7 @@ def test_every_page_is_private(shared_issuer: Issuer, tmp_path: Path) -> None:
 
 
 def test_the_list_is_ready_before_the_first_request(shared_issuer: Issuer, backend: Backend, tmp_path: Path) -> None:
-    """A start waits for the backends' first answers."""
+    """The start waits for the backends' first answers."""
     with gate(shared_issuer, tmp_path, listing(("crm", backend.url))) as door:
         assert "crm_find_person" in door.names(door.token())
 
@@ -106,7 +106,7 @@ def test_the_list_is_ready_before_the_first_request(shared_issuer: Issuer, backe
 def test_a_start_does_not_wait_for_ever(
     shared_issuer: Issuer, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that hangs comes in later, or not; the others are there."""
+    """A backend that hangs is added later, if ever; the others are there."""
     monkeypatch.setattr("gatepost_resource.backends.roster.READY_SECONDS", 0.5)
     monkeypatch.setattr("gatepost_resource.backends.peer.REQUEST_SECONDS", 2.0)
     with backing() as slow:
@@ -120,7 +120,7 @@ def test_a_start_does_not_wait_for_ever(
 def test_a_backend_that_is_away_takes_only_its_own_tools_and_comes_back(
     shared_issuer: Issuer, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """whoami says which, to those whose business it is; a call by the old name is told why."""
+    """whoami names the backend to callers with a scope of it; a call of its tool is told why it fails."""
     monkeypatch.setattr(line, "REFRESH_SECONDS", 0.2)
     monkeypatch.setattr(line, "RETRY_SECONDS", 0.1)
     monkeypatch.setattr(line, "GRACE_SECONDS", 0.3)
@@ -145,7 +145,7 @@ def test_a_backend_that_is_away_takes_only_its_own_tools_and_comes_back(
 def test_a_restart_of_a_backend_is_no_change_of_the_list(
     shared_issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For a while the last list stays: clients would drop the tools, and seldom ask again."""
+    """The last list stays for a while: clients would drop the tools, and seldom ask again."""
     monkeypatch.setattr(line, "REFRESH_SECONDS", 0.1)
     with backing() as backend, gate(shared_issuer, tmp_path, listing(("crm", backend.url))) as door:
         token = door.token()
@@ -159,7 +159,7 @@ def test_a_restart_of_a_backend_is_no_change_of_the_list(
 def test_a_tool_that_comes_later_is_listed_later(
     shared_issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lists are asked for again in the background, never in somebody's request."""
+    """Lists are refreshed in the background, never during somebody's request."""
     monkeypatch.setattr(line, "REFRESH_SECONDS", 0.1)
     with (
         scripted(lambda backend, message: text(message), _many(1)) as many,
@@ -172,7 +172,7 @@ def test_a_tool_that_comes_later_is_listed_later(
 
 
 def test_the_operator_sees_how_each_backend_stands(shared_issuer: Issuer, backend: Backend, tmp_path: Path) -> None:
-    """In the details of readiness and as numbers: what is offered, what no rule names, what cannot be shown."""
+    """In the readiness details and as metrics: tools offered, tools that no rule names, tools that cannot be shown."""
     address = f"127.0.0.1:{free_port()}"
     rules = {"find_*": "demo:read", "everything": "demo:read", "nothing_*": "demo:read"}
     text_ = listing(("crm", backend.url), ("hr", "http://localhost:1/mcp"), rules=rules)
@@ -191,7 +191,7 @@ def test_the_operator_sees_how_each_backend_stands(shared_issuer: Issuer, backen
 
 
 def test_a_circuit_opens_rests_and_lets_one_through() -> None:
-    """Only failures in a row count; while it rests nobody is let in, then one, and not a second beside it."""
+    """Only failures in a row count; while it is open no call is let through, then one, and no second beside it."""
     now = [0.0]
     circuit = Circuit(lambda: now[0])
     for number in range(FAILURES - 1):
@@ -206,7 +206,7 @@ def test_a_circuit_opens_rests_and_lets_one_through() -> None:
     now[0] += PAUSE_SECONDS
     assert circuit.enter()
     assert not circuit.enter()
-    circuit.left()  # the caller went away: the next one may try
+    circuit.left()  # the caller cancelled: the next one may try
     assert circuit.enter()
     circuit.failed("anybody")
     assert not circuit.enter()
@@ -217,7 +217,7 @@ def test_a_circuit_opens_rests_and_lets_one_through() -> None:
 
 
 def test_one_persons_failures_shut_nobody_out() -> None:
-    """However many; those of a second person do, and so does a backend that takes no connection."""
+    """However many they are; failures of a second person do, and so does a refused connection."""
     for more in ({"whose": "another"}, {"whose": "one", "is_away": True}):
         circuit = Circuit(lambda: 0.0)
         for _ in range(3 * FAILURES):

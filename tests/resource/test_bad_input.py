@@ -1,4 +1,4 @@
-"""Whatever comes in, the answer is never a 5xx, and a stranger fills no memory."""
+"""Whatever is sent, the answer is never a 5xx, and nobody without a token can fill memory."""
 
 import json
 import socket
@@ -36,7 +36,7 @@ BODIES: dict[str, bytes] = {
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("kind", BODIES)
 def test_a_broken_body_is_the_senders_mistake(resource: Running, era: str, kind: str) -> None:
-    """4xx in either era, for one who holds a token."""
+    """4xx in either era, for a caller with a valid token."""
     response = resource.post(BODIES[kind], resource.token(), era, mcp_method="ping")
     assert 400 <= response.status_code < 500
 
@@ -71,7 +71,7 @@ def test_a_call_with_odd_parameters_is_answered(resource: Running, era: str, par
 
 @pytest.mark.parametrize("era", ERAS)
 def test_a_call_with_an_odd_id_calls_nothing(resource: Running, era: str) -> None:
-    """Without an id that JSON-RPC knows it is no request: nothing is called, nothing breaks."""
+    """Without a valid JSON-RPC id it is not a request: nothing is called, and nothing breaks."""
     for odd in (b"{}", b"[]", b"null", b"true", b"1.5"):
         message = (
             json.dumps(_for(era, calling("demo_echo", text="hello"))).encode().replace(b'"id": 1', b'"id": ' + odd)
@@ -87,7 +87,7 @@ def _for(era: str, message: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("era", ERAS)
 def test_a_megabyte_is_too_much(resource: Running, era: str) -> None:
-    """413, whether the length is announced or not."""
+    """413, with or without a Content-Length."""
     big = b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":"' + b"x" * 1_000_000 + b'"}}'
     assert resource.post(big, resource.token(), era).status_code == 413
     headers = {"authorization": f"Bearer {resource.token()}", "content-type": "application/json"}
@@ -96,7 +96,7 @@ def test_a_megabyte_is_too_much(resource: Running, era: str) -> None:
 
 
 def test_half_of_a_megabyte_is_not(resource: Running) -> None:
-    """The limit is on what is unreasonable, not on what is long."""
+    """The limit stops unreasonable bodies, not long ones."""
     text = {"text": "x" * 9_000, "other": "y" * 400_000}
     response = resource.post(calling("demo_echo", **text), resource.token())
     assert response.status_code == 200
@@ -131,7 +131,7 @@ def test_a_stranger_is_refused_before_the_body_is_read(resource: Running) -> Non
     ],
 )
 def test_odd_paths_are_not_found(resource: Running, path: str) -> None:
-    """404, and never a redirect to somewhere."""
+    """404, and never a redirect."""
     host, port = resource.base.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=5) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
@@ -140,7 +140,7 @@ def test_odd_paths_are_not_found(resource: Running, path: str) -> None:
 
 @pytest.mark.parametrize("era", ERAS)
 def test_the_content_type_must_be_json(resource: Running, era: str) -> None:
-    """What a plain HTML form can send is refused, token or not."""
+    """The types that a plain HTML form can send are refused, with or without a token."""
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""):
         headers = {"content_type": kind}
         response = resource.post(LIST, resource.token(), era, **headers)
@@ -161,14 +161,14 @@ def test_unknown_protocol_versions_are_refused_in_words(resource: Running, versi
 
 
 def test_headers_and_body_of_the_2026_era_must_agree(resource: Running) -> None:
-    """Mcp-Name and Mcp-Method are what proxies route by: a call that hides behind another name is refused."""
+    """Proxies route by Mcp-Name and Mcp-Method: a call that hides behind another name is refused."""
     response = resource.post(calling("demo_get_time"), resource.token(), MODERN, mcp_name="whoami")
     assert response.status_code == 400
 
 
 @pytest.mark.parametrize("era", ERAS)
 def test_the_wrong_type_is_refused_in_words_that_say_the_right_one(resource: Running, era: str) -> None:
-    """415 and 406 as JSON-RPC in either era: the SDK alone answers one without a body, the other without its type."""
+    """415 and 406 are JSON-RPC errors in either era; the SDK's own lack a body or a content type."""
     kind = resource.post(LIST, resource.token(), era, content_type="text/plain")
     accept = resource.post(LIST, resource.token(), era, accept="text/html")
     assert (kind.status_code, accept.status_code) == (415, 406)
@@ -182,7 +182,7 @@ def test_the_wrong_type_is_refused_in_words_that_say_the_right_one(resource: Run
 def test_an_unknown_prompt_is_the_callers_mistake(
     resource: Running, era: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Invalid params, and no fault in the log: whoever holds a token could fill it."""
+    """It gets Invalid params and logs no error: anybody with a token could fill the log."""
     message = {"jsonrpc": "2.0", "id": 1, "method": "prompts/get", "params": {"name": "nothing", "arguments": {}}}
     answer = resource.post(message, resource.token(), era)
     assert answer.json()["error"] == {"code": -32602, "message": "Unknown prompt: nothing"}

@@ -1,4 +1,4 @@
-"""R2, R3: what a request without a good token is answered."""
+"""R2, R3: the answers to requests without a valid token."""
 
 import re
 
@@ -24,7 +24,7 @@ def test_a_first_request_learns_where_to_get_a_token_and_what_to_ask_for(resourc
 
 @pytest.mark.clause("R2", "R2.where")
 def test_the_metadata_is_where_the_challenge_says(resource: Running) -> None:
-    """resource_metadata can be fetched as it stands, and names this very resource."""
+    """resource_metadata can be fetched as given, and names this resource."""
     address = challenge(resource.post(LIST))["resource_metadata"]
     assert httpx2.get(address, trust_env=False).json()["resource"] == resource.mcp
 
@@ -32,7 +32,7 @@ def test_the_metadata_is_where_the_challenge_says(resource: Running) -> None:
 @pytest.mark.clause("R2", "R2.invalid-token", "R2.scope")
 @pytest.mark.parametrize("era", ERAS)
 def test_a_bad_token_is_called_bad(resource: Running, era: str) -> None:
-    """With a token that is no good: the same challenge, and error=invalid_token."""
+    """With an invalid token: the same challenge, with error=invalid_token."""
     response = resource.post(LIST, "rubbish", era)
     assert response.status_code == 401
     parameters = challenge(response)
@@ -44,7 +44,7 @@ def test_a_bad_token_is_called_bad(resource: Running, era: str) -> None:
 
 @pytest.mark.clause("R2", "R2.invalid-token", "R3.time")
 def test_an_expired_token_is_called_expired(resource: Running) -> None:
-    """So that a client developer sees at once that a refresh is what is missing."""
+    """So that a client developer sees at once that a refresh is needed."""
     response = resource.post(LIST, resource.token(now=1_700_000_000))
     assert response.status_code == 401
     assert challenge(response)["error_description"] == "The access token expired"
@@ -75,7 +75,7 @@ def test_an_authorization_that_is_no_bearer_counts_as_none(resource: Running, va
 
 @pytest.mark.clause("R3", "R3.one-way")
 def test_two_authorization_headers_are_refused(resource: Running) -> None:
-    """A proxy and we might read different ones; neither is read."""
+    """A proxy and this server might read different ones, so neither is read."""
     pair = [("authorization", f"Bearer {resource.token()}"), ("authorization", "Bearer other")]
     response = resource.request("POST", json=LIST, headers=pair)
     assert response.status_code == 400
@@ -84,7 +84,7 @@ def test_two_authorization_headers_are_refused(resource: Running) -> None:
 
 @pytest.mark.clause("R2.form")
 def test_every_challenge_is_one_that_any_client_can_read(resource: Running) -> None:
-    """RFC 6750 section 3: one Bearer challenge, each parameter once, quoted, in the characters it may have."""
+    """RFC 6750 section 3: one Bearer challenge, each parameter once, quoted, in the characters it allows."""
     narrow = resource.token(scope="demo:read", entitlements=["demo:read", "demo:echo"])
     pair = [("authorization", f"Bearer {narrow}"), ("authorization", "Bearer other")]
     for response, status in (
@@ -107,7 +107,7 @@ def test_every_challenge_is_one_that_any_client_can_read(resource: Running) -> N
 
 @pytest.mark.clause("R3.header-alone")
 def test_a_token_elsewhere_changes_nothing_about_the_one_in_the_header(resource: Running) -> None:
-    """OAuth 2.1 section 5.1: what stands in the query is ignored, be it worse or better than the header's."""
+    """OAuth 2.1 section 5.1: a token in the query is ignored, be it worse or better than the header's."""
     headers = {"accept": "application/json"}
     for inside, outside, status in ((resource.token(), "rubbish", 200), ("rubbish", resource.token(), 401)):
         sent = headers | {"authorization": f"Bearer {inside}"}
@@ -124,7 +124,7 @@ def test_the_scheme_is_read_in_any_case(resource: Running) -> None:
 
 @pytest.mark.clause("R2")
 def test_without_a_token_get_and_delete_are_challenged_too(resource: Running) -> None:
-    """mcp-remote probes with GET: the challenge is what it looks for."""
+    """mcp-remote probes with GET to find the challenge."""
     for method in ("GET", "DELETE", "PUT", "PATCH"):
         response = resource.request(method, headers={"accept": "text/event-stream"})
         assert response.status_code == 401, method
@@ -133,7 +133,7 @@ def test_without_a_token_get_and_delete_are_challenged_too(resource: Running) ->
 
 @pytest.mark.parametrize("era", [*ERAS, ""])
 def test_with_a_token_get_and_delete_are_not_offered(resource: Running, era: str) -> None:
-    """There is no stream to open and no session to end: 405, at once, in either era."""
+    """There is no stream to open and no session to end: 405 in either era."""
     headers = {"authorization": f"Bearer {resource.token()}", "accept": "text/event-stream"}
     if era:
         headers["mcp-protocol-version"] = era
@@ -144,7 +144,7 @@ def test_with_a_token_get_and_delete_are_not_offered(resource: Running, era: str
 
 
 def test_a_slash_at_the_end_makes_no_difference_and_no_redirect(resource: Running) -> None:
-    """POST /mcp/ answers like POST /mcp: clients lose a POST to a redirect."""
+    """POST /mcp/ is answered like POST /mcp: clients would lose their POST in following a redirect."""
     headers = {"authorization": f"Bearer {resource.token()}", "accept": "application/json"}
     assert resource.request("POST", "/mcp/", json=LIST).status_code == 401
     assert resource.request("POST", "/mcp/", json=LIST, headers=headers).status_code == 200

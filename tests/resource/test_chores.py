@@ -1,4 +1,4 @@
-"""What runs beside the requests goes on when it meets something that nobody thought of, and the log says so."""
+"""Background tasks go on after an unforeseen error, and the log reports it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ Failing = Callable[[Any, str], list[str]]
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
-    """Makes a function fail at its next call, and only there; the list holds a word once it has."""
+    """Makes a function fail at its next call only; the list is no longer empty once it has."""
     monkeypatch.setattr(chores, "AFTER_FAILURE_SECONDS", 0.01)
 
     def fail(place: Any, name: str) -> list[str]:
@@ -42,12 +42,12 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
 
 
 def told(logged: list[Any]) -> list[str]:
-    """The chores that the log names, each with a trace."""
+    """The chores that the log names, each with a traceback."""
     return [line["chore"] for line in logged if line["event"] == "chore_failed" and line["exc_info"]]
 
 
 def test_keys_are_fetched_on(issuer: Issuer, failing: Failing) -> None:
-    """Or the keys would stay those of today, and /readyz would never tell."""
+    """Otherwise the keys would never change again, and /readyz would not tell."""
     with structlog.testing.capture_logs() as logged:
         done = failing(IssuerKeys, "refresh")
         with serving(issuer, refresh_seconds=0.05) as resource:
@@ -58,7 +58,7 @@ def test_keys_are_fetched_on(issuer: Issuer, failing: Failing) -> None:
 
 
 def test_the_operators_pages_come_back(issuer: Issuer, failing: Failing) -> None:
-    """On the address that they had."""
+    """They come back on the same address."""
     address = f"127.0.0.1:{free_port()}"
     with structlog.testing.capture_logs() as logged:
         failing(Details, "_listener")
@@ -69,7 +69,7 @@ def test_the_operators_pages_come_back(issuer: Issuer, failing: Failing) -> None
 
 @pytest.mark.parametrize(("place", "name"), [(catalogue, "load"), (Vetting, "look"), (Vetting, "offering")])
 def test_the_backends_go_on(shared_issuer: Issuer, tmp_path: Path, failing: Failing, place: Any, name: str) -> None:
-    """Whatever an edit of the catalogue runs into: the backends stay, and the next edit is taken."""
+    """If applying an edit of the catalogue fails, the backends stay, and the next edit is applied."""
     with (
         structlog.testing.capture_logs() as logged,
         backing() as crm,
@@ -87,7 +87,7 @@ def test_the_backends_go_on(shared_issuer: Issuer, tmp_path: Path, failing: Fail
 
 
 def test_what_was_new_when_it_failed_is_not_lost(shared_issuer: Issuer, tmp_path: Path, failing: Failing) -> None:
-    """The table is put together again at once, not when something else is new."""
+    """The table is rebuilt at once, not at the next change."""
     with backing() as crm, gate(shared_issuer, tmp_path, listing(("crm", crm.url))) as door:
         token = door.token()
         door.shows("crm_find_person", token)

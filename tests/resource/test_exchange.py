@@ -1,4 +1,4 @@
-"""A15: the caller's token is exchanged for one of a backend, remembered for a while, and seen by nobody inside."""
+"""A15: the caller's token is exchanged for a backend's, which is cached; tools and backends never see the caller's."""
 
 import asyncio
 import contextlib
@@ -36,12 +36,12 @@ MCP = "http://localhost:9001/mcp"
 
 
 def held(*scopes: str, life: float = 900) -> BearerToken:
-    """What a verifier makes of a bearer."""
+    """The token as a verifier returns it."""
     return BearerToken("alice", "client-1", scopes or ("crm:read", "crm:write"), frozenset(), int(time.time() + life))
 
 
 class Asking:
-    """The exchange with its clock, and the issuer that it asks."""
+    """The exchange, its clock, and the issuer that it asks."""
 
     def __init__(self, issuer: Issuer, wire: Wire, credentials: tuple[str, str] | None) -> None:
         self.issuer = issuer
@@ -81,7 +81,7 @@ async def asking(issuer: Issuer) -> AsyncIterator[Asking]:
 
 
 async def test_what_is_asked_of_the_issuer(asking: Asking) -> None:
-    """RFC 8693, section 2.1: the bearer, the backend, and of its scopes those that the bearer has."""
+    """RFC 8693, section 2.1: the bearer, the backend, and those of its scopes that the bearer has."""
     token = await asking.person(scopes=frozenset({"crm:write", "crm:read", "crm:delete"}))
     assert token == "backend-token-1"
     assert asking.asked == [
@@ -96,13 +96,13 @@ async def test_what_is_asked_of_the_issuer(asking: Asking) -> None:
 
 
 async def test_lists_are_asked_for_in_nobodys_name(asking: Asking) -> None:
-    """Client credentials, with the backend and nothing else."""
+    """Lists are read with a client-credentials token for the backend, without scopes."""
     await asking.tokens.for_lists(CRM)
     assert asking.asked == [{"grant_type": "client_credentials", "resource": CRM}]
 
 
 async def test_a_token_is_kept_until_shortly_before_its_end(asking: Asking) -> None:
-    """Many calls are one exchange; the last half minute is left to calls that are on their way."""
+    """Many calls share one exchange; the token is not used in its last half minute, when calls may be on their way."""
     for _ in range(3):
         assert await asking.person() == "backend-token-1"
     asking.later(300 - exchange.MARGIN_SECONDS - 2)
@@ -112,7 +112,7 @@ async def test_a_token_is_kept_until_shortly_before_its_end(asking: Asking) -> N
 
 
 async def test_a_token_is_kept_to_the_moment(asking: Asking) -> None:
-    """And not in it any more."""
+    """At the end of that time it is no longer used."""
     now = time.time()
     asking.tokens._monotonic = lambda: now
     await asking.person()
@@ -121,7 +121,7 @@ async def test_a_token_is_kept_to_the_moment(asking: Asking) -> None:
 
 
 async def test_a_clock_that_goes_back_keeps_no_token_beyond_its_end(asking: Asking) -> None:
-    """The backend's clock is another one."""
+    """The backend has another clock, by which the token has expired."""
     await asking.person()
     asking.clock.offset -= 3600
     asking.monotonic.offset += 300
@@ -129,7 +129,7 @@ async def test_a_clock_that_goes_back_keeps_no_token_beyond_its_end(asking: Aski
 
 
 async def test_a_token_that_is_nearly_over_still_serves(asking: Asking) -> None:
-    """That of a caller whose own token is about to end."""
+    """Such as that of a caller whose own token is about to expire."""
     asking.issuer.backend_life = 20
     assert await asking.person() == "backend-token-1"
     asking.later(9)
@@ -139,7 +139,7 @@ async def test_a_token_that_is_nearly_over_still_serves(asking: Asking) -> None:
 
 
 async def test_no_token_is_anothers(asking: Asking) -> None:
-    """Another bearer, another backend, other scopes, nobody: each its own."""
+    """Each bearer, backend and set of scopes has its own token, and so has nobody."""
     found = [
         await asking.person(),
         await asking.person(bearer="another"),
@@ -152,7 +152,7 @@ async def test_no_token_is_anothers(asking: Asking) -> None:
 
 
 async def test_many_at_once_are_one_question(asking: Asking) -> None:
-    """And whoever goes away meanwhile takes nobody's answer along."""
+    """Concurrent requests share one exchange, and one caller's cancellation does not cancel it for the others."""
     asking.issuer.delay = 0.2
     first, *others = [asyncio.create_task(asking.person()) for _ in range(20)]
     await asyncio.sleep(0.05)
@@ -162,7 +162,7 @@ async def test_many_at_once_are_one_question(asking: Asking) -> None:
 
 
 async def test_the_issuer_is_not_asked_by_a_crowd_at_once(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of those who come with a token each, twenty are asked about at a time, here two; the others wait their turn."""
+    """At most twenty exchanges run at a time, here two; the others wait their turn."""
     monkeypatch.setattr(exchange, "MAX_ASKED_AT_ONCE", 2)
     issuer.delay = 0.2
     async with asking_of(issuer, issuer.credentials) as asking:
@@ -171,7 +171,7 @@ async def test_the_issuer_is_not_asked_by_a_crowd_at_once(issuer: Issuer, monkey
 
 
 async def test_memory_is_bounded(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one that was used last stays."""
+    """The most recently used tokens stay in the cache."""
     monkeypatch.setattr(exchange, "MAX_REMEMBERED", 2)
     for bearer in ("one", "two", "one", "three"):
         await asking.person(bearer=bearer)
@@ -188,7 +188,7 @@ async def test_memory_is_bounded(asking: Asking, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("error", ["invalid_request", "invalid_target", "invalid_scope", "unauthorized_client"])
 async def test_a_refusal_counts_for_a_few_seconds(asking: Asking, error: str) -> None:
-    """A caller who tries again and again does not become the issuer's flood; the reason is the issuer's own."""
+    """A caller who keeps trying does not flood the issuer; the reason given is the issuer's."""
     asking.issuer.refuses = 400, {"error": error, "error_description": "No."}
     for _ in range(3):
         none = await asking.refused()
@@ -200,7 +200,7 @@ async def test_a_refusal_counts_for_a_few_seconds(asking: Asking, error: str) ->
 
 
 async def test_wrong_credentials_are_named(issuer: Issuer) -> None:
-    """401 of the issuer is the operator's to mend; without any there is nothing to ask with."""
+    """The issuer's 401 is for the operator to fix; without credentials the issuer is not asked."""
     async with asking_of(issuer, ("tools", "wrong")) as asking:
         assert (await asking.refused()).error == "invalid_client"
     async with asking_of(issuer, None) as asking:
@@ -223,14 +223,14 @@ async def test_wrong_credentials_are_named(issuer: Issuer) -> None:
     ids=json.dumps,
 )
 async def test_an_answer_without_a_token_is_none(asking: Asking, answer: dict[str, Any]) -> None:
-    """Whatever the issuer's 200 holds."""
+    """A 200 from the issuer without a usable token counts as none."""
     asking.issuer.refuses = 200, answer
     none = await asking.refused()
     assert (none.error, str(none)) == ("temporarily_unavailable", "the issuer's answer holds no token")
 
 
 async def test_a_token_may_be_long_and_a_reason_may_not(asking: Asking) -> None:
-    """What the issuer says comes into a log, where a page of it has no place."""
+    """The issuer's reason goes into the log, so a long one is left out."""
     asking.issuer.refuses = 200, {"access_token": "t" * 4000, "token_type": "Bearer", "expires_in": 300}
     assert await asking.person() == "t" * 4000
     for length, said in ((200, "d" * 200), (201, "")):
@@ -241,7 +241,7 @@ async def test_a_token_may_be_long_and_a_reason_may_not(asking: Asking) -> None:
 
 @pytest.mark.parametrize("status", [500, 503, 429])
 async def test_trouble_is_asked_about_again_soon(asking: Asking, status: int) -> None:
-    """A second later: it may be over."""
+    """After a second, since it may be over."""
     asking.issuer.refuses = status, {"error": "temporarily_unavailable"}
     await asking.refused()
     await asking.refused()
@@ -252,18 +252,18 @@ async def test_trouble_is_asked_about_again_soon(asking: Asking, status: int) ->
 
 
 async def test_an_issuer_that_is_away_gives_no_token(asking: Asking) -> None:
-    """And what was got before is used on."""
+    """Tokens obtained before stay in use."""
     await asking.person()
     asking.issuer.stop()
     assert await asking.person() == "backend-token-1"
     none = await asking.refused(bearer="another")
     assert none.error == "temporarily_unavailable"
     assert str(none).startswith("the issuer cannot be asked: ")
-    assert "ConnectError" not in str(none)  # but what it says
+    assert "ConnectError" not in str(none)  # except for its reason
 
 
 async def test_a_slow_issuer_holds_nobody_for_ever(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five seconds, here less."""
+    """After five seconds, here less, the exchange fails."""
     monkeypatch.setattr(exchange, "ANSWER_SECONDS", 0.1)
     asking.issuer.delay = 1.0
     began = time.monotonic()
@@ -273,7 +273,7 @@ async def test_a_slow_issuer_holds_nobody_for_ever(asking: Asking, monkeypatch: 
 
 
 async def test_who_may_do_nothing_there_is_not_asked_about(asking: Asking) -> None:
-    """No scope of the backend's, or a token that is over: the issuer would say no."""
+    """Without a scope of the backend, or with an expired token, the issuer would refuse, so it is not asked."""
     none = await asking.refused(scopes=frozenset({"files:read"}))
     assert (none.error, str(none)) == ("insufficient_scope", "the caller's token has no scope that the backend needs")
     asking.later(901)
@@ -284,7 +284,7 @@ async def test_who_may_do_nothing_there_is_not_asked_about(asking: Asking) -> No
 
 @pytest.mark.parametrize(("now", "error"), [(999.0, "invalid_client"), (1000.0, "invalid_token")])
 async def test_a_token_is_over_at_its_last_second(now: float, error: str) -> None:
-    """As RFC 7519 has it; a second before, what is missing is something else."""
+    """As RFC 7519 has it; a second earlier it still counts as valid."""
     wire = Wire("http://localhost:1")
     tokens = BackendTokens(wire, None, lambda: now, time.monotonic)
     with pytest.raises(NoToken) as none:
@@ -298,7 +298,7 @@ async def test_a_token_is_over_at_its_last_second(now: float, error: str) -> Non
 
 @contextlib.asynccontextmanager
 async def behind_the_challenge(issuer: Issuer) -> AsyncIterator[tuple[httpx2.AsyncClient, list[str]]]:
-    """The challenge, and inside of it what reads all that a tool could read and asks for a backend's token."""
+    """The challenge around an app that reads all a tool could read and asks for a backend's token."""
     wire, clock = Wire(issuer.url), Clock()
     expected = Identifiers(issuer.url, MCP)
     keys = IssuerKeys(wire, time.monotonic)
@@ -324,7 +324,7 @@ async def behind_the_challenge(issuer: Issuer) -> AsyncIterator[tuple[httpx2.Asy
 
 @pytest.mark.clause("R3.no-passthrough")
 async def test_the_bearer_is_exchanged_and_shown_to_nobody_inside(issuer: Issuer) -> None:
-    """Neither in the caller nor in the headers of the request, which a tool can read; JWT and personal token alike."""
+    """It is neither in the caller nor in the request headers that a tool can read, be it a JWT or a personal token."""
     jwt = issuer.token(MCP, scope="crm:read")
     personal = f"gp_pt_{'s' * 43}"
     issuer.told[personal] = issuer.claims(MCP, scope="crm:read")
@@ -338,7 +338,7 @@ async def test_the_bearer_is_exchanged_and_shown_to_nobody_inside(issuer: Issuer
 
 
 async def test_requests_side_by_side_exchange_their_own(issuer: Issuer) -> None:
-    """Each in its own name, however they are interleaved."""
+    """Each uses its own bearer, however they are interleaved."""
     issuer.delay = 0.05
     bearers = [issuer.token(MCP, sub=f"user-{number}", scope="crm:read") for number in range(8)]
     async with behind_the_challenge(issuer) as (client, _):
@@ -349,7 +349,7 @@ async def test_requests_side_by_side_exchange_their_own(issuer: Issuer) -> None:
 
 
 async def test_outside_of_a_request_nobody_is_calling(asking: Asking) -> None:
-    """What runs in the background has no bearer, not even that of whoever came last."""
+    """Background tasks have no bearer, not even the latest caller's."""
     with exchange.called_with("bearer"):
         assert await asking.tokens.for_caller(held(), CRM, READ) == "backend-token-1"
     with pytest.raises(NoToken, match=r"^nobody's request is being answered$") as none:

@@ -1,4 +1,4 @@
-"""What is meant to wear the resource server out, by being slow or packed, is cut off, and others are served."""
+"""Slow or compressed requests meant to exhaust the resource server are cut off, and others are served."""
 
 import asyncio
 import gzip
@@ -15,7 +15,7 @@ from tests.resource.running import LIST, Running
 
 
 def dripping(resource: Running, token: str) -> bytes:
-    """The answer to a body of which a byte comes every 50 ms, for three seconds at the most."""
+    """The answer to a body sent one byte every 50 ms, for three seconds at most."""
     port = int(resource.base.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
         head = f"POST /mcp HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nauthorization: Bearer {token}\r\n"
@@ -37,7 +37,7 @@ def dripping(resource: Running, token: str) -> bytes:
 
 
 def test_a_body_that_drips_is_cut_off(resource: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit is for the whole of it, so that a byte now and then buys no time, though its sender has a token."""
+    """The limit is for the whole body, so that sending a byte now and then gains no time, even with a valid token."""
     monkeypatch.setattr(slow_bodies, "BODY_SECONDS", 0.5)
     answer = dripping(resource, resource.token())
     assert answer.startswith(b"HTTP/1.1 408 "), answer[:200]
@@ -46,7 +46,7 @@ def test_a_body_that_drips_is_cut_off(resource: Running, monkeypatch: pytest.Mon
 
 
 async def test_a_slow_answer_is_no_slow_body(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once the body is there its limit is over: whoever answers may watch for as long as it takes for a hang-up."""
+    """Once the body is complete the limit is off: the application may wait for a disconnect for any time."""
     monkeypatch.setattr(slow_bodies, "BODY_SECONDS", 0.1)
     sent: list[Message] = []
 
@@ -71,7 +71,7 @@ async def test_a_slow_answer_is_no_slow_body(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_packed_body_is_never_opened(resource: Running) -> None:
-    """A bomb of some kilobytes stays what it is: bytes that are no JSON."""
+    """A decompression bomb of some kilobytes stays what it is: bytes that are not JSON."""
     bomb = gzip.compress(json.dumps(LIST).encode() + b" " * 100_000_000, 9)
     assert len(bomb) < 200_000
     before = time.monotonic()
@@ -81,7 +81,7 @@ def test_a_packed_body_is_never_opened(resource: Running) -> None:
 
 
 def test_ten_thousand_arguments_are_refused_or_answered_at_once(resource: Running) -> None:
-    """Of a tool that takes one."""
+    """Ten thousand arguments to a tool that takes one."""
     before = time.monotonic()
     answer = resource.call("demo_get_time", resource.token(), **{f"a{number}": "x" for number in range(10_000)})
     assert answer.status_code == 200

@@ -24,12 +24,12 @@ def encode(value: Any) -> str:
 
 
 def signed(resource: Running, header: dict[str, Any], key: ECKey | None = None, **changes: Any) -> str:
-    """A token of the real key with members of its header replaced; None leaves one out."""
+    """A token signed with the real key, with header members replaced; None leaves one out."""
     signing = key or resource.issuer.keys[0]
     full = {"typ": "at+jwt", "alg": "ES256", "kid": "first", **header}
     full = {name: value for name, value in full.items() if value is not None}
     message = f"{encode(full)}.{encode(resource.issuer.claims(resource.mcp, **changes))}"
-    # By hand, as no library signs some of these headers.
+    # Signed here, since no library signs some of these headers.
     signature = jws.JWSRegistry.algorithms["ES256"].sign(message.encode(), signing)
     return f"{message}.{encode(signature)}"
 
@@ -40,7 +40,7 @@ def unsigned(resource: Running, alg: str) -> str:
 
 
 def hmac_with_the_public_key(resource: Running) -> str:
-    """The oldest trick: the verifier's public key as an HMAC secret, in a signature of the right length."""
+    """The classic attack: the public key as an HMAC secret, with a signature of the right length."""
     secret = resource.issuer.keys[0].as_pem(private=False)
     header = {"typ": "at+jwt", "alg": "HS512", "kid": "first"}
     message = f"{encode(header)}.{encode(resource.issuer.claims(resource.mcp))}"
@@ -54,21 +54,21 @@ def rsa(resource: Running) -> str:
 
 
 def altered(resource: Running) -> str:
-    """A good token whose claims were widened after it was signed."""
+    """A valid token whose claims were widened after signing."""
     header, _, signature = resource.token().split(".")
     claims = resource.issuer.claims(resource.mcp, scope="demo:read demo:echo demo:ops")
     return f"{header}.{encode(claims)}.{signature}"
 
 
 def raw_header(resource: Running, text: bytes) -> str:
-    """A header of any bytes, truly signed."""
+    """A token with any bytes as its header, correctly signed."""
     message = f"{encode(text)}.{encode(resource.issuer.claims(resource.mcp))}"
     signature = jws.JWSRegistry.algorithms["ES256"].sign(message.encode(), resource.issuer.keys[0])
     return f"{message}.{encode(signature)}"
 
 
 def raw_claims(resource: Running, text: bytes) -> str:
-    """Claims of any bytes, truly signed."""
+    """A token with any bytes as its claims, correctly signed."""
     header = {"typ": "at+jwt", "alg": "ES256", "kid": "first"}
     message = f"{encode(header)}.{encode(text)}"
     signature = jws.JWSRegistry.algorithms["ES256"].sign(message.encode(), resource.issuer.keys[0])
@@ -175,7 +175,7 @@ FORGED: dict[str, Callable[[Running], str]] = {
 )
 @pytest.mark.parametrize("kind", FORGED)
 def test_a_forged_token_is_refused_without_a_fetch(resource: Running, kind: str) -> None:
-    """401 invalid_token, and the issuer is asked nothing: a stranger's token costs nobody but us."""
+    """401 invalid_token, and no request to the issuer: a stranger's token costs only this server."""
     resource.monotonic.offset += 11  # an unknown kid could cause a fetch now
     before = len(resource.issuer.asked)
     token = FORGED[kind](resource)
@@ -188,7 +188,7 @@ def test_a_forged_token_is_refused_without_a_fetch(resource: Running, kind: str)
 
 
 def test_there_are_more_than_thirty(resource: Running) -> None:
-    """And the frame they stand in makes good tokens too: the same helpers, unforged, are let in."""
+    """And the same helpers, without the forgery, make tokens that are accepted."""
     assert len(FORGED) > 30
     good = [
         resource.token(),
@@ -215,7 +215,7 @@ def test_there_are_more_than_thirty(resource: Running) -> None:
     ],
 )
 def test_what_the_standards_allow_is_taken(resource: Running, header: dict[str, Any], changes: dict[str, Any]) -> None:
-    """RFC 9068's other typ, an audience list, unknown members, no scope: another product may well send them."""
+    """RFC 9068's other typ, an audience list, unknown members, no scope: other issuers may send them."""
     if "aud" in changes:
         changes = {**changes, "aud": [resource.mcp if name == "RESOURCE" else name for name in changes["aud"]]}
     assert resource.post(LIST, signed(resource, header, **changes)).status_code == 200
@@ -224,7 +224,7 @@ def test_what_the_standards_allow_is_taken(resource: Running, header: dict[str, 
 @pytest.mark.clause("R3", "R3.time")
 @pytest.mark.parametrize(("seconds", "status"), [(899, 200), (930, 200), (955, 200), (961, 401)])
 def test_clocks_may_differ_by_a_minute(resource: Running, seconds: int, status: int) -> None:
-    """A token of 15 minutes lives one more, cached or not, and no longer."""
+    """A token of 15 minutes is accepted for one more, cached or not, and no longer."""
     token = resource.token()
     resource.post(LIST, token)
     try:
@@ -239,7 +239,7 @@ def test_clocks_may_differ_by_a_minute(resource: Running, seconds: int, status: 
 def test_a_clock_that_goes_back_trusts_nothing_for_being_remembered(
     resource: Running, seconds: int, status: int
 ) -> None:
-    """A token from its future is refused, cached or not; or one that is over would be taken for as long again."""
+    """A token from the future is refused, cached or not; otherwise an expired one would be accepted again."""
     token = resource.token()
     assert resource.post(LIST, token).status_code == 200
     try:

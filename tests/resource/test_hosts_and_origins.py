@@ -1,4 +1,4 @@
-"""R6: which Host is answered, which Origin may call, and what a browser is told about it."""
+"""R6: which Host is answered, which Origin may call, and which CORS headers a browser gets."""
 
 import socket
 from collections.abc import Iterator
@@ -68,7 +68,7 @@ def test_our_names_are_answered(public: Running, host: str) -> None:
     ],
 )
 def test_other_names_are_misdirected(public: Running, host: str) -> None:
-    """421 in plain words, before anything else: a name that was pointed here gets nothing, not even a challenge."""
+    """421 in plain words, before anything else: a rebound name gets nothing, not even a challenge."""
     for path in ("/mcp", "/", "/.well-known/oauth-protected-resource"):
         response = public.request("GET", path, headers={"host": host})
         assert response.status_code == 421, path
@@ -77,7 +77,7 @@ def test_other_names_are_misdirected(public: Running, host: str) -> None:
 
 
 def test_two_hosts_are_none(public: Running) -> None:
-    """Two Host headers never pass, whichever is ours."""
+    """Two Host headers are refused, whichever is ours."""
     host, port = public.base.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=5) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: mcp.example.com\r\nHost: evil.example\r\n\r\n")
@@ -85,7 +85,7 @@ def test_two_hosts_are_none(public: Running) -> None:
 
 
 def test_no_host_is_none(public: Running) -> None:
-    """HTTP/1.0 may leave it out; then nobody said whom they meant."""
+    """HTTP/1.0 allows a request without Host; it is refused all the same."""
     host, port = public.base.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=5) as connection:
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
@@ -101,7 +101,7 @@ def test_probes_may_come_to_any_name(public: Running, path: str) -> None:
 @pytest.mark.clause("R6")
 @pytest.mark.parametrize("origin", ["https://claude.ai", "https://claude.com", "https://mcp.example.com"])
 def test_allowed_origins_may_call(public: Running, origin: str) -> None:
-    """ALLOWED_ORIGINS and the resource's own, each told by name and without credentials."""
+    """ALLOWED_ORIGINS and the resource's own may call; each is named in the answer, without credentials."""
     response = public.post(LIST, origin=origin, host="mcp.example.com")
     assert response.status_code == 401
     assert response.headers["access-control-allow-origin"] == origin
@@ -129,7 +129,7 @@ def test_allowed_origins_may_call(public: Running, origin: str) -> None:
     ],
 )
 def test_foreign_origins_are_refused(public: Running, origin: str) -> None:
-    """403 for the call and for its preflight, and no CORS header."""
+    """403 for the call and for its preflight, without CORS headers."""
     response = public.post(LIST, origin=origin, host="mcp.example.com")
     asked = {"origin": origin, "access-control-request-method": "POST", "host": "mcp.example.com"}
     flight = public.request("OPTIONS", headers=asked)
@@ -143,19 +143,19 @@ def test_foreign_origins_are_refused(public: Running, origin: str) -> None:
     "origin", ["http://localhost:6274", "http://127.0.0.1:5173", "http://[::1]:80", "https://localhost"]
 )
 def test_on_loopback_every_loopback_origin_may_call(resource: Running, origin: str) -> None:
-    """MCP Inspector runs on a port of its own."""
+    """MCP Inspector, for one, runs on another port."""
     assert resource.post(LIST, origin=origin).headers["access-control-allow-origin"] == origin
 
 
 @pytest.mark.clause("R6")
 @pytest.mark.parametrize("origin", ["http://localhost.evil.example", "http://127.0.0.1.evil.example", "null"])
 def test_on_loopback_no_other_origin_may_call(resource: Running, origin: str) -> None:
-    """A web page somewhere must not reach a server on the visitor's own machine."""
+    """A web page on the Internet must not reach a server on the visitor's own machine."""
     assert resource.post(LIST, resource.token(), origin=origin).status_code == 403
 
 
 def test_the_preflight_allows_what_clients_send(resource: Running) -> None:
-    """Every header of both eras, those that a tool declares as parameters included."""
+    """Every header of both eras, including those that a tool declares for its arguments."""
     wanted = (
         "authorization, content-type, accept, mcp-protocol-version, mcp-session-id, last-event-id, mcp-method,"
         " mcp-name, mcp-param-region"
@@ -174,7 +174,7 @@ def test_the_preflight_allows_what_clients_send(resource: Running) -> None:
 
 
 def test_a_call_from_a_web_page_goes_through(resource: Running) -> None:
-    """Allowed origin and good token: the answer, with its CORS headers."""
+    """With an allowed origin and a valid token it gets the answer, with its CORS headers."""
     response = resource.post(LIST, resource.token(), origin="http://localhost:6274")
     assert response.status_code == 200
     assert response.headers["access-control-allow-origin"] == "http://localhost:6274"

@@ -1,4 +1,4 @@
-"""R3: a bearer that is no JWT is asked about at the issuer, seldom, and let in only where the issuer says so."""
+"""R3: the issuer is asked, rarely, about a bearer that is not a JWT, which is accepted only if it says so."""
 
 import contextlib
 import time
@@ -17,7 +17,7 @@ TOKEN = "gp_pt_" + "a" * 43
 
 
 def made_up(number: int) -> str:
-    """What a stranger sends who has read the source."""
+    """A made-up token in the right form, as a stranger who has read the source would send."""
     return f"gp_pt_{number:043}"
 
 
@@ -36,7 +36,7 @@ def resource(issuer: Issuer) -> Iterator[Running]:
 
 
 def knows(resource: Running, token: str = TOKEN, **changes: Any) -> None:
-    """The issuer vouches for a token from now on."""
+    """Makes the issuer vouch for a token."""
     resource.issuer.told[token] = resource.issuer.claims(resource.mcp, resource.clock(), **changes)
 
 
@@ -50,14 +50,14 @@ def asked(resource: Running, token: str = TOKEN) -> httpx2.Response:
 
 
 def test_an_active_token_shows_the_tools_of_its_scopes(resource: Running) -> None:
-    """As a JWT with the same scopes would."""
+    """The same tools as a JWT with those scopes."""
     knows(resource, scope="demo:read")
     assert tools(asked(resource)) == tools(asked(resource, resource.token(scope="demo:read")))
     assert resource.issuer.introspected == [TOKEN]
 
 
 def test_an_inactive_token_is_refused(resource: Running) -> None:
-    """401 invalid_token with the challenge, as for any other."""
+    """401 invalid_token with the challenge, as for any other token."""
     refused = asked(resource)
     assert refused.status_code == 401
     assert challenge(refused)["error"] == "invalid_token"
@@ -72,7 +72,7 @@ def test_a_token_with_missing_scope_is_offered_step_up(resource: Running) -> Non
 
 
 def test_an_answer_counts_for_half_a_minute(resource: Running) -> None:
-    """Many calls are one question; a token that was taken back is noticed within the minute that is promised."""
+    """Many calls share one request; a revoked token is noticed within the promised minute."""
     knows(resource)
     for _ in range(5):
         tools(asked(resource))
@@ -86,7 +86,7 @@ def test_an_answer_counts_for_half_a_minute(resource: Running) -> None:
 
 
 def test_a_token_is_refused_after_its_end_whatever_was_remembered(resource: Running) -> None:
-    """`exp` ends the memory as well."""
+    """A cached answer ends with `exp`."""
     knows(resource, exp=int(resource.clock()) + 5)
     tools(asked(resource))
     resource.issuer.told.clear()
@@ -95,7 +95,7 @@ def test_a_token_is_refused_after_its_end_whatever_was_remembered(resource: Runn
 
 
 def test_a_clock_that_goes_back_makes_no_answer_count_for_longer(resource: Running) -> None:
-    """Yes and no alike: the half minute and the ten seconds are the same by any clock."""
+    """Neither an active nor an inactive answer: the half minute and the ten seconds do not depend on the clock."""
     knows(resource)
     tools(asked(resource))
     assert asked(resource, made_up(0)).status_code == 401
@@ -108,7 +108,7 @@ def test_a_clock_that_goes_back_makes_no_answer_count_for_longer(resource: Runni
 
 
 def test_a_storm_with_one_bad_token_asks_once_in_ten_seconds(resource: Running) -> None:
-    """What a stranger sends again and again costs the issuer nothing."""
+    """A stranger's repeated token costs the issuer one request in ten seconds."""
     assert {asked(resource).status_code for _ in range(20)} == {401}
     assert len(resource.issuer.introspected) == 1
     resource.later(11)
@@ -126,7 +126,7 @@ def test_many_calls_at_once_with_one_token_are_one_question(resource: Running) -
 
 
 def test_a_flood_of_made_up_tokens_reaches_the_issuer_twenty_at_a_time(resource: Running) -> None:
-    """However many come: the others wait their turn."""
+    """However many arrive, the others wait their turn."""
     resource.issuer.delay = 0.2
     answers = at_once(60, lambda number: asked(resource, made_up(number)))
     assert {answer.status_code for answer in answers} == {401}
@@ -160,7 +160,7 @@ def test_an_active_token_that_is_not_for_this_resource_or_not_whole_is_refused(
 
 @pytest.mark.parametrize("status", [500, 302, 404])
 def test_an_issuer_that_fails_is_not_the_tokens_fault(resource: Running, status: int) -> None:
-    """503 with Retry-After, so that no client throws a good token away; and nothing of it is remembered."""
+    """503 with Retry-After, so that no client discards a valid token; the failure is not cached."""
     knows(resource)
     resource.issuer.status = status
     refused = asked(resource)
@@ -171,7 +171,7 @@ def test_an_issuer_that_fails_is_not_the_tokens_fault(resource: Running, status:
 
 
 def test_an_issuer_that_is_away_lets_nobody_in(resource: Running) -> None:
-    """503; JWTs go on with the keys that are known."""
+    """503 for personal tokens; JWTs are still checked with the known keys."""
     knows(resource)
     jwt = resource.token()
     resource.issuer.stop()
@@ -187,7 +187,7 @@ def test_a_slow_issuer_is_given_up(resource: Running, monkeypatch: pytest.Monkey
 
 
 def test_wrong_credentials_are_the_operators_to_mend(issuer: Issuer, capfd: pytest.CaptureFixture[str]) -> None:
-    """503, and the log names the setting; the secret stands nowhere."""
+    """503, and the log names the setting, never the secret."""
     with introspecting(issuer, introspection_client_secret="quite wrong") as resource:
         knows(resource)
         assert asked(resource).status_code == 503
@@ -197,7 +197,7 @@ def test_wrong_credentials_are_the_operators_to_mend(issuer: Issuer, capfd: pyte
 
 
 def test_an_endpoint_that_moved_is_found(issuer: Issuer) -> None:
-    """A failure asks the metadata anew, be the keys where they were or not."""
+    """A failure causes the metadata to be fetched again, whether or not the keys moved too."""
     with introspecting(issuer) as resource:
         knows(resource)
         issuer.metadata = {"introspection_endpoint": f"{issuer.url}/told"}
@@ -207,7 +207,7 @@ def test_an_endpoint_that_moved_is_found(issuer: Issuer) -> None:
 
 
 def test_an_endpoint_elsewhere_is_not_asked(issuer: Issuer) -> None:
-    """Metadata that was tampered with sends no token and no secret to another origin."""
+    """Tampered metadata cannot make this server send a token or a secret to another origin."""
     elsewhere = issuer.twin()
     issuer.metadata = {"introspection_endpoint": f"{elsewhere.url}/introspect"}
     with introspecting(issuer) as resource:
@@ -217,7 +217,7 @@ def test_an_endpoint_elsewhere_is_not_asked(issuer: Issuer) -> None:
 
 
 def test_without_credentials_only_jwts_are_taken(issuer: Issuer) -> None:
-    """And nothing is asked."""
+    """A personal token is refused, and the issuer is not asked."""
     with serving(issuer) as resource:
         knows(resource)
         assert asked(resource).status_code == 401
@@ -226,7 +226,7 @@ def test_without_credentials_only_jwts_are_taken(issuer: Issuer) -> None:
 
 
 def test_a_forged_jwt_is_not_asked_about(resource: Running) -> None:
-    """What has the shape of a JWT is judged here: no signature, no entry, and no question."""
+    """A bearer in the form of a JWT is checked here: with a bad signature it is refused, and the issuer is not asked."""
     head, body, _ = resource.token().split(".")
     assert asked(resource, f"{head}.{body}.{'A' * 86}").status_code == 401
     assert resource.issuer.introspected == []
@@ -237,7 +237,7 @@ def test_a_forged_jwt_is_not_asked_about(resource: Running) -> None:
     ["stranger", "a" * 49, TOKEN[:-1], f"{TOKEN}a", f"{TOKEN[:-1]}=", TOKEN.upper(), TOKEN.replace("pt", "rt")],
 )
 def test_of_a_bearer_without_the_form_of_a_personal_token_nobody_is_asked(resource: Running, bearer: str) -> None:
-    """No issuer is asked about what it cannot have issued, let alone a refresh token."""
+    """The issuer is not asked about what it cannot have issued as one, let alone about a refresh token."""
     knows(resource, bearer)
     assert asked(resource, bearer).status_code == 401
     assert resource.issuer.introspected == []
@@ -246,7 +246,7 @@ def test_of_a_bearer_without_the_form_of_a_personal_token_nobody_is_asked(resour
 def test_a_flood_of_made_up_tokens_does_not_shut_off_a_known_one(
     resource: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither the room of those that were active when last asked about is the strangers', nor the memory of it."""
+    """Tokens that were active when last asked about keep their own request slots and their own cache."""
     monkeypatch.setattr("gatepost_resource.introspection.MAX_REMEMBERED", 10)
     knows(resource)
     tools(asked(resource))

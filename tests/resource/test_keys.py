@@ -1,4 +1,4 @@
-"""R7: the issuer's keys: rotation, storms of unknown ones, an issuer that is away, slow, or not who it says."""
+"""R7: the issuer's keys: rotation, storms of unknown ones, an issuer that is down, slow, or an impostor."""
 
 import json
 import ssl
@@ -20,7 +20,7 @@ def fetches(issuer: Issuer) -> int:
 
 @pytest.mark.clause("R7")
 def test_a_new_key_is_taken_at_its_first_token(issuer: Issuer) -> None:
-    """Rotation refuses nobody: the first token of an unknown key fetches, and the old key goes on beside it."""
+    """Rotation refuses nobody: the first token with a new key causes a fetch, and the old key still works."""
     with serving(issuer) as resource:
         old = resource.token()
         issuer.keys.append(new_key("second"))
@@ -45,7 +45,7 @@ def test_all_the_first_tokens_of_a_new_key_share_one_fetch(issuer: Issuer) -> No
 
 @pytest.mark.clause("R7")
 def test_a_storm_of_unknown_keys_costs_one_fetch_in_ten_seconds(issuer: Issuer) -> None:
-    """Anybody can invent a kid; the issuer hears of it once in ten seconds."""
+    """Anybody can invent a kid; the issuer is asked at most once in ten seconds."""
     with serving(issuer) as resource:
         before = fetches(issuer)
         for round_number in range(3):
@@ -76,7 +76,7 @@ def test_a_storm_does_not_hold_up_good_tokens(issuer: Issuer) -> None:
 
 @pytest.mark.clause("R7", "R3.signature")
 def test_a_key_taken_back_takes_its_tokens_with_it(issuer: Issuer) -> None:
-    """Once the JWKS has lost a key, a token that had passed by it and was remembered is refused too."""
+    """Once the JWKS no longer has a key, even cached tokens that it verified are refused."""
     with serving(issuer, refresh_seconds=0.1) as resource:
         issuer.keys.insert(0, new_key("older"))
         stays, goes = resource.token(key=issuer.keys[1]), resource.token(key=issuer.keys[0])
@@ -89,7 +89,7 @@ def test_a_key_taken_back_takes_its_tokens_with_it(issuer: Issuer) -> None:
 
 @pytest.mark.clause("R7", "R3.signature")
 def test_another_key_under_the_same_kid_is_another_key(issuer: Issuer) -> None:
-    """A kid is a name, not a proof: its remembered tokens end with the old key."""
+    """A kid is a name, not a proof: cached tokens end with the old key."""
     with serving(issuer, refresh_seconds=0.1) as resource:
         token = resource.token()
         assert resource.post(LIST, token).status_code == 200
@@ -100,7 +100,7 @@ def test_another_key_under_the_same_kid_is_another_key(issuer: Issuer) -> None:
 
 @pytest.mark.clause("R7")
 def test_with_the_issuer_away_known_keys_go_on(issuer: Issuer) -> None:
-    """Old and new tokens of a known key are answered for as long as the issuer is away."""
+    """Old and new tokens with a known key are accepted for as long as the issuer is down."""
     with serving(issuer, refresh_seconds=0.05) as resource:
         remembered = resource.token()
         assert resource.post(LIST, remembered).status_code == 200
@@ -113,7 +113,7 @@ def test_with_the_issuer_away_known_keys_go_on(issuer: Issuer) -> None:
 
 @pytest.mark.clause("R7")
 def test_with_the_issuer_away_an_unknown_key_is_not_called_bad(issuer: Issuer) -> None:
-    """It may be the one that was just rotated in: 503 and a time to come back, not 401, which ends a sign-in."""
+    """It may be a new one, just rotated in: 503 with Retry-After, not 401, which would end a sign-in."""
     with serving(issuer) as resource:
         issuer.stop()
         response = resource.post(LIST, resource.token(key=new_key("perhaps")))
@@ -124,7 +124,7 @@ def test_with_the_issuer_away_an_unknown_key_is_not_called_bad(issuer: Issuer) -
 
 @pytest.mark.clause("R7")
 def test_an_issuer_that_comes_up_later_is_found_by_the_first_token(issuer: Issuer) -> None:
-    """Neither server has to be started first: until then 503 and not ready, then at once both."""
+    """The servers can start in either order: until then 503 and not ready, then both change at once."""
     issuer.stop()
     with serving(issuer, ready=False) as resource:
         token = resource.token()
@@ -140,7 +140,7 @@ def test_an_issuer_that_comes_up_later_is_found_by_the_first_token(issuer: Issue
 
 
 def test_without_a_token_the_challenge_works_while_the_issuer_is_away(issuer: Issuer) -> None:
-    """Nothing has to be known to say where a token can be had."""
+    """The challenge needs no keys to say where to get a token."""
     issuer.stop()
     with serving(issuer, ready=False) as resource:
         assert resource.post(LIST).status_code == 401
@@ -156,7 +156,7 @@ def issuer_with_a_slash(issuer: Issuer) -> None:
 
 
 def keys_elsewhere(issuer: Issuer) -> None:
-    """The very same keys, at an address that is not the issuer's: whoever answers there could swap them."""
+    """The same keys at another origin than the issuer's, which could replace them."""
     other = issuer.twin()
     issuer.metadata = {"jwks_uri": f"{other.url}/jwks.json"}
 
@@ -174,7 +174,7 @@ def an_error(issuer: Issuer) -> None:
 
 
 def a_flood(issuer: Issuer) -> None:
-    """Good keys, in more bytes than anybody needs."""
+    """Valid keys in a document that is too large."""
     issuer.jwks = json.dumps({"keys": [issuer.keys[0].as_dict(private=False)]}).encode() + b" " * 200_000
 
 
@@ -247,7 +247,7 @@ def test_documents_that_cannot_be_trusted_give_no_keys(issuer: Issuer, spoil: An
 @pytest.mark.clause("R7", "R7.documents")
 @pytest.mark.parametrize("spoil", WRONG, ids=lambda spoil: spoil.__name__)
 def test_documents_that_spoil_later_leave_the_keys_that_are_known(issuer: Issuer, spoil: Any) -> None:
-    """A bad answer changes nothing: what was fetched before goes on."""
+    """A bad answer changes nothing: the keys fetched before stay in use."""
     with serving(issuer, refresh_seconds=0.05) as resource:
         spoil(issuer)
         before = len(issuer.asked)
@@ -274,7 +274,7 @@ class SecureIssuer(Issuer):
 
 @pytest.mark.clause("R7.certificate")
 def test_an_issuer_whose_certificate_nobody_vouches_for_gives_no_keys() -> None:
-    """RFC 8414 section 6.2: whoever stands between us and the issuer must not name the keys."""
+    """RFC 8414 section 6.2: an attacker between this server and the issuer must not supply the keys."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("localhost").configure_cert(context)
     issuer = SecureIssuer(context)
@@ -288,7 +288,7 @@ def test_an_issuer_whose_certificate_nobody_vouches_for_gives_no_keys() -> None:
 
 
 def test_keys_for_other_uses_beside_ours_do_no_harm(issuer: Issuer) -> None:
-    """An RSA key for id_tokens, an encryption key, a broken one: ours is found among them."""
+    """Beside an RSA key for ID tokens, an encryption key and a broken one, the ES256 key is found."""
     keys_we_do_not_use(issuer)
     assert issuer.jwks is not None
     mixed = json.loads(issuer.jwks)["keys"]
@@ -299,7 +299,7 @@ def test_keys_for_other_uses_beside_ours_do_no_harm(issuer: Issuer) -> None:
 
 @pytest.mark.parametrize(("delay", "drip"), [(3.0, 0.0), (0.0, 0.1)])
 def test_a_slow_issuer_is_given_up(issuer: Issuer, monkeypatch: pytest.MonkeyPatch, delay: float, drip: float) -> None:
-    """The whole fetch has a time-out, so a token hangs neither on silence nor on an answer byte by byte."""
+    """The whole fetch has a time-out, so neither silence nor a byte-by-byte answer holds up a token."""
     monkeypatch.setattr("gatepost_resource.jwks.ANSWER_SECONDS", 0.4)
     issuer.delay, issuer.drip = delay, drip
     with serving(issuer, ready=False) as resource:
@@ -317,7 +317,7 @@ def test_an_issuer_with_a_path_is_discovered_by_the_inserted_form() -> None:
 
 
 class Counter:
-    """Stands before the signature check and counts."""
+    """Counts the signature checks."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
@@ -330,7 +330,7 @@ class Counter:
 
 
 def test_a_token_is_verified_once(resource: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What passed is remembered by its digest: many requests, one signature check; what failed is not."""
+    """A verified token is cached by its digest: many requests, one signature check; a failed one is not cached."""
     counter = Counter(monkeypatch)
     token = resource.token()
     assert {resource.post(LIST, token).status_code for _ in range(5)} == {200}
@@ -342,7 +342,7 @@ def test_a_token_is_verified_once(resource: Running, monkeypatch: pytest.MonkeyP
 
 
 def test_the_memory_of_tokens_is_bounded(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More tokens than it remembers: the one unused for longest is checked anew, none is refused."""
+    """With more tokens than the cache holds, the least recently used is checked again; none is refused."""
     monkeypatch.setattr(verifier, "MAX_CACHED_TOKENS", 3)
     counter = Counter(monkeypatch)
     with serving(issuer) as resource:

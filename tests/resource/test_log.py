@@ -1,4 +1,4 @@
-"""What a fault of ours leaves in the log: where it happened, and none of what was in hand there."""
+"""An internal error is logged with where it happened, and without the values it happened with."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ except ZeroDivisionError:
 
 @pytest.mark.parametrize("style", ["json", "text"])
 def test_a_traceback_tells_no_variable(style: str) -> None:
-    """A frame of ours holds tokens and arguments."""
+    """Our stack frames hold tokens and arguments."""
     command = [sys.executable, "-c", _FAULT.format(style=style)]
     done = subprocess.run(command, env=environment_of(), capture_output=True, text=True, check=True)
     assert "gp_secret" not in done.stdout + done.stderr

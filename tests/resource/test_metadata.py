@@ -1,4 +1,4 @@
-"""R1: RFC 9728 metadata, in both of its places, byte for byte."""
+"""R1: RFC 9728 metadata, at both of its addresses, byte for byte."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ WELL_KNOWN = "/.well-known/oauth-protected-resource"
 @pytest.mark.clause("R1")
 @pytest.mark.parametrize("path", [WELL_KNOWN, f"{WELL_KNOWN}/mcp", f"{WELL_KNOWN}/mcp/"])
 def test_the_metadata_stands_at_the_root_and_under_the_path(resource: Running, path: str) -> None:
-    """Each place has the same document, with the URLs as the operator wrote them."""
+    """Each address has the same document, with the URLs as the operator wrote them."""
     response = resource.request("GET", path)
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
@@ -29,7 +29,7 @@ def test_the_metadata_stands_at_the_root_and_under_the_path(resource: Running, p
 @pytest.mark.clause("R1")
 @pytest.mark.parametrize("path", [WELL_KNOWN, f"{WELL_KNOWN}/mcp"])
 def test_any_web_page_may_read_the_metadata(resource: Running, path: str) -> None:
-    """CORS with a star, without credentials; the preflight allows the header that Inspector adds."""
+    """CORS with `*`, without credentials; the preflight allows the header that Inspector adds."""
     origin = {"origin": "https://anywhere.example"}
     read = resource.request("GET", path, headers=origin)
     assert read.headers["access-control-allow-origin"] == "*"
@@ -59,7 +59,7 @@ def test_head_answers_like_get(resource: Running) -> None:
     ],
 )
 def test_the_resource_may_have_any_path(path: str, inserted: str) -> None:
-    """Metadata, challenge, audience and endpoint follow MCP_RESOURCE_URL, slash at the end included."""
+    """Metadata, challenge, audience and endpoint follow MCP_RESOURCE_URL, including a trailing slash."""
     with issuing("/auth") as issuer, serving(issuer, path=path) as resource:
         document = resource.request("GET", inserted).json()
         assert document["resource"] == resource.mcp
@@ -85,6 +85,6 @@ def test_a_resource_without_scopes_names_none(tmp_path: Path, issuer: Issuer) ->
 
 @pytest.mark.clause("R1.nowhere-else")
 def test_an_unknown_path_is_not_found(resource: Running) -> None:
-    """Metadata of a path that is not this resource does not exist, lest a client take it for another's."""
+    """A path that is not this resource has no metadata, or a client could take it for another resource's."""
     for path in (f"{WELL_KNOWN}/other", "/nothing", "/.well-known/oauth-authorization-server"):
         assert resource.request("GET", path).status_code == 404, path

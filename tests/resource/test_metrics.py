@@ -1,4 +1,4 @@
-"""METRICS_ADDRESS of the resource server: what was asked, refused and called, whether it has keys; nobody's name."""
+"""METRICS_ADDRESS of the resource server: requests, refusals, calls and keys are counted; nobody is named."""
 
 import contextlib
 import subprocess
@@ -35,7 +35,7 @@ def resource(issuer: Issuer) -> Iterator[tuple[Running, str]]:
 
 
 def test_requests_refusals_and_calls_are_counted(resource: tuple[Running, str]) -> None:
-    """By place and status, by code or rule, by tool and how the call ended; and how long each place takes."""
+    """By place and status, by code or rule, by tool and outcome; and how long each place takes."""
     server, address = resource
     token = server.token(scope="demo:read", scope_entitlements="demo:read demo:echo")
     assert server.post(LIST, token).status_code == 200
@@ -58,7 +58,7 @@ def test_requests_refusals_and_calls_are_counted(resource: tuple[Running, str]) 
 
 
 def test_what_strangers_send_makes_no_label(resource: tuple[Running, str]) -> None:
-    """Attack: a label for each invented path, tool or Host would fill the memory of two servers."""
+    """Attack: a label for each invented path, tool or Host would fill this server's and Prometheus's memory."""
     server, address = resource
     token = server.token()
     for number in range(20):
@@ -73,7 +73,7 @@ def test_what_strangers_send_makes_no_label(resource: tuple[Running, str]) -> No
 
 
 def test_details_say_why_it_is_not_ready() -> None:
-    """Without the issuer's keys: 503 and the reason there, 503 and no reason for the public; no age of what is not."""
+    """Without the issuer's keys: 503, with the reason here and without it for the public; and no age of the keys."""
     with issuing() as issuer:
         issuer.stop()
         address = f"127.0.0.1:{free_port()}"
@@ -89,7 +89,7 @@ def test_details_say_why_it_is_not_ready() -> None:
 
 
 def test_keys_tell_how_long_ago_they_were_fetched(resource: tuple[Running, str]) -> None:
-    """Which grows while the issuer is away, long before a token is refused."""
+    """The age grows while the issuer is down, long before a token is refused."""
     server, address = resource
     server.monotonic.offset += 3600
     assert 3600 <= scrape(address).value("gatepost_resource_keys_age_seconds") < 3660
@@ -100,7 +100,7 @@ def test_keys_tell_how_long_ago_they_were_fetched(resource: tuple[Running, str])
 
 
 def test_details_are_not_read_by_a_page_under_a_rebound_name(issuer: Issuer) -> None:
-    """What is wrong inside is for whoever asks this machine by a name that it has; on every address, by any."""
+    """The details answer only to the listener's own name; if it listens on every address, to any name."""
     for bound, foreign in (("127.0.0.1", 421), ("0.0.0.0", 200)):
         port = free_port()
         with serving(issuer, metrics_address=f"{bound}:{port}", allowed_hosts=("metrics.internal",)):
@@ -113,12 +113,12 @@ def test_details_are_not_read_by_a_page_under_a_rebound_name(issuer: Issuer) -> 
 
 
 def status(port: int, path: str, host: str) -> int:
-    """What a browser gets that was told that ``host`` is this machine."""
+    """The status for a browser whose DNS says that ``host`` is this machine."""
     return httpx2.get(f"http://127.0.0.1:{port}{path}", headers={"host": host}, trust_env=False).status_code
 
 
 def test_each_worker_listens_ten_ports_on(issuer: Issuer, tmp_path: Path) -> None:
-    """Two workers, two listeners; a third address is nobody's."""
+    """Two workers have two listeners, ten ports apart; there is no third."""
     port, metrics = free_port(), free_port()
     base = f"http://127.0.0.1:{port}"
     settings = {"OAUTH_ISSUER": issuer.url, "MCP_RESOURCE_URL": f"{base}/mcp", "RESOURCE_PORT": str(port)}
@@ -131,7 +131,7 @@ def test_each_worker_listens_ten_ports_on(issuer: Issuer, tmp_path: Path) -> Non
 
 
 def test_a_taken_port_costs_the_details_alone(issuer: Issuer, tmp_path: Path) -> None:
-    """A warning names the setting, and the server serves."""
+    """A warning names the setting, and the server still serves."""
     port = free_port()
     base = f"http://127.0.0.1:{port}"
     with watched(issuer) as (_, address):
@@ -150,7 +150,7 @@ def test_a_start_does_not_pay_for_prometheus() -> None:
 
 
 def test_counting_costs_a_request_next_to_nothing() -> None:
-    """The best of ten rounds, since other programs run on the machine."""
+    """Measured as the best of ten rounds, since other programs run on the machine."""
     counts, rounds = Counts(), []
     for _ in range(10):
         started = time.perf_counter()

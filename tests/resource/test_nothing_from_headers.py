@@ -1,4 +1,4 @@
-"""Whatever a caller says of names, schemes and paths: documents, challenges, pages and tools' answers stay the same."""
+"""Whatever names, schemes and paths a caller claims, documents, challenges, pages and tools' answers stay the same."""
 
 import json
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ ASKED: list[tuple[str, str, dict[str, str], Any]] = [
 
 @pytest.fixture(scope="module", params=["", "127.0.0.0/8", "0.0.0.0/0"], ids=["outside", "inside", "anywhere"])
 def trusting(request: pytest.FixtureRequest, shared_issuer: Issuer) -> Iterator[Running]:
-    """A server that believes nobody, its neighbours, or everybody."""
+    """A server that trusts no proxies, its neighbours, or everybody."""
     with serving(shared_issuer, trusted_proxies=tuple(filter(None, [request.param]))) as running:
         yield running
 
@@ -49,7 +49,7 @@ def public(shared_issuer: Issuer) -> Iterator[Running]:
 
 
 def told(server: Running, asked: tuple[str, str, dict[str, str], Any], **extensions: Any) -> str:
-    """The whole answer but the hour, without what is random."""
+    """The whole answer, without the date and its random parts."""
     method, path, headers, body = asked
     sent = headers | (FORWARDED if extensions else {})
     content = json.dumps(body).encode() if body else None
@@ -58,7 +58,7 @@ def told(server: Running, asked: tuple[str, str, dict[str, str], Any], **extensi
 
 
 def shown(answer: httpx2.Response) -> str:
-    """Status, headers but the hour, and body."""
+    """Status, headers except the date, and body."""
     kept = [f"{name}: {value}" for name, value in answer.headers.multi_items() if name != "date"]
     whole = "\n".join([str(answer.status_code), *kept, "", answer.text])
     assert "evil" not in whole
@@ -71,7 +71,7 @@ def shown(answer: httpx2.Response) -> str:
 def test_no_header_and_no_request_line_changes_an_answer(
     trusting: Running, public: Running, asked: tuple[str, str, dict[str, str], Any]
 ) -> None:
-    """Whether who says it is a trusted proxy or not; nor does another host in the request line (RFC 9112 3.2.2)."""
+    """Whether or not it comes from a trusted proxy; nor does another host in the request line (RFC 9112 3.2.2)."""
     for server in (trusting, public):
         plain = told(server, asked)
         assert told(server, asked, target=asked[1].encode()) == plain
@@ -81,7 +81,7 @@ def test_no_header_and_no_request_line_changes_an_answer(
 @pytest.mark.clause("R4", "R5")
 @pytest.mark.parametrize("tool", ["demo_get_help", "whoami", "request_access", "demo_get_server_info"])
 def test_no_header_changes_what_a_tool_says(trusting: Running, tool: str) -> None:
-    """Links to the account page and names of servers are the operator's; nor is a step-up's challenge bent."""
+    """Account-page links and server names are the operator's; a step-up's challenge does not change either."""
     headers = {**JSON, "authorization": f"Bearer {trusting.token()}"}
     asked = ("POST", "/mcp", headers, calling(tool))
     assert told(trusting, asked, target=b"http://evil.example/mcp") == told(trusting, asked)

@@ -1,4 +1,4 @@
-"""What a person sees who opens the MCP URL, and what keeps that page harmless."""
+"""The page for a person who opens the MCP URL, and what keeps it harmless."""
 
 import base64
 import hashlib
@@ -15,7 +15,7 @@ PUBLIC_ISSUER, PUBLIC_MCP = "https://auth.example.com", "https://mcp.example.com
 
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/", "/"])
 def test_a_browser_gets_a_page_that_says_what_to_do(resource: Running, path: str) -> None:
-    """The URL to paste, the line for Claude Code, the way to the issuer."""
+    """It has the URL to paste, the command for Claude Code and the link to the issuer."""
     response = resource.request("GET", path, headers=BROWSER)
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/html; charset=utf-8"
@@ -26,7 +26,7 @@ def test_a_browser_gets_a_page_that_says_what_to_do(resource: Running, path: str
 
 
 def test_it_promises_no_client_what_it_cannot_do(resource: Running, issuer: Issuer) -> None:
-    """Claude connects from its own servers, so its dialog takes no URL of this computer; /connect has every client."""
+    """Claude connects from its own servers, so it cannot take a loopback URL; /connect has every client."""
     page = resource.request("GET", "/", headers=BROWSER).text
     assert "Add custom connector" not in page
     assert f'href="{resource.issuer.url}/connect"' in page
@@ -37,7 +37,7 @@ def test_it_promises_no_client_what_it_cannot_do(resource: Running, issuer: Issu
 
 
 def test_the_page_brings_everything_along_and_runs_nothing(resource: Running) -> None:
-    """No script, no foreign asset, a policy that allows its one stylesheet by digest, and nobody may frame it."""
+    """No script, no external asset, a policy that allows its one stylesheet by digest, and no framing."""
     response = resource.request("GET", "/", headers=BROWSER)
     policy = response.headers["content-security-policy"]
     (style,) = re.findall(r"<style>(.*?)</style>", response.text, re.DOTALL)
@@ -68,12 +68,12 @@ def test_a_client_never_gets_the_page(resource: Running, headers: dict[str, str]
 
 
 def test_a_post_never_gets_the_page(resource: Running) -> None:
-    """Whatever it accepts."""
+    """Whatever its Accept header says."""
     assert resource.request("POST", headers=BROWSER).status_code == 401
 
 
 def test_what_the_operator_wrote_is_text(issuer: Issuer) -> None:
-    """A service name with markup in it is shown, not run."""
+    """A service name that contains markup is escaped."""
     with serving(issuer, service_name="<img src=x> & $url", support_email="help@example.com") as resource:
         page = resource.request("GET", "/", headers=BROWSER).text
     assert "<img" not in page
@@ -82,7 +82,7 @@ def test_what_the_operator_wrote_is_text(issuer: Issuer) -> None:
 
 
 def test_health_and_readiness_say_no_more_than_that(resource: Running) -> None:
-    """Ready or not, no more; and no host, no version."""
+    """Only ready or not; no host, no version."""
     assert resource.request("GET", "/healthz").text == "ok\n"
     assert resource.request("GET", "/readyz").text == "ready\n"
     assert "server" not in resource.request("GET", "/healthz").headers

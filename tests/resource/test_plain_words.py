@@ -1,4 +1,4 @@
-"""No answer is Starlette's own: what is refused or fails is said in words that help."""
+"""No answer is Starlette's default: refusals and failures are explained in words that help."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.resource.running import Running, serving
 
 
 def test_where_nothing_is_the_mcp_url_is_named(resource: Running) -> None:
-    """404 for a typing mistake says where MCP is; nothing of the request comes back."""
+    """A 404 names the MCP URL and repeats nothing of the request."""
     answer = resource.request("GET", "/mpc?x=<script>")
     assert answer.status_code == 404
     assert answer.text == f"There is nothing here. The address of the MCP server is {resource.mcp}\n"
@@ -18,7 +18,7 @@ def test_where_nothing_is_the_mcp_url_is_named(resource: Running) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/.well-known/oauth-protected-resource"])
 def test_a_method_that_an_address_does_not_take(resource: Running, path: str) -> None:
-    """405 says which it takes (RFC 9110 section 15.5.6)."""
+    """405 lists the methods it takes (RFC 9110 section 15.5.6)."""
     answer = resource.request("PUT", path)
     assert answer.status_code == 405
     assert "GET" in answer.headers["allow"]
@@ -26,7 +26,7 @@ def test_a_method_that_an_address_does_not_take(resource: Running, path: str) ->
 
 
 def test_a_fault_says_nothing_of_itself(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """500 with constant words: what failed stands in the log."""
+    """500 with a constant text; only the log says what failed."""
 
     async def fails(*_: object) -> None:
         raise RuntimeError("a secret of the inside")

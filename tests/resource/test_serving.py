@@ -1,4 +1,4 @@
-"""``python -m gatepost_resource`` as operators run it: start, log, stop, and what it says when it cannot."""
+"""``python -m gatepost_resource`` as operators run it: start, log, stop, and its messages when it cannot start."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 class Process:
-    """The server in a process of its own."""
+    """The server in a separate process."""
 
     def __init__(self, environment: dict[str, str], stderr: Path) -> None:
         paths = os.pathsep.join(str(CHECKOUT / name) for name in ("idp", "resource"))
@@ -87,7 +87,7 @@ def has_ipv6() -> bool:
 
 
 def test_it_listens_on_every_address_and_stops_when_told(place: dict[str, str], tmp_path: Path) -> None:
-    """RESOURCE_HOST may name several, since `localhost` may be either; SIGTERM ends it with code 0."""
+    """RESOURCE_HOST may name several, since `localhost` may be IPv4 or IPv6; SIGTERM ends it with exit code 0."""
     base = f"http://127.0.0.1:{place['RESOURCE_PORT']}"
     with running({**place, "RESOURCE_HOST": "127.0.0.1,::1"}, tmp_path / "log") as server:
         wait_for(lambda: answers(f"{base}/readyz"))
@@ -98,7 +98,7 @@ def test_it_listens_on_every_address_and_stops_when_told(place: dict[str, str], 
 
 
 def test_requests_under_way_are_finished_first(place: dict[str, str], issuer: Issuer, tmp_path: Path) -> None:
-    """A stop in the middle of a request lets it end."""
+    """A stop during a request lets it finish."""
     base = f"http://127.0.0.1:{place['RESOURCE_PORT']}"
     with running(place, tmp_path / "log") as server:
         wait_for(lambda: answers(f"{base}/readyz"))
@@ -124,7 +124,7 @@ def test_requests_under_way_are_finished_first(place: dict[str, str], issuer: Is
 
 
 def test_several_workers_share_the_port(place: dict[str, str], issuer: Issuer, tmp_path: Path) -> None:
-    """Each answers for itself, statelessly; one signal stops them all."""
+    """Any of them can answer any request; one signal stops them all."""
     base = f"http://127.0.0.1:{place['RESOURCE_PORT']}"
     with running({**place, "WORKERS": "2"}, tmp_path / "log") as server:
         wait_for(lambda: answers(f"{base}/readyz"), 30)
@@ -179,7 +179,7 @@ def test_the_log_tells_what_matters_and_no_secret(place: dict[str, str], issuer:
 
 @pytest.mark.parametrize("style", ["json", "text"])
 def test_the_level_holds_for_our_lines_too(place: dict[str, str], tmp_path: Path, style: str) -> None:
-    """LOG_LEVEL=WARNING: what went well is not told, what was refused is."""
+    """With LOG_LEVEL=WARNING successes are not logged, refusals are."""
     base = f"http://127.0.0.1:{place['RESOURCE_PORT']}"
     with running({**place, "LOG_LEVEL": "WARNING", "LOG_FORMAT": style}, tmp_path / "log") as server:
         wait_for(lambda: answers(f"{base}/readyz"))
@@ -193,7 +193,7 @@ def test_the_level_holds_for_our_lines_too(place: dict[str, str], tmp_path: Path
 
 @pytest.mark.parametrize("problem", [BrokenPipeError("nobody reads"), OSError(28, "no space"), ValueError("closed")])
 def test_a_log_that_takes_no_line_stops_no_request(problem: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The line is lost, the answer is not."""
+    """If the log cannot be written, the line is lost, but the request is answered."""
 
     class Refusing:
         def write(self, _: str) -> int:
@@ -204,7 +204,7 @@ def test_a_log_that_takes_no_line_stops_no_request(problem: Exception, monkeypat
 
 
 def test_a_trusted_proxy_is_believed_about_the_address(place: dict[str, str], tmp_path: Path) -> None:
-    """The nearest hop that is no trusted proxy is the caller; what stands left of it anybody can write."""
+    """The rightmost hop that is not a trusted proxy is the caller; anybody can forge what is left of it."""
     base = f"http://127.0.0.1:{place['RESOURCE_PORT']}"
     with running({**place, "TRUSTED_PROXIES": "127.0.0.0/8,10.0.0.0/8"}, tmp_path / "log") as server:
         wait_for(lambda: answers(f"{base}/readyz"))
@@ -236,7 +236,7 @@ def test_a_wrong_setting_stops_the_start(
 
 
 def test_a_port_in_use_stops_the_start(place: dict[str, str], tmp_path: Path) -> None:
-    """With the setting to change, not with a stack."""
+    """The message names the setting to change, without a traceback."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", int(place["RESOURCE_PORT"])))
         other.listen()
@@ -247,7 +247,7 @@ def test_a_port_in_use_stops_the_start(place: dict[str, str], tmp_path: Path) ->
 
 
 def test_pythons_own_resource_module_is_still_itself() -> None:
-    """The folder `resource` is no package: `import resource` has getrlimit, with the checkout on the path as well."""
+    """The folder `resource` is not a package: `import resource` has getrlimit even with the checkout on the path."""
     paths = os.pathsep.join(str(CHECKOUT / name) for name in ("", "idp", "resource"))
     code = "import resource, gatepost_resource; resource.getrlimit(resource.RLIMIT_NOFILE); print('fine')"
     result = subprocess.run(
@@ -262,7 +262,7 @@ def test_pythons_own_resource_module_is_still_itself() -> None:
 
 
 def test_the_two_packages_do_not_know_each_other() -> None:
-    """Nothing of the authorization server is imported: they share the wire alone."""
+    """Nothing of the authorization server is imported: they share only protocols."""
     code = "import sys, gatepost_resource.__main__; print([m for m in sys.modules if 'gatepost_idp' in m])"
     paths = os.pathsep.join(str(CHECKOUT / name) for name in ("idp", "resource"))
     result = subprocess.run(

@@ -1,4 +1,4 @@
-"""What the environment may say, and the one line an operator gets when it says something wrong."""
+"""Which values the environment may have, and the one line an operator gets for a wrong one."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def test_the_defaults_serve_the_demo() -> None:
 
 
 def test_urls_stay_as_they_were_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No slash comes or goes: they are compared byte for byte by every client."""
+    """No slash is added or removed: every client compares them byte for byte."""
     for issuer, resource in [
         ("https://auth.example.com", "https://mcp.example.com"),
         ("https://auth.example.com/", "https://mcp.example.com/mcp/"),
@@ -61,7 +61,7 @@ def test_urls_stay_as_they_were_written(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spaces do no harm, and an empty list can be said."""
+    """Spaces do no harm, and a list can be empty."""
     monkeypatch.setenv("ALLOWED_ORIGINS", " https://a.example , http://b.example:8080,")
     monkeypatch.setenv("RESOURCE_HOST", "127.0.0.1,::1")
     monkeypatch.setenv("TRUSTED_PROXIES", "10.0.0.1,fd00::/8")
@@ -74,14 +74,14 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_empty_value_is_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A compose file passes on empty ones for what is not set."""
+    """A compose file passes empty values for variables that are not set."""
     for name in ("OAUTH_ISSUER", "RESOURCE_PORT", "LOG_FORMAT", "CATALOGUE", "INTROSPECTION_CLIENT_SECRET"):
         monkeypatch.setenv(name, "")
     assert settings.load().resource_port == 9001
 
 
 def test_any_setting_can_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """NAME_FILE: the file's content without its last line break is the value."""
+    """NAME_FILE: the value is the file's content without its last line break."""
     for name, value in [("INTROSPECTION_CLIENT_SECRET", "s3cret"), ("INTROSPECTION_CLIENT_ID", "me"), ("WORKERS", "2")]:
         path = tmp_path / name
         path.write_text(value + "\n")
@@ -94,7 +94,7 @@ def test_any_setting_can_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_other_names_are_nobodys_business(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment is shared with the authorization server, whose settings are not ours."""
+    """The environment also has the authorization server's settings, which are ignored here."""
     monkeypatch.setenv("SMTP_HOST", "mail.example.com")
     monkeypatch.setenv("SIGNUP", "nonsense")
     settings.load()
@@ -151,7 +151,7 @@ def test_a_wrong_value_is_explained_in_one_line(
 
 
 def test_several_wrong_values_are_explained_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line each, so that the operator does not mend them one start at a time."""
+    """One line each, so that the operator need not fix them one start at a time."""
     monkeypatch.setenv("RESOURCE_PORT", "x")
     monkeypatch.setenv("LOG_LEVEL", "x")
     with pytest.raises(SettingsError) as caught:
@@ -170,7 +170,7 @@ def test_several_wrong_values_are_explained_at_once(monkeypatch: pytest.MonkeyPa
 def test_a_public_and_a_local_url_do_not_go_together(
     monkeypatch: pytest.MonkeyPatch, issuer: str, resource: str, blamed: str
 ) -> None:
-    """No client could reach both; the one that was forgotten is named."""
+    """No client could reach both; the message names the one that was forgotten."""
     monkeypatch.setenv("OAUTH_ISSUER", issuer)
     monkeypatch.setenv("MCP_RESOURCE_URL", resource)
     with pytest.raises(SettingsError, match=f"^{blamed}: is on this machine"):
@@ -178,7 +178,7 @@ def test_a_public_and_a_local_url_do_not_go_together(
 
 
 def test_a_value_and_its_file_do_not_go_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Which of the two is meant cannot be guessed; a file that is not there is named."""
+    """Which of the two is meant cannot be guessed; a missing file is named."""
     path = tmp_path / "name"
     monkeypatch.setenv("SERVICE_NAME_FILE", str(path))
     with pytest.raises(SettingsError, match=r"^SERVICE_NAME_FILE: .*No such file"):
@@ -213,7 +213,7 @@ SCOPE = '[[resource.scope]]\nname = "a:b"\ntitle = "T"\n'
     ],
 )
 def test_a_wrong_catalogue_is_explained_in_one_line(tmp_path: Path, text: str, words: str) -> None:
-    """CATALOGUE, and what to mend in the file."""
+    """It names CATALOGUE and what to fix in the file."""
     path = tmp_path / "catalogue.toml"
     path.write_text(text)
     with pytest.raises(SettingsError) as caught:
@@ -224,7 +224,7 @@ def test_a_wrong_catalogue_is_explained_in_one_line(tmp_path: Path, text: str, w
 
 
 def test_the_resource_of_our_url_is_chosen(tmp_path: Path) -> None:
-    """Among several, the one whose url is MCP_RESOURCE_URL byte for byte; one without url is ours too."""
+    """Of several, the one whose url is MCP_RESOURCE_URL byte for byte; one without url is ours too."""
     path = tmp_path / "catalogue.toml"
     path.write_text(
         '[[resource]]\nurl = "https://a.example/mcp"\nname = "A"\n'

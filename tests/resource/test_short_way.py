@@ -1,4 +1,4 @@
-"""The short way answers what the SDK would: every case goes through two servers, one with it and one without."""
+"""The short way answers as the SDK would: every case is sent to two servers, one with it and one without."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any
@@ -54,7 +54,7 @@ def token(way: Way, **changes: Any) -> str:
 
 
 def compared(full: Way, short: Way, cases: Iterable[Case]) -> int:
-    """Sends each case to both, to the short way until it knows it; answers how many it answered by itself."""
+    """Sends each case to both, to the short way until it knows it; returns how many that answered by itself."""
     tokens = {holder: token(full, **claims) for holder, claims in HOLDERS.items()}
     alone = 0
     full.line.close()  # idle lines are hung up; this one is opened again
@@ -70,7 +70,7 @@ def compared(full: Way, short: Way, cases: Iterable[Case]) -> int:
 
 
 def _seen(way: Way, bearer: str, body: bytes, headers: Headers) -> tuple[int, Headers, bytes]:
-    """The answer to the byte, but for what no two answers share."""
+    """The answer byte for byte, except for what differs in every answer."""
     answer = way.post(bearer, body, headers)
     fields = [(name, value) for name, value in answer.headers if name not in ("date", "x-request-id")]
     return answer.status, sorted(fields), answer.content
@@ -83,7 +83,7 @@ def test_whatever_is_asked_both_ways_answer_alike(full: Way, short: Way) -> None
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_nobody_thought_of_is_answered_alike(full: Way, short: Way, seed: int) -> None:
-    """Requests by chance, most of them nearly right."""
+    """Random requests, most of them almost valid."""
     assert compared(full, short, generated(seed, EACH)) > EACH / 10
 
 
@@ -100,7 +100,7 @@ def test_the_second_time_the_sdk_is_not_asked(short: Way, version: str, base: st
 
 @pytest.mark.parametrize("version", WIRES)
 def test_a_list_is_kept_for_its_scopes_alone(short: Way, version: str) -> None:
-    """Nobody is shown what another one's scopes let him see, whoever asked first."""
+    """Nobody is shown what only another person's scopes allow, whoever asked first."""
     shown = {
         scope: {tool["name"] for tool in short.ask(token(short, scope=scope), LIST, version).json()["result"]["tools"]}
         for scope in [EVERYTHING, "", "demo:read", EVERYTHING, "demo:echo", ""]
@@ -115,7 +115,7 @@ def test_a_list_is_kept_for_its_scopes_alone(short: Way, version: str) -> None:
 
 @pytest.mark.parametrize("version", WIRES)
 def test_a_call_that_is_known_still_asks_for_its_scope(short: Way, version: str) -> None:
-    """What one person may call is no key for the next: 403 where it can be had, an error result where not."""
+    """One person's call opens nothing for the next: 403 if they can get the scope, an error result if not."""
     for _ in range(2):
         assert short.ask(token(short, scope=EVERYTHING), ECHO, version).json()["result"]["structuredContent"]
     offered = token(short, scope="demo:read", entitlements=EVERYTHING.split())
@@ -127,7 +127,7 @@ def test_a_call_that_is_known_still_asks_for_its_scope(short: Way, version: str)
 
 @pytest.mark.parametrize("version", WIRES)
 def test_a_call_answers_its_own_caller(short: Way, version: str) -> None:
-    """No answer of a call is kept: the same frame, two people."""
+    """Answers of calls are not cached: the same frame of two people gets two answers."""
     for subject in ("user-1", "user-2", "user-1"):
         answer = short.ask(token(short, sub=subject), calling("whoami"), version).json()
         assert answer["result"]["structuredContent"]["subject"] == subject
@@ -136,7 +136,7 @@ def test_a_call_answers_its_own_caller(short: Way, version: str) -> None:
 
 @pytest.mark.parametrize("version", WIRES)
 def test_another_table_is_another_list(short: Way, version: str) -> None:
-    """What was kept of the old one is forgotten at once."""
+    """Lists cached for the old table are dropped at once."""
     bearer = token(short, scope=EVERYTHING)
     for count in (6, 2, 6):
         short.tools.replace(Toolbox(OURS[-count:]))
@@ -146,7 +146,7 @@ def test_another_table_is_another_list(short: Way, version: str) -> None:
 
 @pytest.mark.parametrize("version", WIRES)
 def test_an_answer_out_of_the_old_table_is_not_kept_for_the_new(short: Way, version: str) -> None:
-    """The table is replaced while the SDK writes."""
+    """The table is replaced while the SDK is answering."""
     bearer = token(short, scope=EVERYTHING)
     short.meanwhile.append(lambda: short.tools.replace(Toolbox(OURS[-2:])))
     assert len(short.ask(bearer, LIST, version).json()["result"]["tools"]) == 6
@@ -155,7 +155,7 @@ def test_an_answer_out_of_the_old_table_is_not_kept_for_the_new(short: Way, vers
 
 @pytest.mark.parametrize("version", WIRES)
 def test_a_tool_that_is_gone_is_not_called(short: Way, version: str) -> None:
-    """Though the frame of its call was known."""
+    """Even if the frame of its call was cached."""
     bearer = token(short, scope=EVERYTHING)
     for _ in range(2):
         short.ask(bearer, ECHO, version)
@@ -165,7 +165,7 @@ def test_a_tool_that_is_gone_is_not_called(short: Way, version: str) -> None:
 
 
 def test_who_asks_for_ever_new_lists_fills_no_memory(short: Way, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So many are kept, the least used go first, and those that are the same bytes are held once."""
+    """Only so many lists are cached, the least recently used go first, and equal ones are stored once."""
     monkeypatch.setattr(short_way, "MAX_FRAMES", 4)
     bearer = token(short)
     for number in range(10):
@@ -179,7 +179,7 @@ def test_who_asks_for_ever_new_lists_fills_no_memory(short: Way, monkeypatch: py
 
 
 def test_who_narrows_a_token_again_and_again_fills_no_memory(short: Way, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of n scopes there are 2^n sets, each with a list of its own: those used last are kept."""
+    """n scopes have 2^n sets, each with its own list: only the most recently used are cached."""
     monkeypatch.setattr(mcp_server, "MAX_LISTS", 2)
     for number, scope in enumerate(("demo:echo", "demo:ops", "demo:echo demo:ops", "demo:read demo:ops")):
         for one in ("demo:read", scope):
@@ -189,7 +189,7 @@ def test_who_narrows_a_token_again_and_again_fills_no_memory(short: Way, monkeyp
 
 
 def test_a_frame_that_is_long_is_not_kept(short: Way) -> None:
-    """Its fields would be held as well."""
+    """Its header fields would be kept too."""
     for _ in range(2):
         assert short.ask(token(short), LIST, accept="application/json" + ",x" * 3000).status == 200
     assert len(short.asked) == 2
@@ -200,7 +200,7 @@ def test_a_frame_that_is_long_is_not_kept(short: Way) -> None:
 def test_whoever_asks_for_more_than_the_answer_has_the_whole_way(
     short: Way, version: str, meta: dict[str, Any]
 ) -> None:
-    """Progress, a trace, a word that others agreed on: the SDK's to deal with, and no frame to keep for each."""
+    """Progress, tracing, custom metadata: the SDK handles them, and no frame is cached for each."""
     body, headers = sent(ECHO, version)
     for _ in range(2):
         assert short.post(token(short), with_meta(body, meta), headers).status == 200
@@ -217,7 +217,7 @@ async def _of_a_field(text: Annotated[str, Field(json_schema_extra={"x-mcp-heade
 
 @pytest.mark.parametrize("tool", [_of_its_request, _of_a_field])
 def test_a_tool_that_needs_more_of_its_request_has_the_whole_way(short: Way, tool: Callable[..., Any]) -> None:
-    """The context of the call, or an argument that stands in a header field as well (2026-07-28)."""
+    """The context of the call, or an argument that is also sent as a header (2026-07-28)."""
     short.mcp.add_tool(tool, name="odd", structured_output=True)
     short.tools.replace(Toolbox([ToolEntry("odd", None, "Odd", "")]))
     for text in ("once", "twice"):
@@ -231,7 +231,7 @@ def test_a_tool_that_needs_more_of_its_request_has_the_whole_way(short: Way, too
 
 @pytest.mark.parametrize("version", WIRES)
 def test_whoever_traces_has_the_whole_way(shared_issuer: Issuer, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
-    """Every span of the SDK's is there."""
+    """With tracing, every span of the SDK is emitted."""
     monkeypatch.setattr(short_way, "get_tracer_provider", object)
     with way(shared_issuer, short=True) as traced:
         for _ in range(2):
@@ -243,7 +243,7 @@ def test_whoever_traces_has_the_whole_way(shared_issuer: Issuer, monkeypatch: py
 def test_a_tool_that_breaks_tells_the_log_and_nobody_else(
     full: Way, short: Way, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
-    """The answer of the SDK, whose words are general; the traceback is ours."""
+    """The answer is the SDK's, in general words; the traceback goes to our log."""
     bearer = token(short)
     for _ in range(2):
         short.ask(bearer, calling("demo_get_time"), version)
@@ -260,7 +260,7 @@ def test_a_tool_that_breaks_tells_the_log_and_nobody_else(
 
 
 def test_every_version_of_the_wire_is_compared() -> None:
-    """The corpus goes through all that the SDK speaks."""
+    """The corpus covers every version that the SDK speaks."""
     assert len(VERSIONS) >= 5
     assert [LEGACY[1], MODERN] == WIRES
     assert {case.name.partition(" ")[0] for case in corpus()} == set(VERSIONS)

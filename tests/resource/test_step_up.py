@@ -1,4 +1,4 @@
-"""R4: a call that its person could make with more scopes is answered so that the client can ask for them."""
+"""R4: a call that the person could make with more scopes is answered so that the client can ask for them."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def test_a_scope_that_is_held_but_not_granted_is_challenged(resource: Running, e
 
 @pytest.mark.clause("R4")
 def test_the_challenge_keeps_what_the_token_has(resource: Running) -> None:
-    """A client that replaces its scopes by the challenge's loses none, others than the catalogue's included."""
+    """A client that replaces its scopes with the challenge's loses none, not even one outside the catalogue."""
     token = resource.token(scope="openid demo:echo email", entitlements=ALL)
     asked = challenge(resource.call("demo_get_server_info", token))["scope"]
     assert asked == "demo:echo demo:ops email openid"
@@ -32,7 +32,7 @@ def test_the_challenge_keeps_what_the_token_has(resource: Running) -> None:
 @pytest.mark.clause("R4")
 @pytest.mark.parametrize("era", ERAS)
 def test_with_the_scope_the_same_call_goes_through(resource: Running, era: str) -> None:
-    """What the challenge asks for is enough."""
+    """The scopes that the challenge asks for are enough."""
     refused = resource.call("demo_get_server_info", resource.token(scope="demo:read", entitlements=ALL), era)
     granted = resource.token(scope=challenge(refused)["scope"], entitlements=ALL)
     answer = resource.call("demo_get_server_info", granted, era)
@@ -43,13 +43,13 @@ def test_with_the_scope_the_same_call_goes_through(resource: Running, era: str) 
 @pytest.mark.clause("R4")
 @pytest.mark.parametrize("era", ERAS)
 def test_listing_never_challenges(resource: Running, era: str) -> None:
-    """Only a call does: a list shows what there is and asks for nothing."""
+    """Only a call is challenged: a list shows what the scopes allow."""
     assert resource.post(LIST, resource.token(scope="", entitlements=ALL), era).status_code == 200
 
 
 @pytest.mark.clause("R4", "R5")
 def test_a_call_that_hides_from_the_challenge_is_refused_by_mcp_itself(resource: Running) -> None:
-    """The 403 is an offer, the check within is the law: a second `name` or a batch gets no hidden tool."""
+    """The 403 is an offer, the check inside MCP decides: a second `name` or a batch reaches no hidden tool."""
     token = resource.token(scope="demo:read", entitlements=ALL)
     twice = (
         b'{"jsonrpc":"2.0","id":1,"method":"tools/call",'
@@ -64,7 +64,7 @@ def test_a_call_that_hides_from_the_challenge_is_refused_by_mcp_itself(resource:
 
 
 def test_a_browser_client_can_read_the_challenge(resource: Running) -> None:
-    """CORS exposes WWW-Authenticate on 401 and 403, or Inspector could not step up."""
+    """CORS exposes WWW-Authenticate on 401 and 403; without it Inspector could not step up."""
     token = resource.token(scope="demo:read", entitlements=ALL)
     for bearer in (None, token):
         response = resource.post(calling("demo_echo", text="x"), bearer, origin="http://localhost:6274")

@@ -1,4 +1,4 @@
-"""What is said of a token that does not look like one: the reason for the log, and each limit to the unit."""
+"""Malformed tokens: the reason logged for each, and each limit exactly."""
 
 import base64
 import json
@@ -46,7 +46,7 @@ def claiming(**changes: Any) -> str:
 
 
 def test_the_limits_are_what_the_documents_say() -> None:
-    """A minute between clocks; tokens of eight kilobytes, texts of two."""
+    """One minute of clock skew; tokens of eight kilobytes, text claims of two."""
     assert (LEEWAY_SECONDS, MAX_TOKEN_CHARACTERS, MAX_TEXT_CHARACTERS) == (60, 8192, 2048)
     assert END_OF_TIME == 253_402_300_799
 
@@ -71,7 +71,7 @@ def test_the_limits_are_what_the_documents_say() -> None:
     ],
 )
 def test_a_header_is_refused_for_its_reason(token: str, reason: str) -> None:
-    """The caller learns nothing of it; who reads the log does."""
+    """The reason goes to the log, not to the caller."""
     if len(token) > MAX_TOKEN_CHARACTERS:
         reason = "not a compact JWS"
     with pytest.raises(InvalidToken) as refused:
@@ -80,7 +80,7 @@ def test_a_header_is_refused_for_its_reason(token: str, reason: str) -> None:
 
 
 def test_a_token_may_be_as_long_as_it_may() -> None:
-    """And no longer; so may a kid."""
+    """A token, and a kid, may have exactly the maximum length, and no more."""
     head, _, signature = headed().split(".")
     longest = f"{head}.{'a' * (MAX_TOKEN_CHARACTERS - len(head) - len(signature) - 2)}.{signature}"
     assert read_header(longest) == "first"
@@ -109,14 +109,14 @@ def test_a_token_may_be_as_long_as_it_may() -> None:
     ],
 )
 def test_claims_are_refused_for_their_reason(changes: dict[str, Any], reason: str) -> None:
-    """As above, for what the token says."""
+    """As above, for the claims."""
     with pytest.raises(InvalidToken) as refused:
         read_claims(claiming(**changes), EXPECTED, NOW)
     assert (type(refused.value), refused.value.reason) == (InvalidToken, reason)
 
 
 def test_claims_are_read_as_they_stand() -> None:
-    """Each into its place; what may be missing is empty."""
+    """Each claim is read into its field; an optional one that is missing is empty."""
     found = read_claims(claiming(), EXPECTED, NOW)
     assert (found.subject, found.client_id, found.email, found.client_name) == (
         "alice",
@@ -132,12 +132,12 @@ def test_claims_are_read_as_they_stand() -> None:
 
 @pytest.mark.parametrize("name", ["iat", "nbf"])
 def test_a_minute_ahead_is_forgiven(name: str) -> None:
-    """To the second."""
+    """`iat` and `nbf` may be ahead by exactly a minute."""
     assert read_claims(claiming(**{name: NOW + 60}), EXPECTED, NOW).subject == "alice"
 
 
 def test_a_minute_behind_is_forgiven() -> None:
-    """To the second; then it expired, which tells its client to refresh."""
+    """`exp` may be past by just under a minute; then the token has expired, and its client should refresh."""
     assert read_claims(claiming(exp=NOW - 59), EXPECTED, NOW).expires_at == NOW - 59
     with pytest.raises(ExpiredToken) as refused:
         read_claims(claiming(exp=NOW - 60), EXPECTED, NOW)
@@ -148,7 +148,7 @@ def test_a_minute_behind_is_forgiven() -> None:
 
 
 def test_what_introspection_tells_is_held_to_the_same() -> None:
-    """Its issuer, where it names one, its audience and its end."""
+    """Its issuer, if it names one, its audience and its expiry."""
     assert read_told(CLAIMS, EXPECTED, NOW).subject == "alice"
     assert read_told({name: CLAIMS[name] for name in CLAIMS if name != "iss"}, EXPECTED, NOW).subject == "alice"
     with pytest.raises(InvalidToken) as refused:

@@ -1,4 +1,4 @@
-"""R5, R6: the tools of a token, listed and called by the real MCP client in both protocol eras."""
+"""R5, R6: a token's tools, listed and called by the real MCP client in both protocol eras."""
 
 import re
 from typing import Any
@@ -14,7 +14,7 @@ EVERYBODY = ["whoami", "request_access", "demo_get_help", "demo_get_time", "demo
 @pytest.mark.clause("R5", "R6")
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_client_connects_lists_and_calls(resource: Running, mode: Mode) -> None:
-    """With the scopes of a new account: its five tools, in order, and each can be called."""
+    """With a new account's scopes a client gets five tools, in order, and can call each."""
     async with resource.client(resource.token(), mode) as client:
         assert client.protocol_version == (MODERN if mode == "auto" else LEGACY[1])
         tools = (await client.list_tools()).tools
@@ -30,7 +30,7 @@ async def test_a_client_connects_lists_and_calls(resource: Running, mode: Mode) 
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_every_tool_tells_what_it_is(resource: Running, mode: Mode) -> None:
-    """A title, readOnlyHint, an output schema and a name that every client takes."""
+    """Each has a title, readOnlyHint, an output schema and a name that every client accepts."""
     async with resource.client(resource.token(scope="demo:read demo:echo demo:ops"), mode) as client:
         tools = (await client.list_tools()).tools
     assert len(tools) == 6
@@ -57,7 +57,7 @@ async def test_every_tool_tells_what_it_is(resource: Running, mode: Mode) -> Non
     ],
 )
 def test_the_list_is_that_of_the_scopes(resource: Running, era: str, scope: str, names: list[str]) -> None:
-    """Each set of scopes sees its tools and no other; an empty one still sees the two that help it on."""
+    """Each set of scopes shows its tools and no others; an empty one still shows whoami and request_access."""
     listed = resource.post(LIST, resource.token(scope=scope), era).json()["result"]["tools"]
     assert [tool["name"] for tool in listed] == names
 
@@ -74,7 +74,7 @@ def test_the_list_is_private_and_always_the_same(resource: Running) -> None:
 
 @pytest.mark.clause("R6")
 def test_one_list_does_not_leak_into_another(resource: Running) -> None:
-    """The lists that are kept ready belong to a set of scopes, not to whoever asked first."""
+    """Cached lists belong to a set of scopes, not to whoever asked first."""
     wide, narrow = resource.token(scope="demo:ops"), resource.token(scope="demo:read")
     for era in ERAS:
         assert "demo_get_server_info" in resource.post(LIST, wide, era).text
@@ -85,7 +85,7 @@ def test_one_list_does_not_leak_into_another(resource: Running) -> None:
 @pytest.mark.clause("R5")
 @pytest.mark.parametrize("era", ERAS)
 def test_a_hidden_tool_that_nobody_can_give_is_an_error_that_names_request_access(resource: Running, era: str) -> None:
-    """Without the entitlement there is no challenge, which would go round in circles, and no call."""
+    """Without the entitlement there is no challenge, which would loop, and no call."""
     response = resource.call("demo_get_server_info", resource.token(), era)
     assert response.status_code == 200
     assert "www-authenticate" not in response.headers
@@ -93,14 +93,14 @@ def test_a_hidden_tool_that_nobody_can_give_is_an_error_that_names_request_acces
     assert result["isError"] is True
     assert "request_access" in result["content"][0]["text"]
     assert "demo:ops" in result["content"][0]["text"]
-    assert "A personal token stays as it was made" in result["content"][0]["text"]  # asking would lead it nowhere
+    assert "A personal token stays as it was made" in result["content"][0]["text"]  # asking for it would lead nowhere
     assert "uptime" not in response.text
 
 
 @pytest.mark.clause("R5")
 @pytest.mark.parametrize("era", ERAS)
 def test_an_issuer_that_says_nothing_of_entitlements_gets_the_error_too(resource: Running, era: str) -> None:
-    """No entitlements in the token: nothing promises that asking for more can succeed."""
+    """Without entitlements in the token nothing says that asking for more can succeed."""
     token = resource.token(entitlements=None, scope="demo:read")
     assert resource.call("demo_echo", token, era, text="x").json()["result"]["isError"] is True
 
@@ -108,7 +108,7 @@ def test_an_issuer_that_says_nothing_of_entitlements_gets_the_error_too(resource
 @pytest.mark.clause("R5")
 @pytest.mark.parametrize("era", ERAS)
 def test_an_unknown_tool_is_just_unknown(resource: Running, era: str) -> None:
-    """No challenge, no hint: the SDK's own words."""
+    """It gets no challenge and no hint, only the SDK's own message."""
     for name in ("nothing", "demo_echo2", "DEMO_ECHO", "", "demo:ops"):
         response = resource.call(name, resource.token(), era)
         assert response.status_code == 200
@@ -151,7 +151,7 @@ def test_nothing_else_tells_of_hidden_tools(
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_whoami_says_who_may_do_what_until_when(resource: Running, mode: Mode) -> None:
-    """Person, client, scopes, expiry in UTC, and the hidden tools with the scope each wants."""
+    """It names the person, client, scopes, expiry in UTC, and the hidden tools with the scope each needs."""
     token = resource.token(scope="demo:read", exp=4_102_444_800, iat=1_700_000_000)
     async with resource.client(token, mode) as client:
         result = await client.call_tool("whoami", {})
@@ -171,7 +171,7 @@ async def test_whoami_says_who_may_do_what_until_when(resource: Running, mode: M
 
 
 async def test_whoami_works_with_an_empty_scope(resource: Running) -> None:
-    """A token with nothing in it is still a person who can be told so."""
+    """A token without scopes still belongs to a person, who can be told so."""
     async with resource.client(resource.token(scope="", email=None, client_name=None), "auto") as client:
         result = await client.call_tool("whoami", {})
     assert result.structured_content is not None
@@ -181,7 +181,7 @@ async def test_whoami_works_with_an_empty_scope(resource: Running) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_request_access_gives_the_link(resource: Running, mode: Mode) -> None:
-    """The link is the issuer's page, and what is hidden is named."""
+    """The link is the issuer's page, and the hidden tools are named."""
     async with resource.client(resource.token(), mode) as client:
         result = await client.call_tool("request_access", {})
     assert result.structured_content is not None
@@ -191,7 +191,7 @@ async def test_request_access_gives_the_link(resource: Running, mode: Mode) -> N
 
 
 async def test_an_operator_sees_how_the_server_runs(resource: Running) -> None:
-    """demo:ops opens demo_get_server_info; a clock that is set makes no server older or younger."""
+    """demo:ops allows demo_get_server_info; setting the clock does not change the uptime."""
     async with resource.client(resource.token(scope="demo:ops"), "auto") as client:
         resource.clock.offset -= 50
         result = await client.call_tool("demo_get_server_info", {})
@@ -203,7 +203,7 @@ async def test_an_operator_sees_how_the_server_runs(resource: Running) -> None:
 
 @pytest.mark.parametrize("era", ERAS)
 def test_help_names_only_what_the_caller_may_use(resource: Running, era: str) -> None:
-    """The help is a list of tools too, so it is filtered like one."""
+    """The help lists tools too, so it is filtered like the list."""
     text = resource.call("demo_get_help", resource.token(scope="demo:read"), era).text
     assert "demo_get_time" in text
     assert "demo_echo" not in text
@@ -213,7 +213,7 @@ def test_help_names_only_what_the_caller_may_use(resource: Running, era: str) ->
 @pytest.mark.clause("R3.no-passthrough")
 @pytest.mark.parametrize("era", ERAS)
 def test_a_tool_never_sees_the_bearer(resource: Running, era: str) -> None:
-    """No answer carries the token, whatever the tool."""
+    """No tool's answer contains the token."""
     token = resource.token(scope="demo:read demo:echo demo:ops")
     for name in EVERYBODY:
         assert token not in resource.call(name, token, era, text="x").text

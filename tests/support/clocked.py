@@ -1,4 +1,4 @@
-"""The IdP as a process of its own on a clock that the test owns: ``python -m tests.support.clocked FILE CHORES``.
+"""The IdP as a separate process on a clock that the test controls: ``python -m tests.support.clocked FILE CHORES``.
 
 ``CHORES`` is how many times as often as usual what runs in the background comes round: the test's time runs faster.
 """
@@ -26,7 +26,7 @@ _CHORES = (
 
 
 class SharedClock(Clock):
-    """A clock that several processes read out of one small file."""
+    """A clock that several processes read from one small file."""
 
     def __init__(self, place: Path) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class SharedClock(Clock):
         return datetime.now(UTC) + timedelta(seconds=struct.unpack("d", self._seconds[:8])[0])
 
     def forward(self, **duration: float) -> None:
-        """For every process at once."""
+        """Moves the clock ahead, for every process at once."""
         ahead: float = struct.unpack("d", self._seconds[:8])[0] + timedelta(**duration).total_seconds()
         self._seconds[:8] = struct.pack("d", ahead)
 

@@ -1,4 +1,4 @@
-"""A real HTTPS server on loopback that shows clients' metadata documents, rightly or in any wrong way."""
+"""A real HTTPS server on loopback that serves client metadata documents, correct or wrong in any way."""
 
 import contextlib
 import json
@@ -17,12 +17,12 @@ from gatepost_idp.clients.fetcher import Fetcher
 
 NAMES = ("client.test", "other.test", "*.client.test")
 Talk = Callable[[ssl.SSLSocket], None]
-"""What is said to a client once its request was read."""
+"""The bytes sent to a client once its request was read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request as it came: the name in TLS, the request line's target, the headers in lower case."""
+    """One request as received: the TLS server name, the request target, the headers in lower case."""
 
     name: str
     target: str
@@ -38,14 +38,14 @@ def response(body: bytes, status: str = "200 OK", **headers: str) -> bytes:
 
 
 def document(url: str, **changes: Any) -> dict[str, Any]:
-    """A right document for ``url``, save for ``changes``; None leaves a member out."""
+    """A correct document for ``url``, except for ``changes``; None leaves a member out."""
     right = {"client_id": url, "client_name": "Test client", "redirect_uris": ["https://client.test/callback"]}
     return {name: value for name, value in (right | changes).items() if value is not None}
 
 
 @dataclass
 class DocumentHost:
-    """The server. ``answers`` maps a target to what it gets; ``asked`` and ``most_at_once`` say what came."""
+    """The server. ``answers`` maps a target to its answer; ``asked`` and ``most_at_once`` record the requests."""
 
     port: int = 0
     answers: dict[str, bytes | Talk] = field(default_factory=dict)
@@ -58,30 +58,30 @@ class DocumentHost:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def url(self, path: str = "/client.json", name: str = "client.test") -> str:
-        """The URL of a document here."""
+        """The URL of a document on this server."""
         return f"https://{name}:{self.port}{path}"
 
     def show(self, path: str = "/client.json", name: str = "client.test", headers: Any = None, **changes: Any) -> str:
-        """Shows a right document there, save for ``changes``; answers its URL."""
+        """Serves a correct document, except for ``changes``; returns its URL."""
         url = self.url(path, name)
         self.answers[path] = response(json.dumps(document(url, **changes)).encode(), **(headers or {}))
         return url
 
     def fetcher(self, **arguments: Any) -> Fetcher:
-        """A fetcher that finds every name here and may connect here, where ``arguments`` do not say otherwise."""
+        """A fetcher that resolves every name to this server and may connect to it, unless ``arguments`` differ."""
         tls = ssl.create_default_context()
         self.ca.configure_trust(tls)
         given: dict[str, Any] = {"resolve": self.resolve, "is_allowed": lambda each: each == "127.0.0.1", "tls": tls}
         return Fetcher(**(given | arguments))
 
     async def resolve(self, _host: str, _port: int) -> list[str]:
-        """Every name leads here, unless the network is down."""
+        """Resolves every name to this server, unless the network is down."""
         if self.is_down:
             raise OSError("the network is down")
         return ["127.0.0.1"]
 
     def serve(self, connection: socket.socket, tls: ssl.SSLContext) -> None:
-        """One connection."""
+        """Serves one connection."""
         names: list[str] = []
         tls.sni_callback = lambda _socket, name, _context: names.append(name or "")
         with self._lock:
@@ -115,7 +115,7 @@ class DocumentHost:
 
 @contextlib.contextmanager
 def showing(*names: str) -> Iterator[DocumentHost]:
-    """A host of documents on a free port, under NAMES and ``names``."""
+    """A document server on a free port, under NAMES and ``names``."""
     host = DocumentHost()
     certificate = host.ca.issue_cert(*NAMES, *names)
 

@@ -1,4 +1,4 @@
-"""Every header by which some server lets a caller choose its name, its scheme, its path or the caller's address."""
+"""Every header from which some server takes its own name, scheme or path, or the caller's address."""
 
 import re
 
@@ -24,5 +24,5 @@ _RANDOM = re.compile(rf"{_SIGNED}|{_TOKEN}|\b\d{{4}} \d{{4}}\b")
 
 
 def masked(text: str) -> str:
-    """The text with what is random in it made equal: ids, tokens, nonces, digests and mailed codes."""
+    """The text with its random parts masked: ids, tokens, nonces, digests and mailed codes."""
     return _RANDOM.sub("*", text)

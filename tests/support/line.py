@@ -1,4 +1,4 @@
-"""HTTP by hand over one kept connection: a client library would mend, or refuse to send, half of what a test sends."""
+"""Raw HTTP over one kept connection: a client library would correct, or refuse, half of what a test sends."""
 
 import contextlib
 import socket
@@ -27,7 +27,7 @@ class Raw:
 
 @dataclass(frozen=True, repr=False)
 class Request:
-    """A request as its bytes. ``chunks``: the sizes in which the body goes out, in place of a Content-Length."""
+    """A request as its bytes. ``chunks``: send the body in chunks of these sizes, instead of with a Content-Length."""
 
     method: str
     target: bytes
@@ -40,11 +40,11 @@ class Request:
         return [value for found, value in self.headers if found.lower() == name]
 
     def plus(self, *headers: tuple[bytes, bytes]) -> "Request":
-        """The same with more headers."""
+        """The same request with more headers."""
         return replace(self, headers=(*self.headers, *headers))
 
     def encode(self) -> bytes:
-        """What goes over the wire."""
+        """The bytes to send."""
         lines = [b" ".join((self.method.encode(), self.target, b"HTTP/1.1"))]
         lines += [name + b": " + value for name, value in self.headers]
         if self.body is not None and not self.chunks:
@@ -69,13 +69,13 @@ class Request:
     def __repr__(self) -> str:
         return replay(self.encode())
 
-    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:  # hypothesis asks for it, and would tell every field
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:  # hypothesis's default would show every field
         printer.text(repr(self))
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A response; ``status`` is 0 where the server hung up without one."""
+    """A response; ``status``: 0 if the server hung up without one."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
@@ -84,7 +84,7 @@ class Answer:
 
     @property
     def is_unread(self) -> bool:
-        """Whether it is uvicorn's own, to bytes that are no HTTP."""
+        """Whether it is uvicorn's own answer to bytes that are not HTTP."""
         shown = (self.status, self.get("content-type"), self.get("content-length"), self.get("connection"))
         return shown == (400, "text/plain; charset=utf-8", "30", "close") and self.body in (b"", _UNREAD)
 
@@ -93,13 +93,13 @@ class Answer:
         return [value for found, value in self.headers if found == name]
 
     def get(self, name: str) -> str:
-        """The header's values in one line."""
+        """The header's values, joined."""
         return ", ".join(self.all(name))
 
 
 @dataclass
 class Line:
-    """One connection to a server, opened anew where the server closed it; counts what it sent."""
+    """One connection to a server, reopened if the server closed it; counts the requests sent."""
 
     host: str
     port: int
@@ -110,16 +110,16 @@ class Line:
 
     @property
     def authority(self) -> bytes:
-        """What a Host header says."""
+        """The value for a Host header."""
         return f"{self.host}:{self.port}".encode()
 
     def caller(self) -> tuple[bytes, bytes]:
-        """A header that makes the next request somebody else's: the coarse brakes hide what is behind them."""
+        """A header that gives the next request another caller, as coarse rate limits would hide what is behind them."""
         number = next(self._callers)
         return b"x-forwarded-for", b"10.%d.%d.%d" % (number >> 16 & 255, number >> 8 & 255, number & 255)
 
     def send(self, request: Request) -> Answer:
-        """The answer to a well-formed request; it gets a Host and an address of its own where it has none."""
+        """The answer to a well-formed request, to which a Host and a fresh caller address are added if missing."""
         for name, value in ((b"host", self.authority), self.caller()):
             if not request.named(name):
                 request = request.plus((name, value))
@@ -131,7 +131,7 @@ class Line:
         return answer
 
     def send_raw(self, raw: Raw) -> Answer:
-        """What comes for these bytes on a connection of their own, which says at once that no more follow."""
+        """The answer to these bytes on a fresh connection, whose sending side is closed at once."""
         self.close()
         return self._exchange(raw.content, raw.content.startswith(b"HEAD "), last=True)
 
@@ -204,7 +204,7 @@ class Line:
 
 
 def replay(raw: bytes) -> str:
-    """A line of shell that sends these bytes again."""
+    """A shell command that sends these bytes again."""
     shown = raw if len(raw) <= 4000 else raw[:4000]
     cut = f"  # cut: {len(raw)} bytes in all" if shown is not raw else ""
     escaped = "".join(chr(byte) if 32 <= byte < 127 and byte not in b"'\\%" else f"\\{byte:03o}" for byte in shown)

@@ -71,7 +71,7 @@ async def connected(
     mode: Literal["legacy", "auto"] = "auto",
     callback: str = "http://127.0.0.1:3017/callback",
 ) -> AsyncIterator[Client]:
-    """A client that found its own way in."""
+    """A connected client that discovered and authorized everything by itself."""
     auth = provider(url, person, storage, callback)
     async with (
         httpx2.AsyncClient(auth=auth, trust_env=False, timeout=20) as http,

@@ -1,4 +1,4 @@
-"""What a server tells Prometheus, read by Prometheus' own parser."""
+"""What a server exposes to Prometheus, read by Prometheus's own parser."""
 
 import time
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Scrape:
         return found
 
     def labels(self) -> dict[str, set[str]]:
-        """Every value of each label, bounds of histograms left out."""
+        """Every value of each label, except the bounds of histograms."""
         found: dict[str, set[str]] = {}
         for told, _ in (sample for samples in self.samples.values() for sample in samples):
             for name, value in told.items():

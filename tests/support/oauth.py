@@ -1,4 +1,4 @@
-"""A client of the tests' own: makes authorize URLs and token requests by hand, so that each part can be bent."""
+"""The tests' own OAuth client: builds authorize URLs and token requests itself, so that any part can be altered."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ CALLBACK = "https://client.test/callback"
 
 
 def challenge_of(verifier: str) -> str:
-    """S256 of a verifier (RFC 7636 section 4.2), computed here so that the server's own code is not its judge."""
+    """The S256 challenge of a verifier (RFC 7636, section 4.2), computed independently of the server's code."""
     return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
 
 
@@ -37,11 +37,11 @@ class TestClient:
 
     @property
     def secret(self) -> dict[str, str]:
-        """The secret as a form field, where there is one."""
+        """The secret as a form field, if there is one."""
         return {"client_secret": self.information["client_secret"]} if "client_secret" in self.information else {}
 
     def authorize_url(self, **changes: str | None) -> str:
-        """The URL that the browser opens; a change to None leaves a parameter out."""
+        """The URL that the browser opens; a change of None leaves a parameter out."""
         parameters: dict[str, str | None] = {
             "response_type": "code",
             "client_id": self.id,
@@ -56,7 +56,7 @@ class TestClient:
         return f"{self.idp.issuer}/authorize?{urlencode({k: v for k, v in parameters.items() if v is not None})}"
 
     def code(self, person: Person, **changes: str | None) -> str:
-        """A code that ``person`` agreed to."""
+        """A code that ``person`` consented to."""
         return answer_of(person.walk(self.authorize_url(**changes)))["code"]
 
     def redeem(self, code: str, **changes: str | None) -> httpx2.Response:
@@ -81,7 +81,7 @@ class TestClient:
         return self.idp.post("/token", {name: value for name, value in form.items() if value is not None})
 
     def connect(self, person: Person, **changes: str | None) -> dict[str, Any]:
-        """From nothing to tokens."""
+        """The whole flow: consents as ``person`` and redeems the code for tokens."""
         answer = self.redeem(self.code(person, **changes))
         assert answer.status_code == 200, answer.text
         return dict(answer.json())

@@ -1,4 +1,4 @@
-"""A person with a browser that runs no script: follows links, fills forms, keeps cookies."""
+"""A person with a browser that runs no scripts: it follows links, fills in forms and keeps cookies."""
 
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -12,7 +12,7 @@ from tests.support.smtp import Postbox, code_of, link_of
 
 @dataclass
 class Form:
-    """A form as the page has it: where it goes, and what it holds before anybody types."""
+    """A form on a page: its action, and its values before anybody types."""
 
     action: str
     fields: list[tuple[str, str]] = field(default_factory=list)
@@ -55,7 +55,7 @@ def forms_of(html: str) -> list[Form]:
 
 
 def links_of(html: str) -> list[str]:
-    """Where the links of a page lead."""
+    """The targets of a page's links."""
     parsed = _Page()
     parsed.feed(html)
     return parsed.links
@@ -98,7 +98,7 @@ class Person:
         raise AssertionError(f"no form with {field_name} in:\n{self.text}")
 
     def form_to(self, ending: str) -> Form:
-        """The form whose action ends so."""
+        """The form whose action ends with that."""
         for form in self.forms():
             if form.action.endswith(ending):
                 return form
@@ -129,11 +129,11 @@ class Person:
         self.submit(self.form("token"))
 
     def allow(self, **changes: Any) -> None:
-        """Presses the button that goes on, on either consent page."""
+        """Presses the button that consents, on either consent page."""
         self.submit(self.form("decision"), decision="allow", **changes)
 
     def answer(self) -> str:
-        """Where the finish page, or the redirect that ended the walk, sends the browser."""
+        """The URL to which the finish page, or the redirect that ended the flow, sends the browser."""
         assert self.page is not None
         location = self.page.headers.get("location")
         target = location or self._parsed().target
@@ -141,7 +141,7 @@ class Person:
         return str(target)
 
     def walk(self, authorize_url: str) -> str:
-        """From a client's authorize URL through whatever is asked to the client's callback URL with the answer."""
+        """From a client's authorize URL, through every page that asks, to its callback URL with the answer."""
         self.open(authorize_url)
         mails = len(self.postbox.to(self.email))
         if any("email" in form.names() for form in self.forms()):

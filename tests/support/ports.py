@@ -1,4 +1,4 @@
-"""Ports on loopback that nobody uses."""
+"""Free ports on loopback."""
 
 import socket
 

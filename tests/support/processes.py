@@ -26,7 +26,7 @@ class Server:
     log: Path
 
     def logged(self) -> str:
-        """Everything that it wrote so far."""
+        """Everything it has logged so far."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
 
@@ -41,12 +41,12 @@ class Deployment:
     environment: dict[str, str]
 
     def gatepost(self, *arguments: str) -> str:
-        """Runs a command of the command line beside the servers; answers what it printed."""
+        """Runs a ``gatepost`` command beside the servers; returns its output."""
         return run_gatepost(self.environment, *arguments)
 
 
 def environment_of(**settings: str) -> dict[str, str]:
-    """This process's environment without settings of Gatepost's, with ``settings``."""
+    """This process's environment without any Gatepost settings, plus ``settings``."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "XDG_RUNTIME_DIR") if name in os.environ}
     coverage = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
     paths = os.pathsep.join(str(ROOT / folder) for folder in ("idp", "resource"))
@@ -54,7 +54,7 @@ def environment_of(**settings: str) -> dict[str, str]:
 
 
 def run_gatepost(environment: Mapping[str, str], *arguments: str) -> str:
-    """``gatepost ARGUMENTS``; raises AssertionError with what it said where it fails."""
+    """Runs ``gatepost ARGUMENTS``; raises AssertionError with its output if it fails."""
     done = subprocess.run(
         [sys.executable, "-m", "gatepost_idp", *arguments],
         env=dict(environment),
@@ -69,7 +69,7 @@ def run_gatepost(environment: Mapping[str, str], *arguments: str) -> str:
 
 @contextlib.contextmanager
 def running(base: str, environment: Mapping[str, str], log: Path, *command: str) -> Iterator[Server]:
-    """A server process, once its /healthz answers; ended at the end."""
+    """A server process, from when its /healthz answers until the block ends."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *command], env=dict(environment), stdout=output, stderr=output
@@ -93,7 +93,7 @@ def wait_for(url: str, server: Server) -> None:
     while time.monotonic() < deadline:
         assert server.process.poll() is None, f"the server ended:\n{server.logged()}"
         with contextlib.suppress(httpx2.TransportError):
-            # verify: plain http; else each try would load every certificate of the machine, beside a starting server.
+            # verify: this is plain http, and each try would otherwise load all certificates while the server starts.
             if httpx2.get(url, trust_env=False, verify=False).status_code == 200:
                 return
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The IdP in a thread of the test's own process, over real HTTP and SMTP, with a clock that the test owns."""
+"""The IdP in a thread of the test process, over real HTTP and SMTP, with a clock that the test controls."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ from tests.support.smtp import Postbox, receiving
 
 
 class Clock:
-    """The present, which goes on by itself and jumps when told to."""
+    """A clock that runs by itself and jumps when told to."""
 
     def __init__(self) -> None:
         self._ahead = timedelta()
@@ -37,7 +37,7 @@ class Clock:
         return (self._stopped or datetime.now(UTC)) + self._ahead
 
     def stop(self) -> None:
-        """Stands still from now on, so that two walks can be compared to the letter."""
+        """Stops the clock, so that two flows can be compared byte for byte."""
         self._stopped = datetime.now(UTC)
 
     def forward(self, **duration: float) -> None:
@@ -47,7 +47,7 @@ class Clock:
 
 @dataclass
 class Idp:
-    """A served authorization server. ``base`` is where it listens; ``issuer`` is what it says of itself."""
+    """A running authorization server. ``base``: where it listens; ``issuer``: its issuer identifier."""
 
     base: str
     issuer: str
@@ -56,7 +56,7 @@ class Idp:
     postbox: Postbox
 
     def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
-        """One request without cookies, redirects not followed; ``path`` is below the issuer."""
+        """One request without cookies or redirects; ``path`` is below the issuer."""
         with httpx2.Client(trust_env=False, verify=False, timeout=20) as client:
             return client.request(method, f"{self.issuer}{path}", **options)
 
@@ -64,7 +64,7 @@ class Idp:
         return self.request("GET", path, **options)
 
     def post(self, path: str, form: dict[str, Any] | None = None, **options: Any) -> httpx2.Response:
-        """A form."""
+        """Posts a form."""
         return (
             self.request("POST", path, data=form, **options)
             if form is not None
@@ -72,7 +72,7 @@ class Idp:
         )
 
     def register(self, **metadata: Any) -> dict[str, Any]:
-        """Registers a client (RFC 7591); answers its information."""
+        """Registers a client (RFC 7591); returns its client information."""
         body = {"client_name": "Test client", "redirect_uris": ["https://client.test/callback"], **metadata}
         answer = self.request("POST", "/register", json=body)
         assert answer.status_code == 201, answer.text
@@ -80,7 +80,7 @@ class Idp:
 
 
 def settings_of(folder: Path, postbox: Postbox, port: int, **changes: Any) -> Settings:
-    """Settings for a test server; limits are wide unless the test is about them."""
+    """Settings for a test server; rate limits are wide unless the test is about them."""
     given: dict[str, Any] = {
         "oauth_issuer": f"http://localhost:{port}",
         "mcp_resource_url": "http://localhost:9001/mcp",
@@ -101,7 +101,7 @@ def settings_of(folder: Path, postbox: Postbox, port: int, **changes: Any) -> Se
 
 @contextlib.contextmanager
 def serving(folder: Path, **changes: Any) -> Iterator[Idp]:
-    """An authorization server on a fresh database, with its own mail server."""
+    """An authorization server on a new database, with its own mail server."""
     with receiving() as postbox:
         port = free_port()
         settings = settings_of(folder, postbox, port, **changes)
@@ -153,7 +153,7 @@ def answering(app: ASGIApp, port: int) -> Iterator[None]:
 
 
 def _doing(thread: threading.Thread, loop: asyncio.AbstractEventLoop) -> str:
-    """Where a thread is, and each task of its loop."""
+    """The stacks of a thread and of each task of its loop."""
     told = io.StringIO()
     frame = sys._current_frames().get(thread.ident or 0)
     traceback.print_stack(frame, file=told)

@@ -1,4 +1,4 @@
-"""A real SMTP server on loopback that keeps what arrives."""
+"""A real SMTP server on loopback that keeps every mail."""
 
 import contextlib
 import re
@@ -44,7 +44,7 @@ class Postbox:
         return [mail for mail in self.mails if str(mail["To"]) == address]
 
     def wait(self, address: str, count: int = 1, seconds: float = 10) -> EmailMessage:
-        """The ``count``-th mail to ``address``; raises AssertionError where it does not come."""
+        """The ``count``-th mail to ``address``; raises AssertionError if it does not arrive."""
         with self._arrived:
             came = self._arrived.wait_for(lambda: len(self.to(address)) >= count, seconds)
         assert came, f"no mail number {count} to {address} within {seconds} s"
@@ -52,7 +52,7 @@ class Postbox:
 
 
 def notice_to(postbox: Postbox, address: str, seconds: float = 10) -> EmailMessage:
-    """The mail about a new connection; raises AssertionError where it does not come."""
+    """The mail about a new connection; raises AssertionError if it does not arrive."""
     deadline = time.monotonic() + seconds
     while not (found := [mail for mail in postbox.notices if str(mail["To"]) == address]):
         assert time.monotonic() < deadline, f"no notice to {address} within {seconds} s"
@@ -75,7 +75,7 @@ def link_of(mail: EmailMessage) -> str:
 
 
 def code_of(mail: EmailMessage) -> str:
-    """The code, as it stands in the subject: ``1234 5678``."""
+    """The code as written in the subject: ``1234 5678``."""
     found = re.match(r"(\d{4} \d{4}) ", str(mail["Subject"]))
     assert found, mail["Subject"]
     return found.group(1)
