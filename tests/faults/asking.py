@@ -1,4 +1,4 @@
-"""People who ask for mail while something is wrong with it, and the server that they ask, as a thread or a process."""
+"""People who ask for mail while mail is failing, and the server that they ask, as a thread or a process."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ from tests.support.smtp import Postbox, code_of, link_of
 
 
 def built(folder: Path, postbox: Postbox, **changes: Any) -> Idp:
-    """A server with its database, not running yet: ``as_thread`` and ``as_process`` run it, as often as one likes."""
+    """A server with its database, not running yet: ``as_thread`` and ``as_process`` run it, any number of times."""
     port = free_port()
     settings = settings_of(folder, postbox, port, **changes)
     serving.upgrade(settings)
@@ -36,12 +36,12 @@ def changed(idp: Idp, **settings: Any) -> Idp:
 
 
 def as_thread(idp: Idp) -> contextlib.AbstractContextManager[None]:
-    """Runs it with the test's clock while the block does."""
+    """Runs it on the test's clock until the block ends."""
     return serving.listening(idp.settings, idp.clock, idp.settings.idp_port)
 
 
 def as_process(idp: Idp, log: Path, **settings: str) -> contextlib.AbstractContextManager[Server]:
-    """Runs it as an operator does, with the system's clock, while the block does."""
+    """Runs it as an operator does, on the system clock, until the block ends."""
     return running(idp.base, environment_for(idp, **settings), log, "gatepost_idp", "idp")
 
 
@@ -54,19 +54,19 @@ def environment_for(idp: Idp, **settings: str) -> dict[str, str]:
 
 @dataclass
 class Waiting:
-    """A person before the waiting page."""
+    """A person on the waiting page."""
 
     person: Person
     url: str
 
     def state(self) -> dict[str, Any]:
-        """What the page's script is told."""
+        """The state that the page's script gets."""
         answer = self.person.browser.get(f"{self.url}/state")
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
     def until(self, mail: str, seconds: float = 10) -> dict[str, Any]:
-        """The page's state, once it says so of the mail."""
+        """The page's state, once it says that of the mail."""
         deadline = time.monotonic() + seconds
         while (state := self.state())["mail"] != mail:
             assert time.monotonic() < deadline, f"{self.person.email}: still {state}, not {mail}"
@@ -85,7 +85,7 @@ class Waiting:
 
 
 def waits(person: Person, client: TestClient) -> Waiting:
-    """``person`` comes from ``client`` and asks for a mail."""
+    """Sends ``person`` from ``client`` to ask for a mail."""
     person.open(client.authorize_url())
     person.ask_for_mail()
     assert person.page is not None
@@ -95,7 +95,7 @@ def waits(person: Person, client: TestClient) -> Waiting:
 
 @contextlib.contextmanager
 def crowd(idp: Idp, names: Iterable[str]) -> Iterator[list[Waiting]]:
-    """Many people ask, eight at a time; each has a browser of their own until the block ends."""
+    """Many people ask, eight at a time; each has a separate browser until the block ends."""
     client = registered(idp)
     with contextlib.ExitStack() as stack:
         people = [stack.enter_context(Person(f"{name}@example.com", idp.postbox)) for name in names]
@@ -104,7 +104,7 @@ def crowd(idp: Idp, names: Iterable[str]) -> Iterator[list[Waiting]]:
 
 
 def eventually(holds: Callable[[], bool], what: str, seconds: float = 10) -> None:
-    """Returns once it holds; raises AssertionError with ``what`` where it does not come to that."""
+    """Returns once it holds; raises AssertionError with ``what`` if it does not in time."""
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, what
@@ -117,7 +117,7 @@ def identity(mail: EmailMessage) -> tuple[str, str, str]:
 
 
 def counted(idp: Idp, condition: str) -> int:
-    """How many rows of the outbox are so."""
+    """How many rows of the outbox have that state."""
     connection = sqlite3.connect(f"file:{idp.settings.sqlite_path}?mode=ro", uri=True)
     try:
         return int(connection.execute(f"SELECT count(*) FROM outbox WHERE {condition}").fetchone()[0])  # noqa: S608 (the tests' own words)
@@ -126,7 +126,7 @@ def counted(idp: Idp, condition: str) -> int:
 
 
 def details(idp: Idp) -> dict[str, Any]:
-    """What METRICS_ADDRESS tells the operator about readiness."""
+    """The readiness details on METRICS_ADDRESS."""
     address = f"http://{idp.settings.metrics_address}/readyz"
 
     def answers() -> bool:

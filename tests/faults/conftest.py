@@ -1,4 +1,4 @@
-"""What the tests of faults share: a certificate authority that the server trusts, and ticks for a test's clock."""
+"""Shared by the fault tests: a certificate authority that the server trusts, and an outbox that polls faster."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.faults.mailservers import Authority
 
 @pytest.fixture
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Authority:
-    """Signs certificates that this process believes: OpenSSL reads SSL_CERT_FILE, as it does for an operator."""
+    """Signs certificates that this process trusts: OpenSSL reads SSL_CERT_FILE, as it does for an operator."""
     made = Authority(tmp_path / "authority.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(made.path))
     return made
@@ -18,5 +18,5 @@ def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Authority:
 
 @pytest.fixture
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The outbox looks twenty times a second instead of once: the clock jumps here, and the look follows it."""
+    """The outbox polls twenty times a second instead of once, to follow the test's clock when it jumps."""
     monkeypatch.setattr(outbox, "LOOK_EVERY_SECONDS", 0.05)

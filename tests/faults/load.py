@@ -1,4 +1,4 @@
-"""Replicas of one server behind a balancer that tosses a coin, and connections that refresh without pause."""
+"""Replicas of one server behind a balancer that picks at random, and connections that refresh without pause."""
 
 import contextlib
 import random
@@ -27,19 +27,19 @@ _COIN = random.Random()  # noqa: S311 (which replica, not a secret)
 
 
 def elsewhere() -> dict[str, str]:
-    """What the balancer says of who asks: some network, since one alone may not send as much as a test does."""
+    """The caller's address as the balancer gives it: varied, since one network may not send as much as a test does."""
     return {"x-forwarded-for": f"10.{_COIN.randrange(256)}.{_COIN.randrange(256)}.{_COIN.randrange(256)}"}
 
 
 class Scattered(httpx2.BaseTransport):
-    """Sends each request to a replica by chance: nothing may depend on which one a person met before."""
+    """Sends each request to a random replica: nothing may depend on which one served a person before."""
 
     def __init__(self, ports: Sequence[int]) -> None:
         self._ports = ports
         self._inner = httpx2.HTTPTransport(retries=0, limits=httpx2.Limits(max_keepalive_connections=20))
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """The Host stays the public one, as with any balancer."""
+        """Sends the request on; the Host stays the public one, as with any balancer."""
         url = request.url.copy_with(port=_COIN.choice(self._ports))
         sent = httpx2.Request(
             request.method, url, headers=request.headers, stream=request.stream, extensions=request.extensions
@@ -52,7 +52,7 @@ class Scattered(httpx2.BaseTransport):
 
 @dataclass
 class Replicated(Idp):
-    """One authorization server that is several processes. ``starts`` starts one anew, by its number."""
+    """One authorization server of several processes. ``starts``: restarts one, by its number."""
 
     ports: list[int] = field(default_factory=list)
     servers: list[Server] = field(default_factory=list)
@@ -64,12 +64,12 @@ class Replicated(Idp):
             return own.request(method, f"{self.issuer}{path}", **options)
 
     def line(self) -> httpx2.Client:
-        """A client whose requests go anywhere."""
+        """An HTTP client whose requests go to random replicas."""
         return httpx2.Client(transport=Scattered(self.ports), timeout=SIZES.patience)
 
     @contextlib.contextmanager
     def person(self, email: str = "alice@example.com") -> Iterator[Person]:
-        """Somebody each of whose requests meets another process."""
+        """A person whose requests go to random replicas."""
         with Person(email, self.postbox) as one:
             agent = one.browser.headers["user-agent"]
             one.browser.close()
@@ -77,7 +77,7 @@ class Replicated(Idp):
             yield one
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        """What is stored, seen from outside."""
+        """The rows of a table, read from outside the servers."""
         engine = sqlalchemy.create_engine(self.settings.database_url)
         try:
             with engine.connect() as connection:
@@ -86,7 +86,7 @@ class Replicated(Idp):
             engine.dispose()
 
     def forget_grants(self) -> None:
-        """So that what is counted afterwards is the test's own."""
+        """Deletes the grants, so that later counts are the test's own."""
         engine = sqlalchemy.create_engine(self.settings.database_url)
         with engine.begin() as connection:
             connection.exec_driver_sql("DELETE FROM refresh_token")
@@ -94,7 +94,7 @@ class Replicated(Idp):
         engine.dispose()
 
     def kill(self, number: int) -> float:
-        """kill -9 of one process, started again at once; answers the seconds until it answers."""
+        """kill -9 of one process, restarted at once; returns the seconds until it answers."""
         self.servers[number].process.kill()
         self.servers[number].process.wait()
         began = time.monotonic()
@@ -125,13 +125,13 @@ def replicated(folder: Path, postbox: Postbox, count: int, **changes: Any) -> It
 
 @dataclass
 class Chain:
-    """One connection that refreshes again and again, with the last token that it was answered."""
+    """One connection that refreshes again and again, with the latest token it got."""
 
     client: TestClient
     token: str
     answered: int = 0
     refused: list[str] = field(default_factory=list)
-    """Answers that no outage excuses: anything but 200, and 503 with Retry-After."""
+    """Answers that no outage excuses: anything but a 200, or a 503 with Retry-After."""
     unavailable: int = 0
     last_trouble: float = 0.0
 
@@ -140,7 +140,7 @@ class Chain:
         return {"grant_type": "refresh_token", "client_id": self.client.id, "refresh_token": self.token}
 
     def run(self, replicas: Replicated, stopped: threading.Event) -> None:
-        """Refreshes until told to stop; what brought no answer is asked again, as a client does."""
+        """Refreshes until told to stop; repeats a request that got no answer, as a client does."""
         with replicas.line() as own:
             while not stopped.is_set() and not self.refused:
                 try:
@@ -166,7 +166,7 @@ class Chain:
 
 
 def chains(replicas: Replicated, count: int) -> list[Chain]:
-    """``count`` connections of one person, who agrees once."""
+    """``count`` connections of one person, who consents once."""
     client = registered(replicas)
     with replicas.person() as alice:
         return [Chain(client, str(client.connect(alice)["refresh_token"])) for _ in range(count)]
@@ -174,7 +174,7 @@ def chains(replicas: Replicated, count: int) -> list[Chain]:
 
 @contextlib.contextmanager
 def under_load(replicas: Replicated, all_chains: list[Chain]) -> Iterator[None]:
-    """All of them refresh while the block runs."""
+    """Makes all of them refresh until the block ends."""
     stopped = threading.Event()
     with ThreadPoolExecutor(len(all_chains)) as pool:
         running = [pool.submit(chain.run, replicas, stopped) for chain in all_chains]
@@ -187,8 +187,8 @@ def under_load(replicas: Replicated, all_chains: list[Chain]) -> Iterator[None]:
 
 
 def nothing_lost(replicas: Replicated, all_chains: list[Chain]) -> None:
-    """Every token that was answered is stored: the last one of each connection works. None was spent twice: each
-    family is one line of tokens, of which one is not spent."""
+    """Asserts that every answered token is stored: the last one of each connection works. None was spent twice: each
+    family is one chain of tokens, of which one is unspent."""
     for chain in all_chains:
         assert chain.refused == []
         answer = chain.client.refresh(chain.token)
@@ -198,7 +198,7 @@ def nothing_lost(replicas: Replicated, all_chains: list[Chain]) -> None:
         "SELECT count(*), sum(CASE WHEN spent_at IS NULL THEN 1 ELSE 0 END) FROM refresh_token GROUP BY grant_id"
     )
     assert [unspent for _, unspent in lines] == [1] * len(all_chains)
-    # Each answer is a token more; an answer that never arrived was asked for again and was the same one.
+    # Each answer adds one token; a lost answer was asked for again and was the same token.
     assert sum(count for count, _ in lines) == len(all_chains) + sum(chain.answered for chain in all_chains)
 
 
@@ -208,8 +208,8 @@ def at_once(replicas: Replicated, form: dict[str, str], count: int) -> list[http
 
     def send(_number: int) -> httpx2.Response:
         with replicas.line() as own:
-            gate.wait(SIZES.patience)  # all are there: a line that says nothing is closed after five seconds
-            own.get(f"{replicas.issuer}/healthz")  # the way there is known before the race begins
+            gate.wait(SIZES.patience)  # all are connected: a silent connection is closed after five seconds
+            own.get(f"{replicas.issuer}/healthz")  # the address is resolved before the race begins
             gate.wait(SIZES.patience)
             return own.post(f"{replicas.issuer}/token", data=form, headers=elsewhere())
 

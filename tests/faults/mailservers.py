@@ -1,4 +1,4 @@
-"""Mail servers as they are: with TLS and passwords, refusing, hanging up, dripping, and with somebody on the line."""
+"""Mail servers of every kind: with TLS and passwords, refusing, hanging up, dripping, and with an attacker between."""
 
 import asyncio
 import contextlib
@@ -24,24 +24,24 @@ PASSWORD = "correct horse battery staple"
 
 
 class Office(Postbox):
-    """A mail server whose moods are set from outside; it keeps account of what it was asked, kept or not."""
+    """A mail server whose behaviour a test sets; it records every mail, kept or refused."""
 
     def __init__(self, password: str = "") -> None:
         super().__init__()
         self.password = password
-        """What AUTH must bring; empty where nobody has to sign in."""
+        """The credentials that AUTH must have; empty if none are needed."""
         self.logins: list[bool] = []
-        """Every AUTH that was tried, and whether it was right."""
+        """Every AUTH tried, and whether it was right."""
         self.offered: list[EmailMessage] = []
-        """Every mail that came as far as its content, the refused ones too."""
+        """Every mail whose content arrived, including the refused ones."""
         self.unknown: set[str] = set()
         """Addresses refused at RCPT."""
         self.drops: dict[str, int] = {}
-        """How often the line drops behind a mail to that address, which is kept."""
+        """How often the connection drops after a mail to that address, which is kept."""
         self.takes_seconds = 0.0
-        """How long it thinks about each mail before it answers."""
+        """How long it waits before it answers each mail."""
         self.at: Callable[[str], None] = lambda _stage: None
-        """Told of each stage: ``recipient``, ``content``, ``kept``."""
+        """Called at each stage: ``recipient``, ``content``, ``kept``."""
 
     def authenticate(self, _server: Any, _session: Any, _envelope: Any, _mechanism: str, login: Any) -> AuthResult:
         expected = LoginPassword(USERNAME.encode(), self.password.encode())
@@ -82,7 +82,7 @@ class Office(Postbox):
 
 @contextlib.contextmanager
 def opened(office: Office, tls: ssl.SSLContext | None = None, *, implicit: bool = False) -> Iterator[Office]:
-    """The office is open while the block runs: with STARTTLS where ``tls`` is given, or TLS from the first byte."""
+    """Runs the mail server until the block ends: with STARTTLS if ``tls`` is given, or TLS from the first byte."""
     controller = Controller(
         office,
         hostname="127.0.0.1",
@@ -102,7 +102,7 @@ def opened(office: Office, tls: ssl.SSLContext | None = None, *, implicit: bool 
 
 @dataclass
 class Authority:
-    """A certificate authority of the tests' own. ``path``: its certificate, for SSL_CERT_FILE."""
+    """The tests' certificate authority. ``path``: its certificate, for SSL_CERT_FILE."""
 
     path: Path
     _ca: trustme.CA = field(default_factory=trustme.CA)
@@ -111,7 +111,7 @@ class Authority:
         self._ca.cert_pem.write_to_path(self.path)
 
     def context(self, name: str = "127.0.0.1") -> ssl.SSLContext:
-        """What a server called ``name`` answers a handshake with."""
+        """The TLS context of a server called ``name``."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._ca.issue_cert(name).configure_cert(context)
         return context
@@ -122,7 +122,7 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @contextlib.contextmanager
 def listening_to(talk: Talk) -> Iterator[int]:
-    """A server that speaks whatever ``talk`` speaks, in a thread of its own; answers its port."""
+    """A server that runs ``talk`` for each connection, in its own thread; returns its port."""
     with (
         anyio.from_thread.start_blocking_portal() as portal,
         portal.wrap_async_context_manager(_listening(talk)) as port,
@@ -138,7 +138,7 @@ async def _listening(talk: Talk) -> AsyncIterator[int]:
         task = asyncio.current_task()
         assert task is not None
         talks.add(task)
-        # The end of a test ends its talks; a caller who hangs up ends one.
+        # The end of the test cancels the conversations; a caller who hangs up ends one.
         with contextlib.suppress(asyncio.CancelledError, asyncio.IncompleteReadError, OSError):
             await talk(reader, writer)
         talks.discard(task)
@@ -156,7 +156,7 @@ async def _listening(talk: Talk) -> AsyncIterator[int]:
 
 @dataclass
 class Call:
-    """One connection: when it began and ended, and every byte that the client sent, as it was on the line."""
+    """One connection: when it began and ended, and every byte that the client sent, as sent."""
 
     began: float
     said: bytearray = field(default_factory=bytearray)
@@ -165,28 +165,28 @@ class Call:
 
 
 class Line:
-    """The line to a mail server, held by somebody else: writes all down, and may bend what the server answers."""
+    """An attacker between client and mail server: records everything, and may change the server's answers."""
 
     def __init__(self, office: Office) -> None:
         self._office = office
         self.port = 0
         self.calls: list[Call] = []
         self.greeting: bytes | None = None
-        """Said instead of connecting, while set; then the line is cut."""
+        """While set, sent instead of connecting; then the connection is closed."""
         self.bend: Callable[[bytes], bytes] = lambda answer: answer
-        """What becomes of each answer of the server's."""
+        """Changes each answer of the server."""
         self.drips_for = b"nobody"
-        """From the RCPT of that address on, an answer comes a byte at a time and has no end."""
+        """From the RCPT of that address on, the answer comes a byte at a time and never ends."""
         self.swallows: bytes | None = None
-        """A command that never reaches the server, so that its answer never comes."""
+        """A command that is not passed to the server, so that its answer never comes."""
         self.changed = threading.Condition()
 
     def said(self) -> bytes:
-        """All that clients ever sent."""
+        """Everything that clients sent."""
         return b"".join(bytes(call.said) for call in self.calls)
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection from its beginning to its end."""
+        """Handles one connection from beginning to end."""
         call = Call(time.monotonic())
         self.calls.append(call)
         try:
@@ -223,7 +223,7 @@ class Line:
 
 
 async def _drip(writer: asyncio.StreamWriter) -> None:
-    """A reply that never ends, slowly: each byte is a sign of life, and none of them an answer."""
+    """Sends a slow reply that never ends: each byte shows life, but there is never an answer."""
     writer.write(b"250-")
     while not writer.is_closing():
         writer.write(b".")
@@ -233,7 +233,7 @@ async def _drip(writer: asyncio.StreamWriter) -> None:
 
 @contextlib.contextmanager
 def tapped(office: Office) -> Iterator[Line]:
-    """A line to ``office`` for as long as the block runs."""
+    """A tapped line to ``office``, until the block ends."""
     line = Line(office)
     with listening_to(line.talk) as port:
         line.port = port

@@ -1,4 +1,4 @@
-"""Mails over an SMTP outage with a restart in the middle, counted: for a test with a few, for bench/ with many."""
+"""Counts mails over an SMTP outage with a restart in the middle: a few for a test, many for bench/."""
 
 import contextlib
 import time
@@ -19,9 +19,9 @@ class Outcome:
 
 
 def over_an_outage(folder: Path, people: int, seconds: float = 60) -> Outcome:
-    """A quarter asks before the outage and is still being served when it begins, a quarter in it; then the server is
-    restarted; a quarter asks in the outage still, and a quarter once the mail server is back. Waits ``seconds`` for
-    the last mail."""
+    """A quarter of the people ask before the outage and are still being served when it begins, a quarter during it;
+    then the server is restarted; a quarter ask while the outage lasts, and a quarter once the mail server is back.
+    Waits ``seconds`` for the last mail."""
     office = Office()
     idp = built(folder, office)
     names = [f"person{n}" for n in range(people)]

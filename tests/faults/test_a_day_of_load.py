@@ -1,4 +1,4 @@
-"""A day's tokens while the clock runs so fast that all that ends is purged: neither memory nor tables grow."""
+"""A day's tokens on a clock so fast that everything expired is purged: neither memory nor tables grow."""
 
 import contextlib
 import http.client
@@ -26,21 +26,21 @@ from tests.support.processes import running
 from tests.support.smtp import receiving
 
 HOURS = 24 * 24
-"""Ended connections stay longest, a week: within so many hours every table comes to its purge again and again."""
+"""Ended connections are kept longest, a week: within that many hours every table is purged repeatedly."""
 LIFE = 9
-"""How often a connection refreshes, once an hour; then it is revoked, or never heard of again."""
+"""How often a connection refreshes, once an hour; then it is revoked or abandoned."""
 LINES = 2 if SIZES.day < 100_000 else 8
-"""So that many share a commit; each makes at least one connection an hour."""
+"""Enough workers for writes to share commits; each makes at least one connection an hour."""
 FASTER = 300
-"""The purge looks five times a second instead of once a minute, which is once in some hours of this clock."""
+"""The purge runs five times a second instead of once a minute, which would be once in some hours of this clock."""
 MEMORY = 1.10
 ROWS = 1.25
-"""Without the purge it would be two thirds more."""
+"""The growth allowed; without the purge it would be two thirds."""
 _NETWORKS = count(1)
 
 
 class Line:
-    """One kept connection of HTTP, and little work for each request: client and server share the machine."""
+    """One kept HTTP connection that costs little per request: client and server share the machine."""
 
     def __init__(self, idp: Replicated) -> None:
         self._http = http.client.HTTPConnection("127.0.0.1", idp.ports[0], timeout=60)
@@ -54,8 +54,8 @@ class Line:
     def request(
         self, method: str, path: str, form: dict[str, str] | None = None, cookie: str = ""
     ) -> tuple[str, bytes]:
-        """Location and body of an answer that refuses nothing."""
-        if not self._left:  # as many as one network may send in a minute
+        """Location and body of an answer, which must not be an error."""
+        if not self._left:  # as many requests as one network may send in a minute
             self._left = 3000
             number = next(_NETWORKS)
             self._headers["x-forwarded-for"] = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
@@ -69,7 +69,7 @@ class Line:
 
 @dataclass
 class Share:
-    """A part of the load on a line of its own: in each hour some connect, and all that live refresh."""
+    """A part of the load, on its own connection: in each hour some clients connect, and all live ones refresh."""
 
     line: Line
     client: TestClient
@@ -79,14 +79,14 @@ class Share:
     answered: int = 0
 
     def hour(self) -> None:
-        """What happens in one."""
+        """Runs the load of one hour."""
         if len(self.living) == LIFE:
             for token in self.living.popleft()[::2]:
                 self.line.request("POST", "/revoke", {"client_id": self.client.id, "token": token})
         for tokens in self.living:
             tokens[:] = [self._token(grant_type="refresh_token", refresh_token=token) for token in tokens]
         self.living.append([self._connect() for _ in range(self.each_hour)])
-        self.line.request("GET", self._asked)  # the email page: somebody who comes, and never signs in
+        self.line.request("GET", self._asked)  # the email page: somebody who never goes on to sign in
 
     @property
     def _asked(self) -> str:
@@ -117,8 +117,8 @@ class Reading:
 
 @contextlib.contextmanager
 def aged(folder: Path) -> Iterator[Replicated]:
-    """One server as a process, on SQLite, whose clock and chores run fast; idle connections and the audit log stay a
-    day."""
+    """One server as a process, on SQLite, whose clock and chores run fast; idle connections and the audit log are kept
+    for a day."""
     clock = SharedClock(folder / "clock")
     with receiving() as mails:
         idp = built(folder, mails, trusted_proxies=("127.0.0.1",), refresh_token_days=1, audit_days=1)
@@ -128,21 +128,21 @@ def aged(folder: Path) -> Iterator[Replicated]:
 
 
 def reading(idp: Replicated) -> Reading:
-    """How it stands now."""
+    """The current reading."""
     tables = sorted(SQLModel.metadata.tables)
     rows = idp.rows(" UNION ALL ".join(f"SELECT '{name}', count(*) FROM {name}" for name in tables))  # noqa: S608 (our own names)
     return Reading(psutil.Process(idp.servers[0].process.pid).memory_info().rss / 2**20, dict(rows))
 
 
 def summary(readings: list[Reading]) -> Reading:
-    """The most memory, and of each table the median: how late a purge was just then is chance."""
+    """The most memory, and the median of each table: how recent its purge was is chance."""
     rows = {name: round(statistics.median(one.rows[name] for one in readings)) for name in readings[0].rows}
     return Reading(max(one.megabytes for one in readings), rows)
 
 
 def test_a_day_of_load_leaves_no_trace(tmp_path: Path) -> None:
-    """Code flows, refreshes, revocations and abandoned sign-ins with the purge at work: in the last third of the time
-    the memory is at most a tenth above that of the second, and no table holds more."""
+    """With code flows, refreshes, revocations, abandoned sign-ins and the purge running, in the last third of the time
+    memory is at most a tenth above that of the second third, and no table holds more rows."""
     with aged(tmp_path) as idp, ThreadPoolExecutor(LINES) as pool, contextlib.ExitStack() as stack:
         client = registered(idp)
         with idp.person() as alice:

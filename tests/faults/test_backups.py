@@ -1,4 +1,4 @@
-"""Backups as an operator makes and needs them: beside servers under load, on another machine, on another database."""
+"""Backups as operators make and use them: beside servers under load, on another machine, on another database."""
 
 import json
 import subprocess
@@ -48,7 +48,7 @@ def environment(database_url: str, key: str = KEY) -> dict[str, str]:
 
 
 def gatepost(database_url: str, *arguments: str) -> dict[str, Any]:
-    """What a command of the group answers as JSON."""
+    """The JSON output of a command of the group."""
     return dict(json.loads(run_gatepost(environment(database_url), "db", *arguments, "--json")))
 
 
@@ -68,12 +68,12 @@ def refused(database_url: str, *arguments: str, key: str = KEY) -> str:
 
 
 def kids(idp: Replicated) -> list[str]:
-    """Which keys it publishes."""
+    """The ids of the keys it publishes."""
     return sorted(key["kid"] for key in idp.get("/jwks.json").json()["keys"])
 
 
 def agreed_before(person: Person, client: TestClient) -> None:
-    """Signs in by mail once more; after that the consent of before still holds, and nothing is asked."""
+    """Signs in by mail again; after that the earlier consent still holds, and nothing is asked."""
     person.open(client.authorize_url())
     mails = len(person.postbox.to(person.email))
     person.ask_for_mail()
@@ -86,8 +86,8 @@ def agreed_before(person: Person, client: TestClient) -> None:
 def test_a_backup_made_under_load_brings_everything_back_but_lets_nobody_in(
     tmp_path: Path, mails: Postbox, settings: dict[str, Any]
 ) -> None:
-    """Nobody waits for it; restored on a new machine, people sign in again, and registrations, consents and keys are
-    still there; each token and session of before is refused."""
+    """A backup blocks nobody; once it is restored on a new machine people sign in again, registrations, consents and
+    keys are still there, and each earlier token and session is refused."""
     (tmp_path / "old").mkdir()
     saved = tmp_path / "saved"
     with replicated(tmp_path / "old", mails, **settings) as idp:
@@ -116,7 +116,7 @@ def test_a_backup_made_under_load_brings_everything_back_but_lets_nobody_in(
 
 
 def test_a_restore_without_the_right_key_or_an_empty_database_changes_nothing(tmp_path: Path, mails: Postbox) -> None:
-    """One line says what is missing; with --force and the old key before the new one it goes through."""
+    """One line says what is missing; with --force, and the old key before the new one, the restore succeeds."""
     with replicated(tmp_path, mails, 1, secret_key=(KEY,)) as idp:
         url, saved = idp.settings.database_url, tmp_path / "saved"
         gatepost(url, "backup", str(saved))
@@ -132,7 +132,7 @@ def test_a_restore_without_the_right_key_or_an_empty_database_changes_nothing(tm
 
 
 def test_a_move_to_postgresql_signs_nobody_out(tmp_path: Path, mails: Postbox, postgres: Postgres) -> None:
-    """Tokens, keys and people go on where they were; a second move refuses, since the target is full."""
+    """Tokens, keys and people go on as before; a second move is refused, since the target is not empty."""
     with replicated(tmp_path, mails, 1) as idp:
         load = chains(idp, 2)
         published = kids(idp)

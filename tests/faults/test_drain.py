@@ -1,4 +1,4 @@
-"""SIGTERM behind a balancer: readiness says no while everything else is still answered, then the listeners close."""
+"""SIGTERM behind a balancer: readiness fails while everything else is still answered, then the listeners close."""
 
 import contextlib
 import http.client
@@ -34,14 +34,14 @@ Started = Callable[[Path, int], AbstractContextManager[Server]]
 
 
 def _asked(base: str, path: str) -> int:
-    """The status, 0 where nobody listens any more. A connection of its own, as a health check's is."""
+    """The status, 0 if nobody listens any more. On a new connection, as health checks use."""
     with contextlib.suppress(httpx2.TransportError):
         return httpx2.get(f"{base}{path}", trust_env=False, verify=False, timeout=5).status_code
     return 0
 
 
 def _drains(base: str, stop: Callable[[], None]) -> list[tuple[int, int]]:
-    """What /readyz and /healthz answer from the stop to the end, one after the other, repeats left out."""
+    """The successive answers of /readyz and /healthz from the stop to the end, without repeats."""
     until = time.monotonic() + 0.5
     while time.monotonic() < until:
         assert _asked(base, "/readyz") == 200
@@ -57,14 +57,14 @@ def _drains(base: str, stop: Callable[[], None]) -> list[tuple[int, int]]:
 
 
 def _once_all_said(server: Server, event: str, workers: int) -> Server:
-    """The server, once each of its workers has logged ``event``: until then one of them may be ready alone."""
+    """The server, once each worker has logged ``event``: until then only one of them may be ready."""
     eventually(lambda: server.logged().count(event) >= workers, f"not every worker says {event}", START_SECONDS)
     return server
 
 
 @contextlib.contextmanager
 def idp_of(folder: Path, workers: int) -> Iterator[Server]:
-    """The authorization server, on PostgreSQL where it has several workers."""
+    """The authorization server, on PostgreSQL if it has several workers."""
     with contextlib.ExitStack() as stack:
         settings: dict[str, Any] = {"secret_key": ("k" * 40,), "workers": workers}
         if workers > 1:
@@ -90,12 +90,12 @@ def resource_of(folder: Path, workers: int) -> Iterator[Server]:
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("started", [idp_of, resource_of])
 def test_readiness_says_no_first(tmp_path: Path, workers: int, started: Started) -> None:
-    """From the signal on /readyz is 503 and never 200 again, while other requests are answered; no connection is
-    refused before that. With several workers too."""
+    """From the signal on /readyz is 503 and never 200 again, while other requests are still answered; no connection is
+    refused before that. So too with several workers."""
     with started(tmp_path, workers) as server:
         eventually(lambda: all(_asked(server.base, "/readyz") == 200 for _ in range(10)), "it is not ready")
         seen = _drains(server.base, server.process.terminate)
-        # Between the two questions of a pair the signal may fall, and the end.
+        # The signal, or the end, may fall between the two probes of a pair.
         steps = [pair for pair in seen if pair not in ((200, 200), (503, 0))]
         assert steps == [(503, 200), (0, 0)], seen
         server.process.wait(10)
@@ -104,7 +104,7 @@ def test_readiness_says_no_first(tmp_path: Path, workers: int, started: Started)
 
 @pytest.mark.parametrize("started", [idp_of, resource_of])
 def test_a_stop_that_nobody_watches_is_at_once(tmp_path: Path, started: Started) -> None:
-    """Where nobody asks for readiness, nobody would see it: a developer's Ctrl-C or a restart costs no seconds."""
+    """If nobody probes readiness, nobody would see it fail: a developer's Ctrl-C or a restart takes no longer."""
     with started(tmp_path, 1) as server:
         server.process.terminate()
         began = time.monotonic()
@@ -114,7 +114,7 @@ def test_a_stop_that_nobody_watches_is_at_once(tmp_path: Path, started: Started)
 
 @pytest.mark.parametrize("started", [idp_of, resource_of])
 def test_several_workers_are_always_watched(tmp_path: Path, started: Started) -> None:
-    """A balancer that asks reaches one of them; the others go on as long."""
+    """A balancer's probe reaches only one of them, so the others drain for as long."""
     with started(tmp_path, 2) as server:
         server.process.terminate()
         until = time.monotonic() + 2
@@ -123,8 +123,8 @@ def test_several_workers_are_always_watched(tmp_path: Path, started: Started) ->
 
 
 def test_a_call_in_flight_is_answered(tmp_path: Path) -> None:
-    """SIGTERM while a call's body is still arriving at the resource server: nobody new gets in, it is answered, and its
-    connection is closed."""
+    """On SIGTERM while a call's body is still arriving at the resource server, no new connection is accepted, the call
+    is answered, and its connection is closed."""
     with receiving() as mails, deployed(tmp_path, mails.port) as both:
         idp = Idp(
             both.idp.base, both.issuer, Settings(oauth_issuer=both.issuer, mcp_resource_url=both.mcp), Clock(), mails

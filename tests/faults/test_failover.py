@@ -1,4 +1,4 @@
-"""PostgreSQL failed over to a real standby under load: no answered token is lost, and nobody is told but 503."""
+"""PostgreSQL fails over to a real standby under load: no answered token is lost, and the only error is 503."""
 
 import time
 from pathlib import Path
@@ -10,8 +10,8 @@ from tests.support.smtp import receiving
 
 
 def test_a_failover_loses_nothing_that_was_answered(tmp_path: Path) -> None:
-    """Two replicas, synchronous replication; the line to the standby is cut before the primary dies, so that whatever
-    the primary alone has is lost. DATABASE_URL names both servers; nothing is changed or started again."""
+    """Two replicas, synchronous replication; the connection to the standby is cut before the primary dies, so whatever
+    only the primary has is lost. DATABASE_URL names both servers; nothing is reconfigured or restarted."""
     with receiving() as mails, primary_and_standby() as postgres:
         settings = {"database_url": postgres.url, "secret_key": ("k" * 40,), "refresh_grace_seconds": 300}
         with replicated(tmp_path, mails, 2, **settings) as two:

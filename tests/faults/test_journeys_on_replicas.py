@@ -1,4 +1,4 @@
-"""The journeys of tests/journeys once more, word for word, on replicas; each request meets one by chance."""
+"""The journeys of tests/journeys again, unchanged, on replicas; each request goes to a random one."""
 
 import contextlib
 import inspect
@@ -24,13 +24,13 @@ from tests.support.smtp import Postbox, receiving
 
 _CONNECTION = ("connection", "keep-alive", "transfer-encoding")
 for _module in (test_consent, test_main_road, test_refresh, test_scopes):
-    # Those that take the deployment as they find it; what stops one of its servers has another kind.
+    # Only those that leave the deployment as it is; tests that stop one of its servers use another one.
     _found = {name: test for name, test in vars(_module).items() if name.startswith("test_")}
     globals().update({n: t for n, t in _found.items() if "deployment" in inspect.signature(t).parameters})
 
 
 def balancer(ports: list[int]) -> Starlette:
-    """Tosses a coin for each request, the way a browser, a client and the resource server come alike."""
+    """Sends each request to a random replica, be it from a browser, a client or the resource server."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -56,7 +56,7 @@ def balancer(ports: list[int]) -> Starlette:
 
 @contextlib.contextmanager
 def listening(app: Starlette, port: int) -> Iterator[None]:
-    """Serves in a thread."""
+    """Runs the balancer in a thread."""
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -70,20 +70,20 @@ def listening(app: Starlette, port: int) -> Iterator[None]:
 
 @pytest.fixture(scope="module", params=SIZES.replicas, ids="{} replicas".format)
 def count(request: pytest.FixtureRequest) -> int:
-    """How many there are."""
+    """How many replicas there are."""
     return int(request.param)
 
 
 @pytest.fixture(scope="module")
 def postbox(count: int) -> Iterator[Postbox]:
-    """In place of the session's: the same people sign in there, and their mails are counted."""
+    """Replaces the session's: the same people sign in there, and their mails are counted."""
     with receiving() as received:
         yield received
 
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory, postbox: Postbox, count: int) -> Iterator[Deployment]:
-    """In place of the suite's own: so many authorization servers on PostgreSQL behind one address."""
+    """Replaces the suite's: several authorization servers on PostgreSQL behind one address."""
     folder = tmp_path_factory.mktemp("replicas")
     public, tools, *ports = (free_port() for _ in range(2 + count))
     issuer, mcp = f"http://localhost:{public}", f"http://localhost:{tools}/mcp"

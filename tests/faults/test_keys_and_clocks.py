@@ -1,4 +1,4 @@
-"""Keys that rotate under load, clocks that differ or jump, forged tokens: what is valid is taken, and nothing else."""
+"""Keys that rotate under load, clocks that differ or jump, forged tokens: only valid tokens are accepted."""
 
 import base64
 import contextlib
@@ -41,7 +41,7 @@ from tests.support.serving import Clock, Idp
 from tests.support.smtp import Postbox, link_of, receiving
 
 NOTICED = 1.5
-"""Seconds in which a server looks at its clock."""
+"""Seconds within which a server checks its clock."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def mails() -> Iterator[Postbox]:
 
 @dataclass
 class Tools:
-    """A resource server with a clock of its own, ``off`` by so many seconds."""
+    """A resource server whose clock is ``off`` by that many seconds."""
 
     mcp: str
     clock: Clock
@@ -63,14 +63,14 @@ class Tools:
         return self.clock().timestamp() + self.off
 
     def asked(self, token: str) -> int:
-        """The status that a call with ``token`` gets."""
+        """The status of a call with ``token``."""
         headers = {"accept": "application/json, text/event-stream", "mcp-protocol-version": "2025-11-25"}
         return self.line.post(self.mcp, json=LIST, headers={**headers, "authorization": f"Bearer {token}"}).status_code
 
 
 @contextlib.contextmanager
 def tools_of(idp: Idp) -> Iterator[Tools]:
-    """Our resource server on the clock of ``idp``. It reads the keys without pause."""
+    """Our resource server on the clock of ``idp``. It fetches the keys continuously."""
     mcp = idp.settings.mcp_resource_url
     tools = Tools(mcp, idp.clock)
     settings = Settings(oauth_issuer=idp.issuer, mcp_resource_url=mcp)
@@ -94,7 +94,7 @@ def tools_of(idp: Idp) -> Iterator[Tools]:
 
 @contextlib.contextmanager
 def replicas(folder: Path, mails: Postbox, count: int) -> Iterator[Replicated]:
-    """Servers on one database and one clock, in threads, so that hours may pass."""
+    """Servers in threads on one database and one clock, so that the test can skip hours."""
     idp = replicated_in_threads(folder, mails, count)
     with contextlib.ExitStack() as stack:
         for port in idp.ports:
@@ -103,14 +103,14 @@ def replicas(folder: Path, mails: Postbox, count: int) -> Iterator[Replicated]:
 
 
 def replicated_in_threads(folder: Path, mails: Postbox, count: int = 1) -> Replicated:
-    """The same, not running yet."""
+    """The same servers, not running yet."""
     idp = built(folder, mails, mcp_resource_url=f"http://localhost:{free_port()}/mcp", secret_key=("k" * 40,))
     ports = [idp.settings.idp_port, *(free_port() for _ in range(count - 1))]
     return Replicated(idp.base, idp.issuer, idp.settings, idp.clock, idp.postbox, ports)
 
 
 def claims_of(token: str) -> dict[str, Any]:
-    """What a JWT says, unchecked."""
+    """A JWT's claims, unverified."""
     return dict(json.loads(decoded(token.split(".")[1])))
 
 
@@ -124,7 +124,7 @@ def encoded(content: bytes) -> str:
 
 @dataclass
 class Caller:
-    """A client that refreshes, and calls the tools with every token that it still may use."""
+    """A client that refreshes, and calls the tools with every token that is still valid."""
 
     client: TestClient
     tools: Tools
@@ -154,7 +154,7 @@ class Caller:
 
 
 def rotated(idp: Replicated) -> None:
-    """``gatepost keys rotate``, an hour's worth: published everywhere, signing a minute later, the old ones over."""
+    """``gatepost keys rotate`` and the next hour: published everywhere, signing a minute later, the old keys gone."""
     database = Database(idp.settings.database_url)
     try:
         with database.engine.begin() as connection:
@@ -176,8 +176,8 @@ def rotated(idp: Replicated) -> None:
 
 @contextlib.contextmanager
 def processes_on_postgresql(folder: Path, mails: Postbox, count: int) -> Iterator[Replicated]:
-    """Servers as processes of their own, on one clock and one PostgreSQL; they read the keys every tenth of a second,
-    since the clock jumps a minute."""
+    """Servers as separate processes on one clock and one PostgreSQL; they read the keys every tenth of a second, since
+    the clock jumps a minute."""
     place = folder / "clock"
     clock, mcp = SharedClock(place), f"http://localhost:{free_port()}/mcp"
     with contextlib.ExitStack() as stack:
@@ -194,8 +194,8 @@ def processes_on_postgresql(folder: Path, mails: Postbox, count: int) -> Iterato
 
 
 def test_rotating_keys_refuses_no_valid_token(tmp_path: Path, mails: Postbox) -> None:
-    """Two replicas on PostgreSQL, tokens of either, calls without pause: through each rotation and the end of each old
-    key, every token that has not expired is taken, the oldest one too."""
+    """Two replicas on PostgreSQL, tokens of both, continuous calls: through each rotation and the end of each old key,
+    every token that has not expired is accepted, even the oldest."""
     with (
         processes_on_postgresql(tmp_path, mails, 2) as idp,
         tools_of(idp) as tools,
@@ -210,9 +210,9 @@ def test_rotating_keys_refuses_no_valid_token(tmp_path: Path, mails: Postbox) ->
             for number in range(SIZES.rotations):
                 told(f"rotation {number + 1} of {SIZES.rotations}")
                 rotated(idp)
-                for step in (61, 420, 420):  # it signs; half a life; the tokens of the old key are over, and then it is
+                for step in (61, 420, 420):  # it signs; half a lifetime; the old key's tokens expire, and then it goes
                     idp.clock.forward(seconds=step)
-                    time.sleep(0.7)  # everybody reads the keys again, and is asked again
+                    time.sleep(0.7)  # everybody reads the keys again, and is called again
                     eventually(lambda: len(_kids(callers)) >= number + 2, "the new key signs nothing", 30)  # noqa: B023 (called at once)
         finally:
             stopped.set()
@@ -225,13 +225,13 @@ def test_rotating_keys_refuses_no_valid_token(tmp_path: Path, mails: Postbox) ->
 
 
 def _kids(callers: list[Caller]) -> set[str]:
-    """Every key that a token was seen to be signed with."""
+    """Every key that signed a token seen so far."""
     return set().union(*(set(caller.kids) for caller in callers))
 
 
 @pytest.mark.parametrize(("off", "status"), [(-60, 200), (60, 200), (-300, 401), (300, 401)])
 def test_clocks_of_the_two_servers_differ(tmp_path: Path, mails: Postbox, off: int, status: int) -> None:
-    """A minute is forgiven, at the beginning of a token and at its end; five minutes are not."""
+    """A minute of difference is accepted, at a token's start and at its end; five minutes are not."""
     with replicas(tmp_path, mails, 1) as idp, tools_of(idp) as tools, idp.person() as alice:
         token = str(registered(idp).connect(alice)["access_token"])
         if off > 0:
@@ -241,7 +241,7 @@ def test_clocks_of_the_two_servers_differ(tmp_path: Path, mails: Postbox, off: i
 
 
 def test_a_step_back_of_an_hour_revives_nothing(tmp_path: Path, mails: Postbox) -> None:
-    """Spent, replaced, revoked: the clock of the server goes back, and none of it works again; what is alive does."""
+    """When the server's clock goes back, nothing spent, replaced or revoked works again; what is valid still does."""
     with replicas(tmp_path, mails, 1) as idp, idp.person() as alice:
         client = registered(idp)
         alive, revoked, replaced = (str(client.connect(alice)["refresh_token"]) for _ in range(3))
@@ -256,7 +256,7 @@ def test_a_step_back_of_an_hour_revives_nothing(tmp_path: Path, mails: Postbox) 
         assert client.refresh(alive).status_code == 200
         for answer in (client.redeem(code), client.refresh(revoked), client.refresh(replaced)):
             assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
-        # Both were replays, so what came of them has ended as well.
+        # Both were replays, so the grants that they opened have ended as well.
         assert client.refresh(spent.json()["refresh_token"]).status_code == 400
         assert client.refresh(successor).status_code == 400
 
@@ -293,7 +293,7 @@ ENDING: dict[str, tuple[Callable[[Replicated, TestClient, Person], Callable[[], 
 @pytest.mark.parametrize("when", ["just now", "a while ago", "while nothing ran"])
 @pytest.mark.parametrize("kind", ENDING)
 def test_what_expired_stays_dead_after_a_step_back(tmp_path: Path, mails: Postbox, kind: str, when: str) -> None:
-    """Neither spent nor shown again before the clock went back an hour; what is made afterwards lives as ever."""
+    """What expired unused before the clock went back an hour stays expired; what is made afterwards lives as usual."""
     make, life = ENDING[kind]
     names = (f"{secrets.token_hex(4)}@example.com" for _ in range(2))
     with contextlib.ExitStack() as stack:
@@ -351,7 +351,7 @@ FORGERIES = (_one_bit(0), _one_bit(1), _one_bit(2), _widened, _another_algorithm
 
 
 def test_no_forged_token_is_accepted(tmp_path: Path, mails: Postbox) -> None:
-    """Random forgeries of a true token: a bit of each part, wider claims, other algorithms, keys, signatures."""
+    """Random forgeries of a valid token: flipped bits, wider claims, other algorithms, keys and signatures."""
     seed = random.randrange(2**32)  # noqa: S311 (which forgeries, not a secret)
     told(f"seed {seed}")
     chance = random.Random(seed)  # noqa: S311 (as above)

@@ -1,4 +1,4 @@
-"""The outbox over kill -9, restarts and a mail server that is away: no mail is lost, none differs from its copy."""
+"""The outbox through kill -9, restarts and a mail server that is down: no mail is lost, and copies are identical."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ LEASE_SECONDS = 60
 
 
 async def test_a_mail_that_leaves_just_then_does_not_hold_up_the_stop(tmp_path: Path) -> None:
-    """The worker is woken and cancelled in the same moment: it ends, or the server would go on for ever."""
+    """If the worker is woken and cancelled at the same moment, it ends; otherwise the server would never stop."""
     idp = built(tmp_path, Office())
     parts = Parts(idp.settings, idp.clock, Fetcher())
     worker = asyncio.create_task(steadily("outbox", parts.outbox.work, 0))
@@ -41,7 +41,7 @@ async def test_a_mail_that_leaves_just_then_does_not_hold_up_the_stop(tmp_path: 
 
 
 def test_a_start_waits_for_a_database_that_is_busy(tmp_path: Path) -> None:
-    """Longer than a request would, as when many processes start on one file at the same moment."""
+    """It waits longer than a request would, for many processes may start on one file at the same moment."""
     idp = built(tmp_path, Office())
     other = sqlite3.connect(idp.settings.sqlite_path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN EXCLUSIVE")
@@ -52,7 +52,7 @@ def test_a_start_waits_for_a_database_that_is_busy(tmp_path: Path) -> None:
 
 
 def _killed_at(server: Server, office: Office, stage: str) -> threading.Event:
-    """Kills the server as soon as the mail server comes to ``stage``; the event says that it did."""
+    """Kills the server as soon as the mail server reaches ``stage``; the event is set when it did."""
     killed = threading.Event()
 
     def kill(reached: str) -> None:
@@ -66,7 +66,7 @@ def _killed_at(server: Server, office: Office, stage: str) -> threading.Event:
 
 
 def _alike(office: Office, waiting: list[Waiting]) -> None:
-    """Each mail came once or twice, its copies alike, and its link signs in the browser that asked."""
+    """Asserts that each mail came once or twice, identical, and that its link signs in the browser that asked."""
     for one in waiting:
         copies = office.to(one.person.email)
         assert 1 <= len(copies) <= 2, f"{one.person.email}: {len(copies)} mails"
@@ -75,7 +75,7 @@ def _alike(office: Office, waiting: list[Waiting]) -> None:
 
 
 def _restarted(idp: Idp, office: Office, waiting: list[Waiting]) -> None:
-    """The next process starts a lease later, as its clock says, and sends what the killed one had under way."""
+    """Starts the next process a lease later by its clock; it sends the mails that the killed one had claimed."""
     office.at = lambda _stage: None
     with as_thread(idp):
         for one in waiting:
@@ -86,8 +86,8 @@ def _restarted(idp: Idp, office: Office, waiting: list[Waiting]) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_outbox_killed_mid_send(tmp_path: Path, stage: str) -> None:
-    """kill -9 while the mail server is told the recipient, has the content, or has kept the mail and not yet said so:
-    after a restart each mail has come once or twice, the same, and its link works."""
+    """kill -9 while the mail server gets the recipient, has the content, or has kept the mail but not yet said so:
+    after a restart each mail has come once or twice, identical, and its link works."""
     office = Office()
     idp = built(tmp_path, office)
     with opened(office), Person("alice@example.com", office) as alice:
@@ -100,12 +100,12 @@ def test_outbox_killed_mid_send(tmp_path: Path, stage: str) -> None:
         assert counted(idp, "state = 'queued' AND lease_until > 0") == 1
         idp.clock.forward(seconds=LEASE_SECONDS + 1)
         _restarted(idp, office, [Waiting(alice, "")])
-        if stage != "content":  # a mail server may keep what it has of a caller who died, or not
+        if stage != "content":  # a mail server may or may not keep a mail whose sender died
             assert len(office.to("alice@example.com")) == (2 if stage == "kept" else 1)
 
 
 def test_outbox_killed_at_any_moment(tmp_path: Path) -> None:
-    """kill -9 at random moments while mails are under way to a server that takes its time: the same holds."""
+    """kill -9 at random moments while mails are on their way to a slow server: the same holds."""
     seed = int(time.time())
     print(f"seed {seed}")
     moments = random.Random(seed)  # noqa: S311 (moments, not secrets)
@@ -125,8 +125,8 @@ def test_outbox_killed_at_any_moment(tmp_path: Path) -> None:
 
 
 def test_lease_of_a_killed_process(tmp_path: Path) -> None:
-    """What a killed process had under way is nobody else's for 60 s from its claim, since it might still be sending;
-    then it is the next one's."""
+    """No other process takes a killed process's mails for 60 s from its claim, since it might still be sending; then
+    the next one does."""
     office = Office()
     office.takes_seconds = 60
     idp = built(tmp_path, office)
@@ -150,8 +150,8 @@ def test_lease_of_a_killed_process(tmp_path: Path) -> None:
 
 
 def test_nothing_is_lost_over_an_outage_and_a_restart(tmp_path: Path) -> None:
-    """Twenty people ask while the mail server goes away and comes back, and the server is restarted in between:
-    twenty mails arrive."""
+    """Twenty people ask while the mail server goes down and comes back, and the server is restarted in between: twenty
+    mails arrive."""
     found = over_an_outage(tmp_path, 20)
     assert found.lost == 0
     assert found.doubled == 0

@@ -1,4 +1,4 @@
-"""A mail server that is away, puts off and hangs, by turns, with a restart at each: all mail arrives, and works."""
+"""A mail server that is down, defers and hangs in turn, with a restart at each: every mail arrives, and works."""
 
 import contextlib
 import time
@@ -24,14 +24,14 @@ def _turn(stack: contextlib.ExitStack, office: Office, mood: str) -> None:
 
 @pytest.mark.usefixtures("brisk")
 def test_no_mail_is_lost_and_each_link_works_when_it_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """People ask all through the outage, the server is restarted at each turn of it; once the mail server is well
-    every mail is there, at most one in a hundred twice, and its link signs in who asked."""
+    """People ask throughout the outage, and the server is restarted at each phase; once the mail server is well every
+    mail arrives, at most one in a hundred twice, and its link signs in the person who asked."""
     office = Office()
     idp = built(tmp_path, office)
     waiting: list[Waiting] = []
     with contextlib.ExitStack() as people:
         impatient = people.enter_context(monkeypatch.context())
-        impatient.setattr(smtp, "DELIVERY_SECONDS", 1)  # for 30: a server that hangs shall have time to hang again
+        impatient.setattr(smtp, "DELIVERY_SECONDS", 1)  # for 30: a server that hangs must have time to hang again
         for number, mood in enumerate(TURNS):
             with contextlib.ExitStack() as turn:
                 _turn(turn, office, mood)
@@ -44,12 +44,12 @@ def test_no_mail_is_lost_and_each_link_works_when_it_arrives(tmp_path: Path, mon
         assert office.mails == []
         assert counted(idp, "state = 'queued'") == len(waiting) == SIZES.mails // len(TURNS) * len(TURNS)
         office.refusal, office.takes_seconds = None, 0
-        impatient.undo()  # else a slow machine would end a conversation whose mail was kept, and send it twice
+        impatient.undo()  # otherwise a slow machine would abort a conversation whose mail was kept, and send it twice
         with opened(office), as_thread(idp):
             eventually(lambda: counted(idp, "state = 'queued'") == 0, "mails are left over", SIZES.patience)
             came = [len(office.to(one.person.email)) for one in waiting]
             assert min(came) == 1, "mails are lost"
             assert sum(count > 1 for count in came) <= len(came) / 100
-            idp.clock.stop()  # so many in a row take longer than a link lives
+            idp.clock.stop()  # that many in a row take longer than a link lives
             for one in waiting:
                 assert one.signs_in(office.to(one.person.email)[-1])

@@ -37,7 +37,7 @@ def mails() -> Iterator[Postbox]:
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL that these tests stop and start, with room for as many processes as they start."""
+    """A PostgreSQL that these tests stop and start, with enough connections for all their processes."""
     with postgresql() as server:
         server._say("ALTER SYSTEM SET max_connections = 500")
         server.stop()
@@ -47,7 +47,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="module")
 def two(postgres: Postgres, mails: Postbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicated]:
-    """Two replicas on PostgreSQL. An outage at full size is longer than the grace that a lost answer has."""
+    """Two replicas on PostgreSQL. At full size an outage is longer than the grace for a lost answer."""
     settings = {"database_url": postgres.empty(), "secret_key": (KEY,), "refresh_grace_seconds": 300}
     with replicated(tmp_path_factory.mktemp("two"), mails, 2, **settings) as replicas:
         yield replicas
@@ -79,7 +79,7 @@ def redemption(client: TestClient, code: str) -> dict[str, str]:
 
 
 def test_of_many_redemptions_of_one_code_one_wins(replicas: Replicated) -> None:
-    """Whichever replica each of them meets; and since the code was in many hands, its grant has ended."""
+    """Whichever replica each request reaches; and since the code was replayed, its grant has ended."""
     client = registered(replicas)
     count = SIZES.at_once if len(replicas.ports) > 1 else min(SIZES.at_once, EDGE)
     with replicas.person("racer@example.com") as person:
@@ -108,7 +108,7 @@ def test_of_many_refreshes_of_one_token_each_gets_the_same_successor(replicas: R
 
 
 def test_kill_9_loses_nothing_that_was_answered(tmp_path: Path, replicas: Replicated) -> None:
-    """A random process dies at a random moment under load, again and again; it is back within seconds."""
+    """Again and again a random process dies at a random moment under load; it is back within seconds."""
     replicas.forget_grants()
     load = chains(replicas, SIZES.chains)
     back = []
@@ -121,12 +121,12 @@ def test_kill_9_loses_nothing_that_was_answered(tmp_path: Path, replicas: Replic
     told(f"{SIZES.kills} kills, {answered} answers, back after {max(back):.1f} s at the most")
     nothing_lost(replicas, load)
     assert answered > SIZES.kills
-    assert statistics.median(back) < BACK_SECONDS  # the worst one is another program's doing as often as ours
+    assert statistics.median(back) < BACK_SECONDS  # the worst one is as often caused by another program
 
 
 def test_a_stopped_postgresql_is_503_and_heals(two: Replicated, postgres: Postgres) -> None:
-    """Every answer meanwhile is 503 with Retry-After, never 500, and never a token that is not stored; a few seconds
-    after it is back everybody is served."""
+    """Meanwhile every answer is 503 with Retry-After, never 500, and never a token that is not stored; a few seconds
+    after PostgreSQL is back everybody is served."""
     two.forget_grants()
     load = chains(two, SIZES.chains)
     with under_load(two, load):
@@ -144,7 +144,7 @@ def test_a_stopped_postgresql_is_503_and_heals(two: Replicated, postgres: Postgr
 
 
 def refused_meanwhile(idp: Replicated, client: TestClient, token: str) -> None:
-    """The refresh is refused for now, the way a client understands it; pages say so too."""
+    """Asserts that a refresh is refused for now in a way clients understand, and that pages say so too."""
     answer = client.refresh(token)
     assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable"), answer.text
     assert answer.headers["retry-after"].isdigit()
@@ -152,7 +152,7 @@ def refused_meanwhile(idp: Replicated, client: TestClient, token: str) -> None:
 
 
 def test_a_full_disk_is_503_and_heals(one: Replicated) -> None:
-    """The database's journal cannot be written: nothing is answered that is not stored, and with room again all goes
+    """When the database's journal cannot be written, nothing is answered that is not stored; with room again all goes
     on. The limit leaves room for the log, since this is about the database."""
     one.forget_grants()
     [chain] = chains(one, 1)
@@ -170,7 +170,7 @@ def test_a_full_disk_is_503_and_heals(one: Replicated) -> None:
 
 
 def test_a_database_locked_by_another_process_is_503_and_heals(one: Replicated) -> None:
-    """A careless tool holds the file: refused after five seconds of waiting; once it lets go, all goes on."""
+    """While another tool locks the file, requests are refused after waiting five seconds; then all goes on."""
     one.forget_grants()
     [chain] = chains(one, 1)
     other = sqlite3.connect(one.settings.sqlite_path, isolation_level=None)
@@ -184,7 +184,7 @@ def test_a_database_locked_by_another_process_is_503_and_heals(one: Replicated) 
 
 
 def test_a_read_only_postgresql_is_503_and_heals(two: Replicated, postgres: Postgres) -> None:
-    """As after a failover that ends on a standby."""
+    """As after a failover that leaves the server on a standby."""
     two.forget_grants()
     [chain] = chains(two, 1)
     url = two.settings.database_url
@@ -199,7 +199,7 @@ def test_a_read_only_postgresql_is_503_and_heals(two: Replicated, postgres: Post
 
 
 def test_a_stop_answers_what_is_in_flight_and_takes_nothing_new(tmp_path: Path, mails: Postbox) -> None:
-    """SIGTERM while a refresh waits for the database: it is answered, with ``Connection: close``, and stored."""
+    """On SIGTERM a refresh that is waiting for the database is answered, with ``Connection: close``, and stored."""
     with replicated(tmp_path, mails, 1) as idp, ThreadPoolExecutor(1) as pool:
         [chain] = chains(idp, 1)
         other = sqlite3.connect(idp.settings.sqlite_path, isolation_level=None)
@@ -221,7 +221,7 @@ def test_a_stop_answers_what_is_in_flight_and_takes_nothing_new(tmp_path: Path, 
 
 
 def test_the_whole_road_over_replicas_by_chance(two: Replicated) -> None:
-    """Sign-in, consent, code, tokens, revocation: no step needs the process that the step before met."""
+    """Sign-in, consent, code, tokens, revocation: no step needs the process that served the previous step."""
     for number in range(6):
         client = registered(two)
         with two.person(f"wanderer{number}@example.com") as person:
@@ -236,7 +236,7 @@ def test_the_whole_road_over_replicas_by_chance(two: Replicated) -> None:
 def test_processes_that_start_at_once_agree(
     tmp_path: Path, mails: Postbox, kind: str, request: pytest.FixtureRequest
 ) -> None:
-    """Each migrates and serves on an empty database: one schema, one signing key, and each publishes it."""
+    """Each migrates and serves an empty database: there is one schema and one signing key, which each publishes."""
     changes: dict[str, Any] = {"secret_key": (KEY,)}
     if kind == "postgresql":
         changes["database_url"] = request.getfixturevalue("postgres").empty()
@@ -250,12 +250,12 @@ def test_processes_that_start_at_once_agree(
 
 
 def _ended(process: "subprocess.Popen[bytes]") -> None:
-    process.kill()  # how it stops is another test
+    process.kill()  # another test is about how it stops
     process.wait(30)
 
 
 def started(stack: contextlib.ExitStack, idp: Idp, port: int, folder: Path) -> dict[str, Any]:
-    """Upgrades, serves, and answers what keys it publishes."""
+    """Upgrades, serves, and returns the keys it publishes."""
     gatepost = f"{sys.executable} -m gatepost_idp"
     log = folder / f"{port}.log"
     with log.open("wb") as output:

@@ -1,4 +1,4 @@
-"""REDIS_URL: the coarse brakes count for all processes together; without Redis each goes on alone, with an alert."""
+"""REDIS_URL: the coarse rate limits count across processes; without Redis each process counts alone, with an alert."""
 
 import itertools
 import time
@@ -16,7 +16,7 @@ from tests.support.smtp import receiving
 
 A_MINUTE = int(BRAKES["register"].split("/")[0])
 ALONE = A_MINUTE * 3 // 5
-"""Fewer than the brake takes from one network; twice of it is more."""
+"""Fewer than the limit for one network; twice that is more."""
 PROMPTLY = 0.5
 _NETWORKS = (f"192.0.2.{number}" for number in itertools.count(1))
 
@@ -29,7 +29,7 @@ def redis() -> Iterator[Redis]:
 
 @pytest.fixture(scope="module")
 def two(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicated]:
-    """Two processes of one server; the first one has the operator's listener."""
+    """Two processes of one server; the first has the operator's listener."""
     settings = {
         "redis_url": redis.url,
         "trusted_proxies": ("127.0.0.1",),
@@ -41,31 +41,31 @@ def two(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repl
 
 @pytest.fixture
 def network() -> str:
-    """Where a test's requests come from."""
+    """The network that a test's requests come from."""
     return next(_NETWORKS)
 
 
 def knock(idp: Replicated, number: int, network: str, count: int) -> list[httpx2.Response]:
-    """``count`` registrations that say nothing, at one of the processes."""
+    """Sends ``count`` empty registrations to one of the processes."""
     headers = {"x-forwarded-for": network, "host": idp.issuer.removeprefix("http://")}
     with httpx2.Client(trust_env=False, headers=headers, timeout=20) as line:
         return [line.post(f"http://127.0.0.1:{idp.ports[number]}/register") for _ in range(count)]
 
 
 def statuses(answers: list[httpx2.Response]) -> set[int]:
-    """400: it was read. 429: the brake."""
+    """The statuses: 400 if the request was read, 429 if it was limited."""
     return {answer.status_code for answer in answers}
 
 
 def shares(idp: Replicated, problem: bool = False) -> bool:
-    """What the operator's listener says; without Redis a server is ready all the same."""
+    """What the operator's listener says of Redis, without which a server is still ready."""
     told = details(idp)
     assert told["ready"] is True
     return bool(told["limits"]["ok"]) is not problem
 
 
 def test_brakes_count_across_processes(two: Replicated, redis: Redis, network: str) -> None:
-    """What one process let in counts at the other one; and each count in Redis ends with its minute."""
+    """Requests to one process count at the other; and each count in Redis expires after its minute."""
     assert statuses(knock(two, 0, network, ALONE)) == {400}
     assert statuses(knock(two, 1, network, ALONE)) <= {400, 429}
     eventually(lambda: statuses(knock(two, 1, network, 1)) == {429}, "the second process lets it in")
@@ -77,8 +77,8 @@ def test_brakes_count_across_processes(two: Replicated, redis: Redis, network: s
 
 
 def test_redis_lost(two: Replicated, redis: Redis, network: str) -> None:
-    """Killed: every request is answered at once, the brakes hold from memory, one alert is logged, and the operator's
-    listener names it; nobody is locked out. Started again, on an empty memory: counted together again, untouched."""
+    """With Redis killed every request is answered at once, limits hold from memory, one alert is logged, the operator's
+    listener names it, and nobody is locked out. Once it is restarted, empty, counts are shared again by themselves."""
     before = [server.logged().count("limits_not_shared") for server in two.servers]
     redis.kill()
     try:
@@ -99,7 +99,7 @@ def test_redis_lost(two: Replicated, redis: Redis, network: str) -> None:
 
 
 def test_redis_that_hangs(two: Replicated, redis: Redis, network: str) -> None:
-    """Stopped in the middle, its connections open: no request waits for it, and it heals by itself."""
+    """With Redis suspended, its connections open, no request waits for it, and it recovers by itself."""
     with redis.standing_still():
         began = time.monotonic()
         while time.monotonic() - began < 2.5:

@@ -1,4 +1,4 @@
-"""Mail servers that say later, never, or nothing at all: every try is the same mail, and the person is told."""
+"""Mail servers that answer later, never, or nothing at all: every try is the same mail, and the person is told."""
 
 import json
 import time
@@ -18,14 +18,14 @@ DELAYED = "Mail is not going out just now. We keep trying, and the link stays th
 
 
 def _answered(idp: Idp, tries: int) -> None:
-    """Returns once the server has answered that try."""
+    """Waits until the server has answered that try."""
     eventually(lambda: counted(idp, f"tries = {tries} AND lease_until = 0") == 1, f"try {tries} never came")
 
 
 @pytest.mark.usefixtures("brisk")
 def test_greylist_451(tmp_path: Path) -> None:
-    """A server that says ``later`` is asked again after 1, 3, 10, 30, 60, 120 s, and every try carries the same
-    Message-ID, link and code; the ten minutes run from its acceptance, 14 minutes late."""
+    """A server that answers 451 is tried again after 1, 3, 10, 30, 60, 120 s, and every try has the same Message-ID,
+    link and code; the ten minutes run from its acceptance, 14 minutes late."""
     office = Office()
     office.refusal = "451 4.7.1 greylisted, try again later"
     idp = built(tmp_path, office)
@@ -73,7 +73,7 @@ def test_reject_550(tmp_path: Path) -> None:
 
 
 def test_reject_550_is_over_after_a_day(tmp_path: Path) -> None:
-    """Mailboxes come back: a day later the address is tried again without anybody's doing; others never waited."""
+    """Mailboxes come back: a day later the address is tried again automatically; others never waited."""
     office = Office()
     office.unknown.add("alice@example.com")
     idp = built(tmp_path, office)
@@ -90,7 +90,7 @@ def test_reject_550_is_over_after_a_day(tmp_path: Path) -> None:
 
 
 def test_421_at_the_greeting(tmp_path: Path) -> None:
-    """A server too busy to talk is asked again a second later, not half a minute: nothing is wrong with a setting."""
+    """A server too busy to talk is tried again a second later, not half a minute: no setting is wrong."""
     office = Office()
     idp = built(tmp_path, office)
     with opened(office), tapped(office) as line, as_thread(changed(idp, smtp_port=line.port)):
@@ -106,7 +106,7 @@ def test_421_at_the_greeting(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("answer", ["451 4.7.1 greylisted", "550 5.1.1 no such user"])
 def test_an_outage_is_over_with_the_first_answer_about_a_mail(tmp_path: Path, answer: str) -> None:
-    """Connection and log-in are proven then: the alarm ends, though that mail did not go out."""
+    """It proves that connecting and signing in work: the alarm ends, even if that mail was not sent."""
     office = Office()
     office.refusal = answer
     idp = built(tmp_path, office, metrics_address=f"127.0.0.1:{free_port()}")
@@ -120,8 +120,8 @@ def test_an_outage_is_over_with_the_first_answer_about_a_mail(tmp_path: Path, an
 
 
 def test_drop_after_data(tmp_path: Path) -> None:
-    """The line drops behind one person's mail, which was kept: that mail comes a second time, the same in Message-ID,
-    link and code; the mails beside it come once."""
+    """If the connection drops after one person's mail, which was kept, that mail comes a second time, with the same
+    Message-ID, link and code; the other mails come once."""
     office = Office()
     office.drops["bob@example.com"] = 1
     idp = built(tmp_path, office)
@@ -154,7 +154,7 @@ NONSENSE = {
 @pytest.mark.usefixtures("brisk")
 @pytest.mark.parametrize("greeting", NONSENSE.values(), ids=NONSENSE.keys())
 def test_nonsense(tmp_path: Path, greeting: bytes) -> None:
-    """Whatever answers on the mail server's port, the worker lives on: the mail goes out once a mail server is back."""
+    """Whatever answers on the mail server's port, the worker survives: the mail is sent once a mail server is back."""
     office = Office()
     idp = built(tmp_path, office)
     with opened(office), tapped(office) as line, as_thread(changed(idp, smtp_port=line.port)):

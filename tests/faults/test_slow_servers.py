@@ -1,4 +1,4 @@
-"""Mail servers that drip, hang or never say goodbye: one slow mail holds up no other, and an accepted one is done."""
+"""Mail servers that drip, hang or never answer QUIT: a slow mail delays no other, an accepted one is sent."""
 
 import contextlib
 import gc
@@ -16,7 +16,7 @@ from tests.support.serving import Idp
 
 @contextlib.contextmanager
 def _behind_a_line(folder: Path) -> Iterator[tuple[Idp, Office, Line]]:
-    """A server whose way to the mail server is tapped."""
+    """A server with a tapped line to its mail server."""
     office = Office()
     idp = built(folder, office)
     with opened(office), tapped(office) as line, as_thread(changed(idp, smtp_port=line.port)):
@@ -24,7 +24,7 @@ def _behind_a_line(folder: Path) -> Iterator[tuple[Idp, Office, Line]]:
 
 
 def test_drip_feed_holds_up_no_other_mail(tmp_path: Path) -> None:
-    """While the server drips its answer to one mail, a byte at a time, those asked for later leave at once."""
+    """While the server drips its answer to one mail, a byte at a time, later mails are sent at once."""
     with _behind_a_line(tmp_path) as (idp, office, line):
         line.drips_for = b"slow@example.com"
         with crowd(idp, ["slow"]) as [slow]:
@@ -37,8 +37,8 @@ def test_drip_feed_holds_up_no_other_mail(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("brisk")
 def test_drip_feed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mail whose answer drips without end is given up in good time, line and all, well before its lease is over;
-    it is tried again, and arrives once when the server is well."""
+    """A mail whose answer drips without end is given up, with its connection, well before its lease is over; it is
+    tried again, and arrives once when the server is well."""
     monkeypatch.setattr(smtp, "DELIVERY_SECONDS", 1)  # for 30; the lease is twice as long
     with _behind_a_line(tmp_path) as (idp, office, line):
         line.drips_for = b"slow@example.com"
@@ -56,7 +56,7 @@ def test_drip_feed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("brisk")
 def test_no_answer_to_quit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server's 250 settles it: where its answer to QUIT never comes, the mail was sent all the same, and once."""
+    """The server's 250 decides: even if its answer to QUIT never comes, the mail counts as sent, and is sent once."""
     monkeypatch.setattr(smtp, "DELIVERY_SECONDS", 1)  # for 30
     with _behind_a_line(tmp_path) as (idp, office, line):
         line.swallows = b"QUIT"
@@ -64,15 +64,15 @@ def test_no_answer_to_quit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             mail = office.wait("alice@example.com")
             alice.until("sent")
             idp.clock.forward(minutes=5)
-            time.sleep(0.5)  # ten looks of the worker
+            time.sleep(0.5)  # ten polls of the worker
             assert len(office.mails) == 1
             assert alice.signs_in(mail)
-    gc.collect()  # tells, as an error, of a line that was left open when the server stopped
+    gc.collect()  # reports, as an error, a connection left open when the server stopped
 
 
 @pytest.mark.usefixtures("brisk")
 def test_no_answer_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that takes the content and then says nothing: the mail goes out again later, the same one."""
+    """If a server takes the content and then says nothing, the same mail is sent again later."""
     monkeypatch.setattr(smtp, "DELIVERY_SECONDS", 1)  # for 30
     with _behind_a_line(tmp_path) as (idp, office, _line):
         office.takes_seconds = 60

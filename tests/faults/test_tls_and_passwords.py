@@ -1,4 +1,4 @@
-"""The way to the mail server: three modes, each spelled out; a password goes to the server it is meant for alone."""
+"""The connection to the mail server: three explicit modes; a password goes only to the server it is meant for."""
 
 import asyncio
 import base64
@@ -28,13 +28,13 @@ AWAY = "Mail is not going out just now"
 
 
 def _secrets() -> list[bytes]:
-    """The password, and how AUTH PLAIN and AUTH LOGIN would put it."""
+    """The password, also as AUTH PLAIN and AUTH LOGIN would encode it."""
     plain = f"\0{USERNAME}\0{PASSWORD}".encode()
     return [PASSWORD.encode(), base64.b64encode(plain), base64.b64encode(PASSWORD.encode())]
 
 
 def _clear(line: Line) -> bool:
-    """Whether any of that was on the line in clear, or an AUTH at all."""
+    """Whether any of that, or any AUTH, was sent in clear."""
     said = line.said()
     return any(secret in said for secret in _secrets()) or b"AUTH" in said.upper()
 
@@ -71,7 +71,7 @@ def test_no_connection_outlives_the_question(
 
 @pytest.mark.parametrize("security", ["starttls", "implicit"])
 def test_password_over_tls(tmp_path: Path, authority: Authority, security: str) -> None:
-    """With STARTTLS, and with TLS from the first byte, the mail arrives; the password is on the line only inside."""
+    """With STARTTLS, and with TLS from the first byte, the mail arrives, and the password is sent only inside TLS."""
     office = Office(PASSWORD)
     idp = built(tmp_path, office, **_listening(**WITH_PASSWORD, smtp_security=security))
     with (
@@ -88,7 +88,7 @@ def test_password_over_tls(tmp_path: Path, authority: Authority, security: str) 
 
 
 def _stays_shut(idp: Idp, office: Office, names: list[str], word: str) -> None:
-    """No mail leaves, the page says so, and the operator is told with ``word`` in it."""
+    """Asserts that no mail leaves, the page says so, and the operator gets a message that contains ``word``."""
     with crowd(idp, names) as waiting:
         for one in waiting:
             one.until("delayed")
@@ -104,8 +104,8 @@ def _stays_shut(idp: Idp, office: Office, names: list[str], word: str) -> None:
 @pytest.mark.parametrize("security", ["starttls", "implicit"])
 @pytest.mark.parametrize("fault", ["of an authority nobody knows", "of another name"])
 def test_starttls_bad_certificate(tmp_path: Path, authority: Authority, security: str, fault: str) -> None:
-    """A certificate that does not prove who the server is stops the mail: the circuit opens, the page and the
-    operator are told, no password leaves, and nothing is lost when the certificate is mended."""
+    """A certificate that does not prove who the server is stops the mail: the circuit opens, the page and the operator
+    are told, no password is sent, and nothing is lost once the certificate is fixed."""
     office = Office(PASSWORD)
     idp = built(tmp_path, office, **_listening(**WITH_PASSWORD, smtp_security=security))
     bad = authority.context("smtp.elsewhere.test") if "name" in fault else Authority(tmp_path / "other.pem").context()
@@ -135,7 +135,7 @@ STRIPPED = {
 
 @pytest.mark.parametrize("how", STRIPPED.keys())
 def test_starttls_stripped(tmp_path: Path, authority: Authority, how: str) -> None:
-    """Somebody on the line takes STARTTLS away: no mail and no password go out in clear; every byte was recorded."""
+    """If an attacker strips STARTTLS, no mail and no password is sent in clear; every byte was recorded."""
     office = Office(PASSWORD)
     idp = built(tmp_path, office, **_listening(**WITH_PASSWORD, smtp_security="starttls"))
     with opened(office, authority.context()), tapped(office) as line:
@@ -153,7 +153,7 @@ def test_starttls_stripped(tmp_path: Path, authority: Authority, how: str) -> No
 
 
 def _feels_its_way(idp: Idp, office: Office) -> None:
-    """Half a minute later one mail tries the password again, not all of them."""
+    """Asserts that half a minute later one mail tries the password again, not all of them."""
     before = len(office.logins)
     idp.clock.forward(seconds=31)
     eventually(lambda: len(office.logins) > before, "it never tries again")
@@ -162,8 +162,8 @@ def _feels_its_way(idp: Idp, office: Office) -> None:
 
 
 def test_auth_535(tmp_path: Path, authority: Authority) -> None:
-    """A wrong password while 30 mails wait: a few tries in several seconds and not thirty, since providers lock
-    accounts over that. Page and operator are told; started again with the right password, everything goes out."""
+    """With a wrong password and 30 mails waiting there are a few tries in several seconds, not thirty, since providers
+    lock accounts for that. Page and operator are told; after a restart with the right password every mail is sent."""
     office = Office(PASSWORD)
     names = [f"person{n}" for n in range(30)]
     right = built(tmp_path, office, **_listening(**WITH_PASSWORD, smtp_security="starttls"))
@@ -194,7 +194,7 @@ def test_auth_535(tmp_path: Path, authority: Authority) -> None:
 
 
 def test_auth_535_while_serving(tmp_path: Path, authority: Authority) -> None:
-    """The password stops being right under a running server, and thirty people ask: a few tries, then silence."""
+    """If the password becomes wrong while the server runs and thirty people ask, there are a few tries, then none."""
     office = Office(PASSWORD)
     idp = built(tmp_path, office, **_listening(**WITH_PASSWORD, smtp_security="starttls"))
     with opened(office, authority.context()), as_thread(idp), crowd(idp, ["alice"]) as [alice]:
@@ -205,7 +205,7 @@ def test_auth_535_while_serving(tmp_path: Path, authority: Authority) -> None:
             for one in waiting:
                 one.until("delayed")
             time.sleep(2)
-            # Eight ask at a time, and each try costs two logins, PLAIN and LOGIN: what left together comes together.
+            # Eight ask at a time, and each try is two logins, PLAIN and LOGIN: concurrent mails arrive together.
             assert len(office.logins) <= 16, f"{len(office.logins)} tries of a wrong password"
             office.password = PASSWORD
             idp.clock.forward(minutes=1)
@@ -214,7 +214,7 @@ def test_auth_535_while_serving(tmp_path: Path, authority: Authority) -> None:
 
 
 def _gatepost(idp: Idp, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
-    # A TLS line that is let go of as the program ends makes Python grumble, with its warnings on, behind the answer.
+    # A TLS connection dropped as the program ends makes Python print a warning, if enabled, after the answer.
     environment = {**environment_for(idp, **settings), "PYTHONWARNINGS": "ignore::ResourceWarning"}
     return subprocess.run(
         [sys.executable, "-m", "gatepost_idp", *arguments],
@@ -248,8 +248,8 @@ def test_security_none_is_refused(tmp_path: Path, settings: dict[str, str], reas
 
 
 def test_mail_test_says_what_the_server_answered(tmp_path: Path, authority: Authority) -> None:
-    """``gatepost mail test`` ends with 0 where the mail was taken and with 1 where not, and repeats the answer, so
-    that an operator mends the setting and not the address; it never shows the password."""
+    """``gatepost mail test`` exits with 0 if the mail was accepted and 1 if not, and prints the server's answer, so
+    that an operator fixes the setting and not the address; it never shows the password."""
     office = Office(PASSWORD)
     office.unknown.add("nobody@example.com")
     idp = built(tmp_path, office, **WITH_PASSWORD, smtp_security="starttls")

@@ -1,4 +1,4 @@
-"""The MCP Python client with its insides in reach, and a person whose every form is counted."""
+"""The MCP Python client with access to its internals, and a person whose forms are counted."""
 
 import contextlib
 import time
@@ -28,9 +28,9 @@ LOOPBACK = "http://127.0.0.1:3017/callback"
 class Tracked(Person):
     """A person who counts the forms they sent, and can be told how to answer.
 
-    ``ticks``: the boxes they leave ticked; None leaves the page as it comes. ``by_link``: signs in by the mailed link
+    ``ticks``: the boxes they leave ticked; None leaves the page as it is. ``by_link``: signs in by the mailed link
     instead of its code. ``reviews``: on the one-tap page they change what was allowed. ``remembers``: leaves that box
-    ticked. ``agrees``: presses the button that goes on, and not the one that goes back.
+    ticked. ``agrees``: presses the button that consents, not the one that refuses.
     """
 
     def __init__(self, email: str, postbox: Postbox) -> None:
@@ -47,7 +47,7 @@ class Tracked(Person):
         return self
 
     def walk(self, authorize_url: str) -> str:
-        """As every person, and remembers which URL the client opened."""
+        """As for any person, and records which URL the client opened."""
         self.asked.append(authorize_url)
         self.submitted.clear()
         return super().walk(authorize_url)
@@ -58,7 +58,7 @@ class Tracked(Person):
         return super().submit(form, **changes)
 
     def sign_in_by_code(self, count: int = 1) -> None:
-        """By the code, or by the link where that was wanted."""
+        """Signs in by the code, or by the link if ``by_link`` is set."""
         if not self.by_link:
             super().sign_in_by_code(count)
             return
@@ -69,7 +69,7 @@ class Tracked(Person):
             self.open(urljoin(self._address, onwards[0]))
 
     def allow(self, **changes: Any) -> None:
-        """Presses the button that goes on, with the boxes that this person wants ticked."""
+        """Presses the button that consents, with the boxes ticked that this person wants."""
         if self.reviews:
             review = [link for link in self._parsed().links if "review=" in link]
             if review:
@@ -84,7 +84,7 @@ class Tracked(Person):
 
 
 class AsksFor(Tracked):
-    """A person whose client asks for scopes of its own choice, as some ask for all that the metadata lists."""
+    """A person whose client chooses the scopes to ask for, as some ask for all that the metadata lists."""
 
     def __init__(self, email: str, postbox: Postbox, scope: str) -> None:
         super().__init__(email, postbox)
@@ -105,10 +105,10 @@ class Connection:
     auth: OAuthClientProvider
     storage: Storage
     answers: list[tuple[str, int]]
-    """Path and status of every HTTP answer but 202, with which notifications are taken whenever they come."""
+    """Path and status of every HTTP answer except 202, which acknowledges notifications at any time."""
 
     def outlive_access_token(self) -> None:
-        """To the client its access token is over from now on; the SDK's own refresh follows with the next call."""
+        """Makes the client think that its access token has expired; the SDK refreshes at the next call."""
         self.auth.context.token_expiry_time = time.time() - 1
 
     async def tools(self) -> list[str]:
@@ -138,9 +138,9 @@ async def connection(
     document: str | None = None,
     **line: Any,
 ) -> AsyncIterator[Connection]:
-    """A client that found its own way in.
+    """A client that discovered and authorized everything by itself.
 
-    With ``document`` its id is that URL; ``line``: what its HTTP client is made with besides.
+    ``document``: the URL that is its id, if given; ``line``: further options of its HTTP client.
     """
     auth = provider(url, person, storage, callback, document=document)
     answers: list[tuple[str, int]] = []
@@ -158,5 +158,5 @@ async def connection(
 
 
 async def in_thread(work: Any, *arguments: Any) -> Any:
-    """Blocking work (a command, a person) beside the client's event loop."""
+    """Runs blocking work (a command, a person) beside the client's event loop."""
     return await anyio.to_thread.run_sync(work, *arguments)

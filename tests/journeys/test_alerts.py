@@ -1,4 +1,4 @@
-"""deploy/prometheus: every alert asks for what the servers really tell, by labels and values that they really give."""
+"""deploy/prometheus: every alert queries metrics, labels and label values that the servers really expose."""
 
 import re
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ _WORDS = {
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scrape]:
-    """What both servers tell after a journey, a refused call and one to a backend."""
+    """The metrics of both servers after a journey, a refused call and one to a backend."""
     idp_address, resource_address = (f"127.0.0.1:{free_port()}" for _ in range(2))
     with (
         serving(tmp_path_factory.mktemp("alerts"), metrics_address=idp_address) as idp,
@@ -66,7 +66,7 @@ def asked_for(expression: str) -> Iterator[tuple[str, list[tuple[str, str, str]]
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 def test_an_alert_asks_for_what_there_is(told: Scrape, rule: dict[str, Any]) -> None:
-    """Else it would stay silent for ever, and look as if all were well."""
+    """Otherwise an alert would stay silent for ever, as if all were well."""
     series = list(asked_for(rule["expr"]))
     assert series
     for name, matchers in series:
@@ -82,7 +82,7 @@ def test_an_alert_asks_for_what_there_is(told: Scrape, rule: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 def test_an_alert_says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> None:
-    """In a sentence each, with a severity; the labels in it are ones that its expression keeps."""
+    """In one sentence each, with a severity; the labels used are ones that the expression keeps."""
     assert rule["labels"]["severity"] in ("page", "ticket")
     assert set(rule["annotations"]) == {"summary", "action"}
     kept = set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"])))
@@ -90,14 +90,14 @@ def test_an_alert_says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> Non
 
 
 def test_the_runbook_has_every_metric(told: Scrape) -> None:
-    """And none that there is not."""
+    """The runbook has every metric, and none that does not exist."""
     named = set(re.findall(r"`(gatepost_[a-z_]+)`", (ROOT / "docs" / "runbook.md").read_text()))
     exposed = {re.sub(r"_(bucket|count|sum)$", "", name) for name in told.samples if name.startswith("gatepost_")}
     assert named == exposed
 
 
 def test_the_alerts_have_names_of_their_own() -> None:
-    """And the example of a configuration names their file, and the default address of each server."""
+    """Alert names are unique, and the example configuration names their file and each server's default address."""
     assert len({rule["alert"] for rule in RULES}) == len(RULES)
     configuration = yaml.safe_load(Path(FOLDER / "prometheus.yml").read_text())
     assert configuration["rule_files"] == ["alerts.yml"]

@@ -1,4 +1,4 @@
-"""Tools of the operator's own behind the gate: the real IdP, two backends of two eras, real clients on both wires."""
+"""The operator's own tools behind Gatepost: the real IdP, backends of both protocol eras, real clients of both."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ SCOPES = [("crm:read", "true"), ("crm:write", "false"), ("hr:read", "true")]
 
 @dataclass
 class House:
-    """The IdP, the gate and what stands behind it: ``crm`` speaks 2025 and keeps sessions, ``hr`` speaks 2026."""
+    """The IdP, the resource server and its backends: ``crm`` speaks 2025 and keeps sessions, ``hr`` speaks 2026."""
 
     issuer: str
     mcp: str
@@ -48,7 +48,7 @@ class House:
         return text
 
     def claims(self, backend: Backend) -> dict[str, Any]:
-        """What the token of the latest call says, once the issuer's keys have verified it."""
+        """The claims of the latest call's token, verified with the issuer's keys."""
         token = backend.seen[-1]["authorization"].removeprefix("Bearer ")
         keys = KeySet.import_key_set(httpx2.get(f"{self.issuer}/jwks.json", trust_env=False).json())
         return dict(jwt.decode(token, keys, algorithms=["ES256"]).claims)
@@ -118,7 +118,7 @@ async def _eventually(condition: Any, seconds: float = 30.0) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_person_connects_and_calls_the_tools_of_both(house: House, postbox: Postbox, mode: Mode) -> None:
-    """One URL, nothing configured: what their scopes allow, each call in their name, as its own token tells."""
+    """One URL, nothing configured: they see what their scopes allow, and each call's token names them."""
     with Tracked(f"ada-{mode}@example.com", postbox) as person:
         async with connection(house.mcp, person, Storage(), mode) as connected:
             assert await connected.tools() == EVERYTHING
@@ -144,7 +144,7 @@ async def test_a_person_connects_and_calls_the_tools_of_both(house: House, postb
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", ["crm", "hr"])
 async def test_progress_and_cancelling_go_all_the_way(house: House, postbox: Postbox, mode: Mode, name: str) -> None:
-    """Both eras on both sides."""
+    """In both protocol eras on both sides."""
     backend: Backend = getattr(house, name)
     steps: list[tuple[float, str | None]] = []
 
@@ -172,7 +172,7 @@ async def test_progress_and_cancelling_go_all_the_way(house: House, postbox: Pos
 
 
 async def test_one_dies_and_comes_back_and_the_file_is_edited_meanwhile(house: House, postbox: Postbox) -> None:
-    """The other one's tools go on; nobody connects anew for any of it."""
+    """The other backend's tools go on; nobody has to reconnect."""
     with Tracked("edsger@example.com", postbox) as person:
         async with connection(house.mcp, person, Storage()) as connected:
             house.hr.stop()

@@ -1,4 +1,4 @@
-"""Connecting again: who is asked anew, who with one tap, and who not at all."""
+"""Connecting again: who is asked again, who confirms with one tap, and who is not asked at all."""
 
 import httpx2
 import pytest
@@ -10,7 +10,7 @@ from tests.support.smtp import Postbox
 
 
 def _again(storage: Storage) -> Storage:
-    """What is left when a client lost its tokens and kept its registration."""
+    """The storage of a client that lost its tokens and kept its registration."""
     kept = Storage()
     kept.client = storage.client
     return kept
@@ -18,7 +18,7 @@ def _again(storage: Storage) -> Storage:
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_client_on_the_web_reconnects_in_silence(deployment: Deployment, postbox: Postbox, mode: Mode) -> None:
-    """With the registration it has, a redirect is all: 302 with the code from /authorize itself, no form, no mail."""
+    """With its earlier registration it takes only a redirect: 302 with the code from /authorize, no form, no mail."""
     first = Storage()
     with Tracked(f"silent-{mode}@example.com", postbox) as person:
         async with connection(deployment.mcp, person, first, mode, HTTPS):
@@ -35,7 +35,7 @@ async def test_a_client_on_the_web_reconnects_in_silence(deployment: Deployment,
 
 
 async def test_a_new_registration_of_a_known_client_is_one_tap(deployment: Deployment, postbox: Postbox) -> None:
-    """Hosted clients register anew at each connect; a person who agreed before presses one button."""
+    """Hosted clients register again at each connect; a person who consented before presses one button."""
     with Tracked("anew@example.com", postbox) as person:
         async with connection(deployment.mcp, person, Storage(), "auto", HTTPS):
             pass
@@ -62,7 +62,7 @@ async def test_a_client_on_this_computer_reconnects_with_one_tap(
 
 
 async def test_what_nobody_remembers_is_asked_again(deployment: Deployment, postbox: Postbox) -> None:
-    """Without "remember", the whole page comes back; the person stays signed in."""
+    """Without "remember" the full consent page is shown again; the person stays signed in."""
     first = Storage()
     with Tracked("forget@example.com", postbox) as person:
         person.remembers = False
@@ -90,11 +90,11 @@ async def test_signing_in_by_the_link_leads_to_the_same_place(
 
 
 async def test_saying_no_reaches_the_client(deployment: Deployment, postbox: Postbox) -> None:
-    """`access_denied` with `iss` and the state, and no token."""
+    """The client gets `access_denied` with `iss` and the state, and no token."""
     storage = Storage()
     with Tracked("no@example.com", postbox) as person:
         person.agrees = False
-        with pytest.raises(BaseExceptionGroup):  # the SDK wraps whatever ended it
+        with pytest.raises(BaseExceptionGroup):  # the SDK wraps the error that ended it
             async with connection(deployment.mcp, person, storage, "auto", HTTPS):
                 pass
         answer = httpx2.URL(person.answer()).params

@@ -1,4 +1,4 @@
-"""What both servers log of a journey: JSON, each line with its trace or request id, and no query string anywhere."""
+"""Both servers' logs of a journey: JSON, each line with its trace or request id, and no query strings."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ QUERY = ("?", "code=", "state=", "code_challenge", "redirect_uri=")
 
 
 async def test_logs_are_json_with_ids_and_without_queries(tmp_path: Path) -> None:
-    """The answer to a refused call names the id under which the log has it, at both servers."""
+    """The answer to a refused call names its id in the log, at both servers."""
     with (
         receiving() as postbox,
         deployed(tmp_path, postbox.port, LOG_FORMAT="json", LOG_LEVEL="debug") as both,

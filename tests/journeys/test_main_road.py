@@ -1,4 +1,4 @@
-"""The main road with a real MCP client: a URL, a mail, a consent, the tools; both servers are processes."""
+"""The main flow with a real MCP client: a URL, a mail, a consent, the tools; both servers are processes."""
 
 from typing import Literal
 

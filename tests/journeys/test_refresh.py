@@ -1,4 +1,4 @@
-"""What a connected client goes through later: refreshes, scopes that come and go, new keys, an IdP that is away."""
+"""The later life of a connected client: refreshes, scopes that come and go, new keys, an IdP that is down."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ ALL = sorted([*BASIC, "demo_get_server_info"])
 
 @pytest.fixture
 def own_deployment(tmp_path: Path, postbox: Postbox) -> Iterator[Deployment]:
-    """Both servers for one test alone, which may hurt them."""
+    """Both servers for one test only, which may disturb them."""
     with deployed(tmp_path, postbox.port) as both:
         yield both
 
@@ -34,7 +34,7 @@ def own_deployment(tmp_path: Path, postbox: Postbox) -> Iterator[Deployment]:
 async def test_a_client_whose_token_is_over_refreshes_and_goes_on(
     deployment: Deployment, postbox: Postbox, mode: Mode
 ) -> None:
-    """The next call is preceded by one POST /token and nobody is asked; the refresh token was rotated, every time."""
+    """The next call is preceded by one POST /token, and nobody is asked; each time the refresh token is rotated."""
     with Tracked(f"refresh-{mode}@example.com", postbox) as person:
         async with connection(deployment.mcp, person, Storage(), mode) as connected:
             seen = [connected.tokens()]
@@ -73,7 +73,7 @@ async def test_an_entitlement_that_comes_and_goes_shows_at_the_next_refresh(
 
 @pytest.mark.clause("R7")
 async def test_a_rotation_of_keys_refuses_no_token(tmp_path: Path) -> None:
-    """The new key is published beside the old one, signs a minute later, and tokens of both keep working."""
+    """The new key is published beside the old one, signs a minute later, and tokens of both work."""
     with rotating(tmp_path) as (idp, mcp), Tracked("rotation@example.com", idp.postbox) as person:
         async with connection(mcp, person, Storage()) as connected:
             before = connected.tokens()[0]
@@ -95,7 +95,7 @@ async def test_a_rotation_of_keys_refuses_no_token(tmp_path: Path) -> None:
 
 @pytest.mark.clause("R7")
 async def test_without_the_idp_the_tokens_that_are_out_go_on(own_deployment: Deployment, postbox: Postbox) -> None:
-    """The resource server knows the keys: whoever is connected notices nothing until the next refresh."""
+    """The resource server has the keys, so connected clients notice nothing until their next refresh."""
     with Tracked("alone@example.com", postbox) as person:
         async with connection(own_deployment.mcp, person, Storage()) as connected:
             own_deployment.idp.process.terminate()
@@ -122,7 +122,7 @@ def _get(url: str) -> httpx2.Response:
 
 @contextlib.contextmanager
 def rotating(folder: Path) -> Iterator[tuple[Idp, str]]:
-    """An IdP whose clock is the test's, so that nobody waits out the minute, before a resource server as a process."""
+    """An IdP on the test's clock, so that the test need not wait a minute, and a resource server as a process."""
     port = free_port()
     base = f"http://127.0.0.1:{port}"
     mcp = f"http://localhost:{port}/mcp"
@@ -134,7 +134,7 @@ def rotating(folder: Path) -> Iterator[tuple[Idp, str]]:
 
 
 def _rotate(folder: Path) -> str:
-    """As an operator does beside the running server; answers the new key's id."""
+    """Rotates as an operator does while the server runs; returns the new key's id."""
     environment = environment_of(DATABASE_URL=f"sqlite:///{folder / 'gatepost.db'}")
     made = json.loads(run_gatepost(environment, "keys", "rotate", "--json"))["keys"]
     return next(str(key["kid"]) for key in made if key["algorithm"] == "ES256")

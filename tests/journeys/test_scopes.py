@@ -1,4 +1,4 @@
-"""Each person sees exactly the tools that their access covers, and is told how to get the others."""
+"""Each person sees exactly the tools that their access covers, and learns how to get the others."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ ALL = sorted([*BASIC, "demo_get_server_info"])
 @pytest.mark.clause("R5")
 @pytest.mark.parametrize("mode", MODES)
 async def test_an_unticked_box_hides_its_tool(deployment: Deployment, postbox: Postbox, mode: Mode) -> None:
-    """The tool is not listed, `whoami` says what is hidden and why, and the token says no more than was agreed."""
+    """The tool is not listed, `whoami` says what is hidden and why, and the token has no scope beyond the consent."""
     with Tracked(f"untick-{mode}@example.com", postbox) as person:
         person.ticks = ["demo:read"]
         async with connection(deployment.mcp, person, Storage(), mode) as connected:
@@ -40,7 +40,7 @@ async def test_a_call_of_an_unticked_tool_lets_the_client_step_up(
 ) -> None:
     """403 insufficient_scope as an HTTP answer; the SDK asks the person again, who ticks the box, and the call is made.
 
-    What was left unticked must not be answered from memory: the client would get the same token and the same 403.
+    The remembered consent must not answer for an unticked scope: the client would get the same token and the same 403.
     """
     with Tracked(f"step-{mode}-{len(callback)}@example.com", postbox) as person:
         person.ticks = ["demo:read"]
@@ -71,7 +71,7 @@ async def test_a_scope_that_was_given_meanwhile_is_reached_by_step_up(deployment
 async def test_a_call_without_the_entitlement_names_request_access(
     deployment: Deployment, postbox: Postbox, mode: Mode
 ) -> None:
-    """No challenge, which would lead in circles, but a tool error; and request_access gives the link."""
+    """A tool error and no challenge, which would loop; and request_access gives the link."""
     with Tracked(f"entitled-{mode}@example.com", postbox) as person:
         async with connection(deployment.mcp, person, Storage(), mode) as connected:
             refused = await connected.call("demo_get_server_info")
@@ -108,7 +108,7 @@ async def test_the_link_of_request_access_widens_the_grant_at_the_next_refresh(
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_two_people_see_different_tools_at_one_url(deployment: Deployment, postbox: Postbox, mode: Mode) -> None:
-    """Side by side, at the same URL, call by call."""
+    """Two people at the same URL, with interleaved calls, each see their own tools."""
     every = "demo:read demo:echo demo:ops"
     with (
         Tracked(f"visitor-{mode}@example.com", postbox) as visitor,
@@ -129,7 +129,7 @@ async def test_two_people_see_different_tools_at_one_url(deployment: Deployment,
 
 @pytest.mark.clause("R3", "A7", "R3.audience")
 async def test_a_token_for_another_resource_is_refused(tmp_path: Path, postbox: Postbox) -> None:
-    """One issuer, two resources: what was issued for the second opens nothing at the first."""
+    """One issuer, two resources: a token issued for the second is refused by the first."""
     catalogue = tmp_path / "catalogue.toml"
     catalogue.write_text(TWO_RESOURCES, encoding="utf-8")
     with (

@@ -1,4 +1,4 @@
-"""The two servers over the wire: what the resource server asks for, the authorization server gives or refuses."""
+"""Token exchange between the two real servers: what the authorization server issues to the resource server."""
 
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -31,7 +31,7 @@ def gate(server: Server) -> ResourceServer:
 
 @pytest.fixture
 async def tokens(server: Server, gate: ResourceServer) -> AsyncIterator[BackendTokens]:
-    """As the resource server makes them, with the credentials that the command prints."""
+    """The resource server's own exchange, with the credentials that the command prints."""
     issuer = Issuer(server.issuer)
     yield BackendTokens(issuer, (gate.id, gate.secret), lambda: server.clock().timestamp(), time.monotonic)
     await issuer.aclose()
@@ -48,14 +48,14 @@ def connected(client: TestClient) -> dict[str, str]:
 
 
 def read(server: Server, bearer: str, audience: str = MCP) -> BearerToken:
-    """What the resource server's own reader finds in a token."""
+    """A token as the resource server's own code reads it."""
     return read_claims(bearer, Identifiers(server.issuer, audience), server.clock().timestamp())
 
 
 async def test_a_persons_token_for_a_backend(
     server: Server, tokens: BackendTokens, client: TestClient, gate: ResourceServer
 ) -> None:
-    """In their name, for that backend, of the scopes that it needs; asked for once."""
+    """The token is on their behalf, for that backend, with the scopes it needs, and is requested once."""
     bearer = (await in_thread(connected, client))["access_token"]
     caller = read(server, bearer)
     found = await tokens.for_person(bearer, caller, CRM, READ)
@@ -67,13 +67,13 @@ async def test_a_persons_token_for_a_backend(
 
 
 async def test_a_token_for_lists(server: Server, tokens: BackendTokens, gate: ResourceServer) -> None:
-    """In the resource server's own name, without a scope."""
+    """On the resource server's own behalf, without scopes."""
     issued = read(server, await tokens.for_lists(FILES), FILES)
     assert (issued.subject, issued.scopes, issued.email) == (gate.id, (), None)
 
 
 async def test_why_there_is_none(server: Server, tokens: BackendTokens, client: TestClient) -> None:
-    """The authorization server's own words, for the log: an unknown backend, a connection that has ended."""
+    """The authorization server's own message, for the log: an unknown backend, a connection that has ended."""
     held = await in_thread(connected, client)
     caller = read(server, held["access_token"])
     with pytest.raises(NoToken, match="invalid_target"):

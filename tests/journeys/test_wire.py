@@ -1,4 +1,4 @@
-"""One whole run by plain HTTP, in the order of a client, each answer looked at; no client library forgives anything."""
+"""One whole run over plain HTTP, in a client's order, checking each answer; no client library hides an error."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ EMAIL = "wire@example.com"
 
 @pytest.fixture(scope="module")
 def run(deployment: Deployment, postbox: Postbox) -> Iterator[Wire]:
-    """The run, made once and looked at by every test here."""
+    """The run, made once and checked by every test here."""
     with Person(EMAIL, postbox) as person:
         yield whole_run(deployment.mcp, person)
 
@@ -32,7 +32,7 @@ def _client(run: Wire, address: str, number: int = 0) -> httpx2.Response:
 
 
 def test_a_first_connection_takes_these_requests_and_no_more(run: Wire) -> None:
-    """What the client sends and is answered, in order; what a client waits for is what its person feels."""
+    """The client's requests and answers, in order; each one adds to its person's wait."""
     made = [(exchange.address, exchange.response.status_code) for exchange in _of(run, "client")]
     assert made == [
         ("POST /mcp", 401),
@@ -50,7 +50,7 @@ def test_a_first_connection_takes_these_requests_and_no_more(run: Wire) -> None:
 
 @pytest.mark.clause("A1.see-other")
 def test_the_person_meets_three_forms(run: Wire) -> None:
-    """Address, code, consent; each form leads on by 303, and the last page is a 200 that goes on by itself."""
+    """Address, code, consent; each form is answered by a 303, and the last page is a 200 that goes on by itself."""
     steps = [(exchange.address, exchange.response.status_code) for exchange in _of(run, "browser")]
     shape = [(re.sub(r"/[\w-]{12,}", "/ID", address), status) for address, status in steps]
     assert shape == [
@@ -74,7 +74,7 @@ def test_the_challenge_names_the_metadata_and_the_scopes_to_ask_for(run: Wire, d
 
 @pytest.mark.clause("R1")
 def test_the_resource_says_who_it_is_and_whom_it_trusts(run: Wire, deployment: Deployment) -> None:
-    """`resource` is the URL that was pasted, and the issuer is the one that signs, byte for byte."""
+    """`resource` is the pasted URL, and the named issuer is the one that signs, byte for byte."""
     document = _client(run, "GET /.well-known/oauth-protected-resource/mcp").json()
     assert document["resource"] == deployment.mcp
     assert document["authorization_servers"] == [deployment.issuer]
@@ -83,7 +83,7 @@ def test_the_resource_says_who_it_is_and_whom_it_trusts(run: Wire, deployment: D
 
 @pytest.mark.clause("A1", "A2", "A6")
 def test_the_issuer_says_what_a_client_needs(run: Wire, deployment: Deployment) -> None:
-    """Every endpoint below the issuer, S256 and nothing else, `none` among the methods, `iss` promised."""
+    """Every endpoint is below the issuer; S256 only, `none` among the auth methods, and `iss` is announced."""
     answer = _client(run, "GET /.well-known/oauth-authorization-server")
     document = answer.json()
     assert document["issuer"] == deployment.issuer
@@ -98,7 +98,7 @@ def test_the_issuer_says_what_a_client_needs(run: Wire, deployment: Deployment) 
 
 @pytest.mark.clause("A5")
 def test_the_registration_is_echoed_and_gives_no_secret(run: Wire) -> None:
-    """201, not to be stored, the redirect as it was sent, a public client."""
+    """201 with no-store, the redirect URI as sent, a public client."""
     answer = _client(run, "POST /register")
     assert answer.headers["cache-control"] == "no-store"
     assert answer.json()["redirect_uris"] == [CALLBACK]
@@ -108,7 +108,7 @@ def test_the_registration_is_echoed_and_gives_no_secret(run: Wire) -> None:
 
 @pytest.mark.clause("A6")
 def test_the_answer_carries_code_state_and_issuer_each_once(run: Wire, deployment: Deployment) -> None:
-    """To the very redirect that was asked for."""
+    """It goes to exactly the requested redirect URI."""
     assert run.callback.startswith(f"{CALLBACK}?")
     answer = parse_qsl(urlsplit(run.callback).query)
     assert answer == [("code", run.code), ("state", run.state), ("iss", deployment.issuer)]
@@ -117,7 +117,7 @@ def test_the_answer_carries_code_state_and_issuer_each_once(run: Wire, deploymen
 @pytest.mark.clause("A9")
 @pytest.mark.parametrize("number", [0, 1])
 def test_tokens_come_with_their_scope_and_life_and_are_stored_by_nobody(run: Wire, number: int) -> None:
-    """At the code and at the refresh alike."""
+    """For the code and for the refresh alike."""
     answer = _client(run, "POST /token", number)
     assert answer.headers["cache-control"] == "no-store"
     said = answer.json()
@@ -130,7 +130,7 @@ def test_tokens_come_with_their_scope_and_life_and_are_stored_by_nobody(run: Wir
 
 @pytest.mark.clause("A8")
 def test_the_refresh_gives_two_new_tokens(run: Wire) -> None:
-    """Nothing of the first pair comes again."""
+    """Neither token of the first pair is returned again."""
     first, second = (_client(run, "POST /token", number).json() for number in (0, 1))
     assert first["access_token"] != second["access_token"]
     assert first["refresh_token"] != second["refresh_token"]
@@ -138,7 +138,7 @@ def test_the_refresh_gives_two_new_tokens(run: Wire) -> None:
 
 @pytest.mark.clause("R6")
 def test_the_tools_are_those_of_the_scopes_and_not_for_shared_caches(run: Wire) -> None:
-    """In the server's own order, private, each with a title and read-only."""
+    """They are in the server's order, cache-private, each with a title and read-only."""
     result = _client(run, "POST /mcp", 2).json()["result"]
     names = [tool["name"] for tool in result["tools"]]
     assert names == ["whoami", "request_access", "demo_get_help", "demo_get_time", "demo_echo"]
@@ -150,7 +150,7 @@ def test_the_tools_are_those_of_the_scopes_and_not_for_shared_caches(run: Wire) 
 
 
 def test_calls_are_answered_before_and_after_the_refresh(run: Wire) -> None:
-    """The echo, and then who it was."""
+    """The echo works before the refresh, whoami after it."""
     assert _client(run, "POST /mcp", 3).json()["result"]["structuredContent"] == {"text": "Hello"}
     who = _client(run, "POST /mcp", 4).json()["result"]["structuredContent"]
     assert who["email"] == EMAIL
@@ -159,13 +159,13 @@ def test_calls_are_answered_before_and_after_the_refresh(run: Wire) -> None:
 
 @pytest.mark.clause("A9.no-cookie")
 def test_no_answer_sets_a_cookie_but_those_of_the_pages(run: Wire) -> None:
-    """Cookies are the browser's; a client and the resource server never see one."""
+    """Only the browser gets cookies; the client and the resource server never see one."""
     assert [e.address for e in _of(run, "client") if "set-cookie" in e.response.headers] == []
     assert any("set-cookie" in exchange.response.headers for exchange in _of(run, "browser"))
 
 
 def test_the_transcript_shows_every_step_and_no_secret(run: Wire, postbox: Postbox) -> None:
-    """What the README prints can be read by everybody."""
+    """The README prints it, so it holds no secret."""
     text = render(run.exchanges)
     assert text.count("POST ") >= 8
     for status in ("401", "201", "303", "200"):

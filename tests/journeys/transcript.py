@@ -20,7 +20,7 @@ _INDENT = "   "
 
 
 def render(exchanges: Sequence[Exchange]) -> str:
-    """The run in short lines: statuses and what matters in each answer, tokens cut to their first letters."""
+    """The run in short lines: statuses and what matters in each answer, tokens truncated."""
     lines: list[str] = []
     number = 0
     for exchange in exchanges:
@@ -41,7 +41,7 @@ def _request(exchange: Exchange) -> str:
 
 
 def _sent(request: httpx2.Request) -> str:
-    """What the request asks for, in a word."""
+    """The gist of what the request sends."""
     body = request.content.decode()
     if body.startswith("{"):
         message = json.loads(body)
@@ -64,7 +64,7 @@ def _answer(exchange: Exchange) -> list[str]:
 
 
 def _page(response: httpx2.Response) -> list[str]:
-    """A page by its heading; the last one by where it leads."""
+    """A page's heading; for the last one, where it leads."""
     heading = re.search(r"<h1>(.*?)</h1>", response.text, re.DOTALL)
     shown = html.unescape(re.sub(r"<[^>]+>", "", heading.group(1))).strip() if heading else ""
     target = re.search(r'data-target="([^"]+)"', response.text)
@@ -115,14 +115,14 @@ def _text(value: object) -> str:
 
 
 def _short(line: str) -> str:
-    """Without anything that opens a door, and not too wide."""
+    """The text without credentials, and not too wide."""
     line = _PLACES.sub(lambda found: found[1] + "/…" * found[2].count("/"), line)
     line = _SECRETS.sub(lambda found: found[0][:10] + "…", line)
     return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
 
 
 def main() -> None:
-    """Starts the demo in a folder of its own, connects as a newcomer does, prints what went over the wire."""
+    """Starts the demo in a temporary folder, connects as a newcomer does, and prints the requests and answers."""
     from tests.packaging.demo import MCP_URL, MailboxPage, checkout_command, demo, demo_ports
     from tests.support.person import Person
 

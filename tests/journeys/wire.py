@@ -1,4 +1,4 @@
-"""A client without a library: every request of a connect, in order, by plain HTTP, each answer kept."""
+"""A client without a library: every request of a connect, in order, over plain HTTP, with each answer kept."""
 
 import base64
 import hashlib
@@ -27,7 +27,7 @@ class Exchange:
 
     @property
     def address(self) -> str:
-        """Method and path, as a test names an exchange."""
+        """Method and path, by which tests name an exchange."""
         return f"{self.response.request.method} {self.response.request.url.path}"
 
 
@@ -49,10 +49,10 @@ def mcp_request(mcp: str, token: str | None, method: str, **parameters: Any) -> 
 
 
 class Wire:
-    """One client and one person's browser. Knows ``mcp`` at first and nothing else; the rest it is told on the way."""
+    """One client and one person's browser. At first it knows only ``mcp``; it discovers the rest."""
 
     def __init__(self, mcp: str, person: Person, resource: str | None = None) -> None:
-        """``resource``: another one than the metadata names, for a token that does not belong here."""
+        """``resource``: a resource other than the one the metadata names, for a token that is not for this server."""
         self.exchanges: list[Exchange] = []
         self.verifier = secrets.token_urlsafe(64)
         self.state = secrets.token_urlsafe(16)
@@ -90,7 +90,7 @@ class Wire:
         assert self._metadata["issuer"] == issuer, "a client must stop here (RFC 8414 section 3.3)"
 
     def register(self) -> None:
-        """RFC 7591, with as little as there can be."""
+        """RFC 7591, with the minimum of metadata."""
         asked = {"client_name": "Wire client", "redirect_uris": [CALLBACK]}
         made = self._request("It registers itself.", "POST", self._metadata["registration_endpoint"], json=asked)
         self.client_id = made.json()["client_id"]
@@ -116,7 +116,7 @@ class Wire:
         self.code = answer["code"]
 
     def redeem(self) -> None:
-        """The code for tokens."""
+        """Exchanges the code for tokens."""
         self._token(
             "It trades the code for tokens.",
             grant_type="authorization_code",
@@ -126,13 +126,13 @@ class Wire:
         )
 
     def refresh(self) -> None:
-        """The refresh token for the next two."""
+        """Exchanges the refresh token for new tokens."""
         self._token(
             "Its access token ends, so it refreshes.", grant_type="refresh_token", refresh_token=self.refresh_token
         )
 
     def ask(self, token: str | None, method: str, why: str, **parameters: Any) -> httpx2.Response:
-        """One MCP message."""
+        """Sends one MCP message."""
         response = mcp_request(self._mcp, token, method, **parameters)
         self.exchanges.append(Exchange(why, "client", response))
         return response
@@ -159,7 +159,7 @@ class Wire:
 
 
 def whole_run(mcp: str, person: Person) -> Wire:
-    """Everything that a first connection goes through, and its first refresh."""
+    """A whole first connection, and its first refresh."""
     wire = Wire(mcp, person)
     try:
         wire.connect()

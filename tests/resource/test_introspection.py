@@ -226,7 +226,7 @@ def test_without_credentials_only_jwts_are_taken(issuer: Issuer) -> None:
 
 
 def test_a_forged_jwt_is_not_asked_about(resource: Running) -> None:
-    """A bearer in the form of a JWT is checked here: with a bad signature it is refused, and the issuer is not asked."""
+    """A bearer in the form of a JWT is checked here: with a bad signature it is refused without asking the issuer."""
     head, body, _ = resource.token().split(".")
     assert asked(resource, f"{head}.{body}.{'A' * 86}").status_code == 401
     assert resource.issuer.introspected == []

@@ -1,4 +1,4 @@
-"""Both databases: each test of the store runs on an SQLite file and on a real PostgreSQL, where nothing stands."""
+"""Both databases: each test of the store runs on an empty SQLite file and an empty, real PostgreSQL database."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -32,13 +32,13 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
-    """An SQLite file of the test's own."""
+    """A separate SQLite file for the test."""
     return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'gatepost.db')}"
 
 
 @pytest.fixture
 def postgres_url(postgres: Postgres) -> str:
-    """A PostgreSQL database in which nothing stands."""
+    """An empty PostgreSQL database."""
     return postgres.emptied()
 
 
@@ -88,13 +88,13 @@ def replicas(database_url: str, opened: Callable[[str], Database]) -> tuple[Data
 
 @pytest.fixture
 def sqlite_database(sqlite_url: str, opened: Callable[[str], Database]) -> Database:
-    """For what SQLite alone does."""
+    """For behaviour of SQLite only."""
     return opened(sqlite_url)
 
 
 @pytest.fixture
 def postgres_database(postgres_url: str, opened: Callable[[str], Database]) -> Database:
-    """For what PostgreSQL alone does."""
+    """For behaviour of PostgreSQL only."""
     return opened(postgres_url)
 
 

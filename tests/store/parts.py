@@ -1,4 +1,4 @@
-"""People, codes and connections to start a test from, and a look at what is stored."""
+"""People, codes and connections for tests to start from, and queries for what is stored."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ SCOPES = ("demo:read", "demo:echo")
 
 
 class Counting:
-    """A cursor that remembers what it was told."""
+    """A cursor that records its statements."""
 
     def __init__(self, cursor: Any) -> None:
         self._cursor = cursor
@@ -50,7 +50,7 @@ class Counting:
 
 
 def counted(work: Work[T], into: list[str]) -> Work[T]:
-    """``work``, which leaves its statements in ``into``."""
+    """``work``, with its statements recorded in ``into``."""
 
     def counting(tx: Transaction) -> T:
         tx._cursor = cursor = Counting(tx._cursor)
@@ -64,7 +64,7 @@ def counted(work: Work[T], into: list[str]) -> Work[T]:
 
 @contextlib.asynccontextmanager
 async def busy(database: Database) -> AsyncIterator[None]:
-    """While the block runs, SQLite's writer is busy: what is asked for in it waits, and is taken as one group."""
+    """Keeps SQLite's writer busy during the block: writes requested in it wait, and are committed as one group."""
     began, go_on = threading.Event(), threading.Event()
 
     def hold(_tx: Transaction) -> None:
@@ -75,25 +75,25 @@ async def busy(database: Database) -> AsyncIterator[None]:
     assert await asyncio.to_thread(began.wait, 20)
     try:
         yield
-        await asyncio.sleep(0.02)  # lets what was asked for reach the queue
+        await asyncio.sleep(0.02)  # lets the requested writes reach the queue
     finally:
         go_on.set()
         await holding
 
 
 async def at_once(database: Database, works: Iterable[Work[T]]) -> list[T]:
-    """Every one of ``works`` in parallel; their answers in order."""
+    """Runs all ``works`` in parallel; returns their results in order."""
     return await asyncio.gather(*(database.write(work) for work in works))
 
 
 async def between(replicas: tuple[Database, Database], work: Callable[[], Work[T]], each: int = 10) -> list[T]:
-    """Works of both replicas at once, a fresh one for each."""
+    """Runs works on both replicas at once, a fresh one on each."""
     here, there = (at_once(replica, [work() for _ in range(each)]) for replica in replicas)
     return [answer for answers in await asyncio.gather(here, there) for answer in answers]
 
 
 async def rows(database: Database, table: type[Table], **where: Any) -> list[Table]:
-    """What is stored in ``table``."""
+    """The rows of ``table``."""
 
     def found(tx: Transaction) -> list[Table]:
         statement = select(table)
@@ -112,13 +112,13 @@ async def the_row(database: Database, table: type[Table], **where: Any) -> Table
 
 
 async def person(database: Database, email: str = "alice@example.com", scopes: tuple[str, ...] = SCOPES) -> str:
-    """Somebody who holds ``scopes``; answers the account's id."""
+    """Makes a person who holds ``scopes``; returns the account's id."""
     entitlements = [(RESOURCE, scope) for scope in scopes]
     return await database.write(lambda tx: accounts.sign_up(tx, email, email, entitlements, NOW).id)
 
 
 async def a_code(database: Database, account_id: str, **changes: Any) -> str:
-    """A code that ``account_id`` agreed to, good for a minute."""
+    """A code that ``account_id`` consented to, valid for a minute."""
     code = crypto.opaque_token(tokens.CODE_PREFIX)
     new = NewCode(
         code_hash=crypto.token_hash(code),
@@ -143,7 +143,7 @@ async def a_code(database: Database, account_id: str, **changes: Any) -> str:
 
 
 def redemption(code: str, **changes: Any) -> Redemption:
-    """The right request for ``code``, save for ``changes``; the refresh token is a new one each time."""
+    """A correct request for ``code``, except for ``changes``; with a new refresh token each time."""
     token = crypto.opaque_token(tokens.REFRESH_PREFIX)
     right = Redemption(
         code_hash=crypto.token_hash(code),
@@ -166,7 +166,7 @@ def redeeming(code: str, now: datetime = NOW, **changes: Any) -> Work[Granted | 
 
 
 def rotation(token: str, **changes: Any) -> Rotation:
-    """The right request for a refresh token, save for ``changes``."""
+    """A correct request for a refresh token, except for ``changes``."""
     right = Rotation(
         token_hash=crypto.token_hash(token),
         client_id=CLIENT,

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the tests, started by what pip alone installs, and its databases."""
+"""A real PostgreSQL for the tests, from a package that pip alone installs, and its databases."""
 
 import contextlib
 import itertools
@@ -21,10 +21,10 @@ TEMPLATE = "gatepost_template"
 
 
 class Postgres:
-    """A running server. ``admin`` is connected to its own database, outside of any transaction."""
+    """A running server. ``admin``: a connection to its own database, outside any transaction."""
 
     def __init__(self, address: str, stop: Callable[[], None], start: Callable[[], None]) -> None:
-        """``address`` is a URL with ``{}`` in the place of the database's name."""
+        """``address``: a URL with ``{}`` in place of the database's name."""
         self._address = address
         self.stop, self.start = stop, start
         self._numbers = itertools.count(1)
@@ -32,7 +32,7 @@ class Postgres:
         self.admin: Engine = sqlalchemy.create_engine(
             address.format("template1"), isolation_level="AUTOCOMMIT", pool_pre_ping=True
         )
-        self._say("ALTER SYSTEM SET fsync = off")  # no test cuts the power, and a new database costs half
+        self._say("ALTER SYSTEM SET fsync = off")  # no test cuts the power, and a new database takes half the time
         self._say("SELECT pg_reload_conf()")
         self._template()
 
@@ -45,7 +45,7 @@ class Postgres:
         return self._made(TEMPLATE)
 
     def emptied(self) -> str:
-        """The URL of a database at this version's schema, in which nothing stands: always the same one, emptied."""
+        """The URL of an empty database at this version's schema: always the same one, emptied."""
         if self._kept is None:
             self._kept = self.migrated()
         self.disconnect(self._kept)
@@ -58,18 +58,18 @@ class Postgres:
         return self._kept
 
     def drop(self, url: str) -> None:
-        """Removes a database, whoever is connected."""
+        """Drops a database, even with connections open."""
         self._say(f'DROP DATABASE "{sqlalchemy.make_url(url).database}" WITH (FORCE)')
 
     def disconnect(self, url: str) -> int:
-        """Ends every connection to a database, as a restart of the server does; answers how many there were."""
+        """Ends every connection to a database, as a server restart does; returns how many there were."""
         ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = "
         with self.admin.connect() as connection:
             found = connection.exec_driver_sql(f"{ended}'{sqlalchemy.make_url(url).database}'").scalar()
         return int(found or 0)
 
     def reads_only(self, url: str, whether: bool) -> None:
-        """Makes a database take no writes, as a standby does, or again; whoever is connected has to come anew."""
+        """Makes a database read-only, as a standby is, or writable again; existing connections are ended."""
         setting = "SET default_transaction_read_only = on" if whether else "RESET default_transaction_read_only"
         self._say(f'ALTER DATABASE "{sqlalchemy.make_url(url).database}" {setting}')
         self.disconnect(url)
@@ -92,8 +92,8 @@ class Postgres:
 
 @contextlib.contextmanager
 def running() -> Iterator[Postgres]:
-    """Starts a server and takes it away again, its files included. Works as root and as anybody."""
-    # Not below pytest's own folder: started as root, the package opens every folder above its data to its own user.
+    """Starts a server, then removes it and its files. Works as root and as any other user."""
+    # Not below pytest's folder: run as root, the package gives its own user access to every folder above its data.
     home = Path(tempfile.mkdtemp(prefix="gatepost-postgres-"))
     with pytest.MonkeyPatch.context() as patch:
         if "XDG_RUNTIME_DIR" not in os.environ:

@@ -1,4 +1,4 @@
-"""People: their accounts, what they hold, and the browsers in which they are signed in."""
+"""People: their accounts, their scopes, and the browsers in which they are signed in."""
 
 from datetime import datetime, timedelta
 from functools import partial
@@ -36,7 +36,7 @@ async def held(database: Database, account_id: str, resource: str = RESOURCE) ->
 
 
 async def test_who_signs_up_holds_what_new_accounts_hold(database: Database) -> None:
-    """At each resource its own scopes, and at another none."""
+    """A new account holds each resource's scopes for new accounts, and none elsewhere."""
     entitlements = [(RESOURCE, "demo:read"), (RESOURCE, "demo:echo"), ("https://other.test", "other:read")]
     account = await database.write(
         lambda tx: accounts.sign_up(tx, "Al@example.com", "al@example.com", entitlements, NOW)
@@ -59,7 +59,7 @@ async def test_a_mailbox_has_one_account(database: Database) -> None:
 
 
 async def test_who_signs_up_twice_at_once_is_one_person(database: Database) -> None:
-    """Two tabs redeem at the same moment: each looks first, and both find the same account."""
+    """Two tabs that sign up at the same moment end up with the same account."""
 
     def work(tx: Transaction) -> str:
         found = accounts.by_key(tx, "al@example.com")
@@ -70,7 +70,7 @@ async def test_who_signs_up_twice_at_once_is_one_person(database: Database) -> N
 
 
 async def test_an_invitation_is_for_one_mailbox(database: Database) -> None:
-    """To be invited twice is no error."""
+    """Inviting one address twice is not an error."""
     for _ in range(2):
         await database.write(lambda tx: accounts.invite(tx, "al@example.com", NOW))
     assert await database.read(lambda tx: accounts.is_invited(tx, "al@example.com")) is True
@@ -78,7 +78,7 @@ async def test_an_invitation_is_for_one_mailbox(database: Database) -> None:
 
 
 async def test_scopes_are_given_and_taken(database: Database) -> None:
-    """To hold one already is no error, to take one that is not held says so."""
+    """Granting a scope that is held is not an error; revoking one that is not held reports it."""
     account_id = await person(database, scopes=())
     for _ in range(2):
         await database.write(lambda tx: accounts.grant_scope(tx, account_id, RESOURCE, "demo:ops", NOW))
@@ -89,7 +89,7 @@ async def test_scopes_are_given_and_taken(database: Database) -> None:
 
 
 async def test_people_are_listed_with_what_they_hold(database: Database) -> None:
-    """By address, page by page; or those whose address has something in it."""
+    """By address, page by page; or only addresses that contain some text."""
     bob = await person(database, "bob@example.com", ())
     alice = await person(database, "alice@example.com")
     carol = await person(database, "c_rol@example.org", ())
@@ -110,7 +110,7 @@ async def test_people_are_listed_with_what_they_hold(database: Database) -> None
 
 
 async def test_a_role_is_given_and_taken(database: Database) -> None:
-    """The second time changes nothing, and says so."""
+    """Doing it again changes nothing, and reports that."""
     account_id = await person(database)
     for role in ("admin", ""):
         for changed in (True, False):
@@ -119,7 +119,7 @@ async def test_a_role_is_given_and_taken(database: Database) -> None:
 
 
 async def test_a_session_is_found_by_its_hash(database: Database) -> None:
-    """And by nothing else."""
+    """A session is found by its hash and by nothing else."""
     account_id = await signed_in(database)
     assert await database.read(seen(NOW)) == Session(account_id, "alice@example.com", NOW, seen_lately=True)
     assert await database.read(seen(NOW, b"d" * 32)) is None
@@ -127,7 +127,7 @@ async def test_a_session_is_found_by_its_hash(database: Database) -> None:
 
 
 async def test_a_session_idles_out_after_seven_days(database: Database) -> None:
-    """Unless it is seen, and then seven days later."""
+    """A session that is used lives seven days from then."""
     await signed_in(database)
     week, moment = timedelta(days=7), timedelta(milliseconds=1)
     assert await database.read(seen(NOW + week - moment)) is not None
@@ -138,7 +138,7 @@ async def test_a_session_idles_out_after_seven_days(database: Database) -> None:
 
 
 async def test_a_session_ends_after_thirty_days_however_busy(database: Database) -> None:
-    """Being seen renews nothing beyond its date."""
+    """Use does not extend a session beyond thirty days."""
     await signed_in(database)
     for day in range(1, 30):
         await database.write(lambda tx, on=NOW + timedelta(days=day): accounts.mark_seen(tx, COOKIE, on))  # type: ignore[misc]  # a default binds the loop's value, which mypy does not infer
@@ -147,7 +147,7 @@ async def test_a_session_ends_after_thirty_days_however_busy(database: Database)
 
 
 async def test_being_seen_is_written_once_a_minute(database: Database) -> None:
-    """A busy tab costs no write at each request."""
+    """A busy tab does not cause a write at each request."""
     await signed_in(database)
     for seconds, written in [(1, 0), (60, 0), (61, 61), (120, 61)]:
         await database.write(lambda tx, at=seconds: accounts.mark_seen(tx, COOKIE, NOW + timedelta(seconds=at)))  # type: ignore[misc]  # a default binds the loop's value, which mypy does not infer
@@ -159,7 +159,7 @@ async def test_being_seen_is_written_once_a_minute(database: Database) -> None:
 async def test_a_session_tells_whether_to_write_that_it_was_seen(
     database: Database, seconds: int, lately: bool
 ) -> None:
-    """Else a request that only reads would write."""
+    """So that a request that only reads does not open a write."""
     await signed_in(database)
     found = await database.read(seen(NOW + timedelta(seconds=seconds)))
     assert found is not None
@@ -177,7 +177,7 @@ async def test_signing_out_ends_one_browser(database: Database) -> None:
 
 
 async def test_a_disabled_person_is_signed_in_nowhere(database: Database) -> None:
-    """At once, without touching the sessions."""
+    """Disabling takes effect at once, without changing the sessions."""
     await signed_in(database)
     await database.write(lambda tx: tx.session.exec(update(models.Account).values(disabled_at=1)).rowcount)
     assert await database.read(seen(NOW)) is None

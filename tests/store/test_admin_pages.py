@@ -1,4 +1,4 @@
-"""Lists of the admin pages on large tables: each page is read along an index, whatever is looked for."""
+"""Lists of the admin pages on large tables: each page is read by an index, whatever is searched for."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -49,11 +49,11 @@ FILLED = (
     (EVENTS, "audit_event (id, at, event, account_id, client_id, grant_id, trace_id, network, detail)",
      f"'e' || i, {AT} - CAST(i AS BIGINT) * 60000, CASE WHEN i = 700 THEN 'key.rotated' WHEN i - i / 10 * 10 = 0 THEN "
      "'sign_in' ELSE 'grant.refreshed' END, 'a' || i, '', '', '', '', ''"),
-)  # fmt: skip  # how many, the table, its values
+)  # fmt: skip  # count, table, values
 
 
 def fill(database: Database) -> None:
-    """Everything, in a few statements, and the statistics that a planner goes by."""
+    """Fills every table in a few statements, and updates the planner's statistics."""
     numbers = NUMBERS[database.engine.dialect.name]
     with database.engine.begin() as connection:
         for count, table, values in FILLED:
@@ -99,7 +99,7 @@ SMALL = ("client", "client_document", "outbox", "entitlement")
 
 
 def plan(tx: Transaction, query: Query, values: dict[str, Any]) -> list[str]:
-    """What the database does, with these values and its own statistics."""
+    """The database's query plan, for these values and its own statistics."""
     statement, preset = query.sql(tx._connection.dialect)
     tx._cursor.execute(
         f"{'EXPLAIN QUERY PLAN' if tx.dialect == 'sqlite' else 'EXPLAIN'} {statement}", {**preset, **values}
@@ -109,7 +109,7 @@ def plan(tx: Transaction, query: Query, values: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("name", QUERIES)
 async def test_no_page_reads_a_large_table_whole(large: Database, name: str) -> None:
-    """By its own statistics, on 100,000 people, each database goes along an index."""
+    """With its own statistics on 100,000 people, each database uses an index."""
     query, values = QUERIES[name]
     steps = await large.write(lambda tx: plan(tx, query, values))
     whole = [step for step in steps if step.startswith("SCAN") or "Seq Scan on" in step]
@@ -129,7 +129,7 @@ def _page(page: Callable[[Transaction, str], Page[T]], start: str, tx: Transacti
 
 
 async def test_people_of_a_large_table_are_found(large: Database) -> None:
-    """Every one whose address begins so, once, in order, over several pages."""
+    """Everybody whose address has that prefix, once, in order, over several pages."""
     pages = await whole_list(large, lambda tx, start: people.page(tx, "p9999", start))
     found = [person.email for page in pages for person in page.rows]
     assert sorted(found) == sorted(f"p{i}@example.com" for i in [9999, *range(99990, 100_000)])
@@ -140,21 +140,21 @@ async def test_people_of_a_large_table_are_found(large: Database) -> None:
 
 
 async def test_a_page_of_people_is_small_and_the_next_one_follows(large: Database) -> None:
-    """Two pages have fifty different people."""
+    """Two pages list fifty different people."""
     first = await large.read(lambda tx: people.page(tx, "", ""))
     second = await large.read(lambda tx: people.page(tx, "", first.following))
     assert len({person.id for person in (*first.rows, *second.rows)}) == 2 * paging.SIZE
 
 
 async def test_what_nobody_is_called_costs_no_more_than_a_bound(large: Database) -> None:
-    """The page is empty and says where to look further."""
+    """The page is empty and links to where the search goes on."""
     found = await large.read(lambda tx: people.page(tx, "p\u00e4", "p"))
     assert found.rows == ()
     assert found.following
 
 
 async def test_connections_come_newest_first_and_only_those_that_stand(large: Database) -> None:
-    """None twice, none that was ended, over several pages."""
+    """No duplicates and no ended ones, over several pages."""
     first = await large.read(lambda tx: connection_pages.page(tx, ""))
     second = await large.read(lambda tx: connection_pages.page(tx, first.following))
     found = [int(row.grant_id[1:]) for row in (*first.rows, *second.rows)]
@@ -162,7 +162,7 @@ async def test_connections_come_newest_first_and_only_those_that_stand(large: Da
 
 
 async def test_every_client_of_a_kind_is_listed_once(large: Database) -> None:
-    """With its use: counted up to a bound, and no client of another kind."""
+    """With its use, counted up to a bound, and no client of another kind."""
     pages = await whole_list(large, lambda tx, start: client_pages.page(tx, "gp_dc", start))
     found = [client.id for page in pages for client in page.rows]
     assert found == [f"gp_dc_{1000 + i}" for i in range(60, KINDS)]
@@ -174,21 +174,21 @@ async def test_every_client_of_a_kind_is_listed_once(large: Database) -> None:
 
 
 async def test_a_rare_event_is_found_page_after_page(large: Database) -> None:
-    """Each page reads no further than its bound, and says where to go on."""
+    """Each page reads no further than its bound, and links to where the search goes on."""
     pages = await whole_list(large, lambda tx, start: audit_pages.page(tx, Wanted(event="key."), start))
     assert [event.event for page in pages for event in page.rows] == ["key.rotated"]
     assert len(pages) == -(-EVENTS // (paging.PIECES * (paging.PIECE - 1)))
 
 
 async def test_the_log_is_searched_by_person(large: Database) -> None:
-    """The beginning of an address, of the account that the row names."""
+    """By a prefix of the address of the account that the row names."""
     found = await large.read(lambda tx: audit_pages.page(tx, Wanted(email="P1500@"), ""))
     assert [event.email for event in found.rows] == ["p1500@example.com"]
 
 
 @pytest.mark.parametrize("bent", ["x", "-1.a", "9" * 30, "1.\u0661", "\u0661.a", "1e9.a", "."])
 def test_a_bent_place_begins_anew(bent: str) -> None:
-    """No number that a database cannot hold."""
+    """A cursor with a number too large for the database starts at the first page."""
     at, _ = paging.placed(bent)
     assert 0 <= at <= 10**15
 

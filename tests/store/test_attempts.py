@@ -1,4 +1,4 @@
-"""Sign-in attempts: each turn once, five wrong codes, a resend in its time, minutes from the mail's acceptance."""
+"""Sign-in attempts: decided once, five wrong codes, limited resends, a lifetime from the mail's acceptance."""
 
 import dataclasses
 from datetime import timedelta
@@ -49,14 +49,14 @@ def turning(into: AttemptState) -> Work[bool]:
 
 
 async def test_an_attempt_comes_back_as_it_was(database: Database) -> None:
-    """Its seed too, from which link and code are made anew."""
+    """Including its seed, from which link and code are derived again."""
     await add(database)
     assert await found(database) == ATTEMPT
     assert await database.read(lambda tx: attempts.find(tx, "another")) is None
 
 
 async def test_an_attempt_turns_once(database: Database) -> None:
-    """Link against code against "It wasn't me", in parallel: one of them is first and stays so."""
+    """Link, code and "It wasn't me" in parallel: the first one decides, for good."""
     await add(database)
     asked: list[AttemptState] = ["consumed", "cancelled"] * 10
     answers = await at_once(database, [turning(into) for into in asked])
@@ -66,7 +66,7 @@ async def test_an_attempt_turns_once(database: Database) -> None:
 
 
 async def test_an_expired_attempt_cannot_turn(database: Database) -> None:
-    """It expires by the clock alone, to the millisecond."""
+    """It expires exactly by the clock, to the millisecond."""
     await add(database)
     last = ATTEMPT.expires_at - timedelta(milliseconds=1)
     attempt = await found(database)
@@ -77,7 +77,7 @@ async def test_an_expired_attempt_cannot_turn(database: Database) -> None:
 
 
 async def test_five_wrong_codes_lock_the_attempt(database: Database) -> None:
-    """The tries left are counted down; locked is locked, for the link too."""
+    """The remaining tries are counted down; a locked attempt refuses the link too."""
     await add(database)
     counting = [await database.write(lambda tx: attempts.count_wrong_code(tx, ATTEMPT.id, NOW)) for _ in range(6)]
     assert counting == [4, 3, 2, 1, 0, 0]
@@ -86,7 +86,7 @@ async def test_five_wrong_codes_lock_the_attempt(database: Database) -> None:
 
 
 async def test_wrong_codes_in_parallel_are_all_counted(database: Database) -> None:
-    """Twenty guesses at once are not one guess: five are counted, then the attempt is locked."""
+    """Of twenty concurrent guesses five are counted, then the attempt is locked."""
     await add(database)
     left = await at_once(database, [lambda tx: attempts.count_wrong_code(tx, ATTEMPT.id, NOW)] * 20)
     assert sorted(left, reverse=True)[:5] == [4, 3, 2, 1, 0]
@@ -103,7 +103,7 @@ async def test_a_wrong_code_does_not_change_what_is_over(database: Database) -> 
 
 
 async def test_a_mail_is_sent_again_once_in_thirty_seconds(database: Database) -> None:
-    """Not before its time, and of twenty clicks at that time one counts."""
+    """Not earlier, and of twenty concurrent clicks then one counts."""
     await add(database)
     early, due = NOW + timedelta(seconds=29), NOW + timedelta(seconds=30)
     following = due + timedelta(seconds=30)
@@ -130,7 +130,7 @@ async def test_the_minutes_run_from_the_first_acceptance(database: Database) -> 
 
 
 async def test_the_waiting_tab_is_known_to_be_alive(database: Database) -> None:
-    """Its last poll is kept."""
+    """The time of its last poll is stored."""
     await add(database)
     await database.write(lambda tx: attempts.mark_polled(tx, ATTEMPT.id, NOW))
     assert await found(database) == dataclasses.replace(ATTEMPT, polled_at=NOW)

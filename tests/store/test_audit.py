@@ -1,4 +1,4 @@
-"""The audit log's seals: whatever is done to a sealed row is found, save what a person's deletion and retention do."""
+"""The audit log's seals: any change to sealed rows is detected, except a person's deletion and retention."""
 
 import asyncio
 import hashlib
@@ -35,7 +35,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def events(database: Database, count: int = 10, account_id: str = "", start: int = 0, address: str = "") -> None:
-    """So many events, a millisecond apart."""
+    """That many events, a millisecond apart."""
 
     def work(tx: Transaction) -> None:
         for number in range(start, start + count):
@@ -58,13 +58,13 @@ async def verified(database: Database, keys: SecretKeys = KEYS) -> Verdict:
 
 
 async def sealed(database: Database, count: int = 10, account_id: str = "", address: str = "") -> None:
-    """So many events in batches of four."""
+    """That many events in batches of four."""
     await events(database, count, account_id, address=address)
     await sealer(database).work()
 
 
 async def tampered(database: Database, statement: str, **values: Any) -> Break | None:
-    """What the check says after somebody had their hands in the database."""
+    """What the check reports after somebody changed the database."""
 
     def work(tx: Transaction) -> int:
         return int(tx.session.connection().execute(text(statement), values).rowcount)
@@ -78,7 +78,7 @@ async def ids(database: Database) -> list[str]:
 
 
 async def test_a_log_that_nobody_touched_is_whole(database: Database) -> None:
-    """Every event in a batch, the last one short; nothing left over, and a second round has nothing to do."""
+    """Every event is in a batch, the last batch is short, and a second round has nothing to do."""
     await sealed(database)
     await sealer(database).work()
     found = await verified(database)
@@ -118,7 +118,7 @@ async def test_an_auditor_can_check_the_seals_with_their_own_tool(database: Data
 
 @pytest.mark.parametrize("column", ["event", "actor", "client_id", "grant_id", "trace_id", "detail"])
 async def test_a_changed_event_is_found(database: Database, column: str) -> None:
-    """Whichever member; the batch and the event are named."""
+    """Whichever field was changed; the batch and the event are named."""
     await sealed(database)
     sixth = (await ids(database))[5]
     broken = await tampered(database, f"UPDATE audit_event SET {column} = 'x' WHERE id = :id", id=sixth)  # noqa: S608 (the test's own words)
@@ -127,7 +127,7 @@ async def test_a_changed_event_is_found(database: Database, column: str) -> None
 
 @pytest.mark.parametrize("column", ["at", "who"])
 async def test_a_changed_time_or_digest_is_found(database: Database, column: str) -> None:
-    """An event that is moved in time, and one that is made anybody's."""
+    """An event moved in time, and one whose digest was replaced."""
     await sealed(database)
     sixth = (await ids(database))[5]
     value: object = 5 if column == "at" else b"w" * 32
@@ -137,7 +137,7 @@ async def test_a_changed_time_or_digest_is_found(database: Database, column: str
 
 @pytest.mark.parametrize("column", ["account_id", "address", "network"])
 async def test_a_changed_person_or_place_is_found(database: Database, column: str) -> None:
-    """They are outside of the seal, but their salted digest is not; blanking one alone is no deletion."""
+    """They are outside the seal, but their salted digest is not; blanking only one does not count as deletion."""
     await sealed(database, account_id=await person(database), address="a@example.com")
     ninth = (await ids(database))[8]
     for value in ("somebody else", ""):
@@ -148,7 +148,7 @@ async def test_a_changed_person_or_place_is_found(database: Database, column: st
 
 
 async def test_a_person_put_into_an_erased_event_is_found(database: Database) -> None:
-    """Whoever is gone stays gone."""
+    """A person cannot be put back into an event from which they were erased."""
     await sealed(database)
     first = (await ids(database))[0]
     erased = "UPDATE audit_event SET account_id = '', network = '', salt = NULL WHERE id = :id"
@@ -166,7 +166,7 @@ async def test_a_person_put_into_an_erased_event_is_found(database: Database) ->
     ],
 )
 async def test_a_deleted_event_is_found(database: Database, gone: int, named: int | None, words: str) -> None:
-    """At the beginning, in the middle and at the end of a batch."""
+    """At the start, in the middle and at the end of a batch."""
     await sealed(database)
     known = await ids(database)
     broken = await tampered(database, "DELETE FROM audit_event WHERE id = :id", id=known[gone])
@@ -175,7 +175,7 @@ async def test_a_deleted_event_is_found(database: Database, gone: int, named: in
 
 @pytest.mark.parametrize("place", ["before", "between", "after"])
 async def test_an_inserted_event_is_found(database: Database, place: str) -> None:
-    """A copy of another one, with a salt and digest that fit."""
+    """A copy of another event, with a matching salt and digest."""
     await sealed(database)
     known = await ids(database)
     new = {"before": f"{known[4][:-1]}", "between": f"{known[5]}+", "after": f"{known[7]}+"}[place]
@@ -191,7 +191,7 @@ async def test_an_inserted_event_is_found(database: Database, place: str) -> Non
 
 
 async def test_events_in_another_order_are_found(database: Database) -> None:
-    """Two ids are exchanged: each event stands where the other stood."""
+    """Two events that exchange ids, and so places."""
     await sealed(database)
     first, second = (await ids(database))[:2]
     await tampered(database, "UPDATE audit_event SET id = 'x' WHERE id = :id", id=first)
@@ -201,7 +201,7 @@ async def test_events_in_another_order_are_found(database: Database) -> None:
 
 
 async def test_an_event_in_another_batch_is_found(database: Database) -> None:
-    """Moved to a batch of its own that is not there, or out of all of them."""
+    """Moved to a batch that does not exist, or out of every batch."""
     await sealed(database)
     last = (await ids(database))[-1]
     for batch in ("9", "NULL"):
@@ -216,7 +216,7 @@ async def test_an_event_in_another_batch_is_found(database: Database) -> None:
 
 @pytest.mark.parametrize("column", ["sealed_at", "previous", "leaves", "digest"])
 async def test_a_changed_seal_is_found(database: Database, column: str) -> None:
-    """Each part of it."""
+    """Whichever part of the seal."""
     await sealed(database)
     value: object = 5 if column == "sealed_at" else b"x" * 32
     broken = await tampered(database, f"UPDATE audit_batch SET {column} = :to WHERE number = 2", to=value)  # noqa: S608 (as above)
@@ -232,7 +232,7 @@ async def test_a_changed_seal_is_found(database: Database, column: str) -> None:
     ],
 )
 async def test_a_batch_that_was_taken_out_is_found(database: Database, number: int, words: str) -> None:
-    """With its events, in the middle, at the end and at the beginning of the chain."""
+    """With its events, in the middle, at the end or at the start of the chain."""
     await sealed(database)
     await tampered(database, "DELETE FROM audit_event WHERE batch = :number", number=number)
     broken = await tampered(database, "DELETE FROM audit_batch WHERE number = :number", number=number)
@@ -240,7 +240,7 @@ async def test_a_batch_that_was_taken_out_is_found(database: Database, number: i
 
 
 async def test_a_tail_that_was_dropped_stays_a_gap(database: Database) -> None:
-    """What is sealed later goes on from the head, not from what was left: nothing closes over the gap."""
+    """Later seals continue from the head, not from what was left, so the gap remains."""
     await sealed(database)
     for table in ("audit_event WHERE batch = 3", "audit_batch WHERE number = 3"):
         await tampered(database, f"DELETE FROM {table}")  # noqa: S608 (as above)
@@ -250,7 +250,7 @@ async def test_a_tail_that_was_dropped_stays_a_gap(database: Database) -> None:
 
 
 async def test_a_chain_made_anew_is_found(database: Database) -> None:
-    """Whoever has the database and not SECRET_KEY can compute digests, but no head; nor go without one."""
+    """With the database but without SECRET_KEY an attacker can compute digests, but no head, nor omit it."""
     await sealed(database)
     await database.write(lambda tx: audit_seals.keep_head(tx, SecretKeys(("m" * 32,)), audit_seals.Head(3, b"f" * 32)))
     broken = (await verified(database)).broken
@@ -261,7 +261,7 @@ async def test_a_chain_made_anew_is_found(database: Database) -> None:
 
 
 async def test_a_forged_word_of_retention_excuses_nothing(database: Database) -> None:
-    """What was dropped is known from the head; an event that says so is worth no more than any other."""
+    """The head records what retention dropped; an event that claims so proves nothing."""
     await sealed(database)
     await database.write(lambda tx: audit.record(tx, "audit.dropped", NOW, detail="batches through 2"))
     for number in (1, 2):
@@ -271,7 +271,7 @@ async def test_a_forged_word_of_retention_excuses_nothing(database: Database) ->
 
 
 async def test_a_chain_with_other_digests_does_not_fit_its_head(database: Database) -> None:
-    """All seals made anew by the very code that makes them, over events that were changed before."""
+    """All seals recomputed by the real code, over events that were changed before."""
     await sealed(database)
     head = await database.read(lambda tx: audit_seals.head(tx, KEYS))
     assert head is not None
@@ -293,7 +293,7 @@ async def test_an_old_secret_key_can_be_dropped(database: Database) -> None:
 
 
 async def test_a_seal_is_told_once_it_is_kept(database: Database) -> None:
-    """Whoever compares the log with the chain would take the digest of a batch that was undone for a forgery."""
+    """Otherwise the logged digest of a batch that was rolled back would look like a forgery."""
     await events(database, 1)
 
     def undone(tx: Transaction) -> None:
@@ -311,7 +311,7 @@ async def test_a_seal_is_told_once_it_is_kept(database: Database) -> None:
 
 
 async def test_deleting_a_person_keeps_the_chain(database: Database) -> None:
-    """The log forgets who it was and from where, what was done to their mailbox before included, and stays whole."""
+    """The log forgets the person and their addresses, including earlier events of their mailbox, and stays intact."""
     alice, bob = await person(database), await person(database, "bob@example.com")
     await events(database, 5, alice)
     await events(database, 5, bob, start=5)
@@ -330,7 +330,7 @@ async def test_deleting_a_person_keeps_the_chain(database: Database) -> None:
 
 
 async def test_a_digest_without_its_salt_says_nothing(database: Database) -> None:
-    """The same person twice is two digests, so nobody can try all people and find who it was."""
+    """The same person gets a different digest each time, so nobody can find out who it was by trying everybody."""
     await sealed(database, 2, account_id=await person(database))
     one, other = await rows(database, models.AuditEvent)
     assert one.who != other.who
@@ -339,7 +339,7 @@ async def test_a_digest_without_its_salt_says_nothing(database: Database) -> Non
 
 
 async def test_retention_drops_whole_batches_and_keeps_the_chain(database: Database) -> None:
-    """Those that were sealed longer ago than AUDIT_DAYS; what is left begins later, is whole, and says so itself."""
+    """Batches sealed more than AUDIT_DAYS ago go; the rest is intact, and records where it begins."""
     await sealed(database, 8)
     late = NOW + timedelta(days=20)
     await events(database, 2, start=20)
@@ -359,7 +359,7 @@ async def test_retention_drops_whole_batches_and_keeps_the_chain(database: Datab
 async def test_a_load_that_never_pauses_is_sealed_and_dropped_all_the_same(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Events come in after each batch: a round ends at the first one that is not full, and retention has its turn."""
+    """Events arrive after each batch: a round ends at the first batch that is not full, and then retention runs."""
     await sealed(database, 6)
     later = NOW + timedelta(days=31)
     left = 20
@@ -370,7 +370,7 @@ async def test_a_load_that_never_pauses_is_sealed_and_dropped_all_the_same(
         assert left, "the round does not end"
         await events(database, 1, start=100 + left)
 
-    # Its own asyncio for that module: the servers of other tests sleep beside this one.
+    # Patched for that module only: other tests' servers use asyncio.sleep at the same time.
     monkeypatch.setattr("gatepost_idp.audit.asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": load}))
     await events(database, 1, start=100)
     await sealer(database, days=30, at=lambda: later).work()
@@ -378,7 +378,7 @@ async def test_a_load_that_never_pauses_is_sealed_and_dropped_all_the_same(
 
 
 async def test_retention_that_was_interrupted_goes_on(database: Database) -> None:
-    """It says what it will drop before it does: a stop in between breaks nothing."""
+    """It records what it will drop before it does: a stop in between breaks nothing."""
     await sealed(database, 8)
     through = await database.write(lambda tx: audit_seals.announce_drop(tx, KEYS, NOW + MS, NOW))
     assert through == 2
@@ -391,7 +391,7 @@ async def test_retention_that_was_interrupted_goes_on(database: Database) -> Non
 
 
 async def test_one_of_two_processes_seals(replicas: tuple[Database, Database]) -> None:
-    """By a lease, which the other one gets when it has run out."""
+    """By a lease, which the other one takes when it has expired."""
     here, there = (sealer(replica, process=f"process {id(replica)}") for replica in replicas)
     await events(replicas[0], 3)
     await here.work()
@@ -408,7 +408,7 @@ async def test_one_of_two_processes_seals(replicas: tuple[Database, Database]) -
 
 
 async def test_sealing_at_once_makes_one_chain(replicas: tuple[Database, Database]) -> None:
-    """Should two clocks disagree about the lease, the database itself lets one seal after the other."""
+    """Even if two clocks disagree about the lease, the database lets one seal after the other."""
     await events(replicas[0], 40)
     works = [partial(audit_seals.seal_next, secret_keys=KEYS, now=NOW) for _ in range(10)]
     for replica, own in zip(replicas, (works[:5], works[5:]), strict=True):
@@ -419,7 +419,7 @@ async def test_sealing_at_once_makes_one_chain(replicas: tuple[Database, Databas
 
 
 async def test_a_lease_has_one_holder(database: Database) -> None:
-    """Taken once, renewed by its holder, free again at its end."""
+    """It is taken once, renewed by its holder, and free again when it expires."""
 
     def take(holder: str, seconds: int) -> Any:
         at, life = NOW + timedelta(seconds=seconds), timedelta(seconds=60)
@@ -431,7 +431,7 @@ async def test_a_lease_has_one_holder(database: Database) -> None:
 
 
 async def test_a_lease_that_all_want_at_once_has_one_holder(replicas: tuple[Database, Database]) -> None:
-    """The first time that anybody wants it."""
+    """Even the first time that anybody wants it."""
     life = timedelta(seconds=60)
     taken = [
         await at_once(
@@ -443,7 +443,7 @@ async def test_a_lease_that_all_want_at_once_has_one_holder(replicas: tuple[Data
 
 
 async def test_the_log_is_read_by_page_and_filter(database: Database) -> None:
-    """By event or its beginning, person, mailbox, client or its kind, trace and time; in either direction."""
+    """By event or prefix, person, mailbox, client or its kind, trace and time; in either direction."""
     alice = await person(database)
 
     def work(tx: Transaction) -> None:
@@ -477,7 +477,7 @@ async def test_the_log_is_read_by_page_and_filter(database: Database) -> None:
 
 
 async def test_a_flood_of_refusals_is_a_row_a_minute(database: Database) -> None:
-    """The first is written at once, what repeats it is counted, and what comes from too many places is counted too."""
+    """The first is written at once, repeats are counted, and so are refusals from too many places."""
     now = NOW
     refusals = Refusals(database, lambda: now)
 
@@ -500,7 +500,7 @@ async def test_a_flood_of_refusals_is_a_row_a_minute(database: Database) -> None
 
 
 async def test_refusals_outlive_a_database_that_is_away(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are written when it is back, with what came meanwhile, each once."""
+    """They are written once it is back, with those from meanwhile, each once."""
     refusals = Refusals(database, lambda: NOW)
 
     async def away(_work: object) -> None:
@@ -518,7 +518,7 @@ async def test_refusals_outlive_a_database_that_is_away(database: Database, monk
 
 
 async def test_the_stop_writes_what_was_counted(database: Database) -> None:
-    """Without waiting for the minute."""
+    """It does not wait for the minute to end."""
     refusals = Refusals(database, lambda: NOW)
     for _ in range(3):
         refusals.note("refused.x", "", "192.0.2.1", "why", "t")

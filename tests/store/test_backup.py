@@ -1,4 +1,4 @@
-"""Backups, restores and the move to PostgreSQL: everything is there, nothing that lets anybody in goes on."""
+"""Backups, restores and the move to PostgreSQL: everything is kept, but a restore ends whatever lets anybody in."""
 
 import asyncio
 import sqlite3
@@ -30,11 +30,11 @@ OTHER = SecretKeys(("o" * 32,))
 
 
 def silent(_table: str, _rows: int) -> None:
-    """Nobody watches."""
+    """Ignores progress reports."""
 
 
 async def furnished(database: Database) -> None:
-    """Somebody signed in and connected, somebody on their way, keys, a client, and every kind of column in use."""
+    """A person who is connected, one signing in, keys, a client, and every kind of column in use."""
     await Keys(database, SECRET, lambda: NOW).load()
     await database.write(lambda tx: clients.add(tx, KIND, "registered", REGISTRATION, NOW))
     await connection(database)
@@ -59,7 +59,7 @@ def restored(path: Path, database: Database, keys: SecretKeys = SECRET, *, force
 
 
 def beside(path: Path) -> dict[str, int]:
-    """The mode of a file, and of whatever else was left there under a name like its own."""
+    """The mode of a file, and of any files left beside it with a similar name."""
     return {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir() if path.name in file.name}
 
 
@@ -85,7 +85,7 @@ def new(request: pytest.FixtureRequest, tmp_path: Path, opened: Callable[[str], 
 
 
 async def test_a_backup_holds_every_row_and_is_for_its_owner_alone(database: Database, saved: Path) -> None:
-    """One file, mode 0600, nothing left beside it; each row of each table as it was."""
+    """One file, mode 0600, with nothing left beside it; each row of each table is in it unchanged."""
     assert beside(saved) == {"backup": 0o600}
     copied = sqlalchemy.create_engine(f"sqlite:///{saved}")
     assert everything(copied) == everything(database.engine)
@@ -93,7 +93,7 @@ async def test_a_backup_holds_every_row_and_is_for_its_owner_alone(database: Dat
 
 
 async def test_a_restore_brings_all_back_but_lets_nobody_in(database: Database, saved: Path, new: Database) -> None:
-    """From either database to either: people, clients, keys stay; sessions, codes, families, sign-ins have ended."""
+    """From either database to either: people, clients and keys stay; sessions, codes, families and sign-ins end."""
     before = content(saved)
     found = restored(saved, new)
     assert (found.sessions_ended, found.grants_ended, found.personal_tokens_ended) == (1, 1, 1)
@@ -113,7 +113,7 @@ async def test_a_restore_brings_all_back_but_lets_nobody_in(database: Database, 
 
 
 def test_whatever_lets_somebody_in_is_ended_by_a_restore() -> None:
-    """A table that is known by a token's hash is known to ``_end_everything`` as well; a new one fails here first."""
+    """``_end_everything`` handles every table with a token's hash; a new such table fails here first."""
     bearers = {
         table.name for table in SQLModel.metadata.sorted_tables if any("hash" in key.name for key in table.primary_key)
     }
@@ -123,7 +123,7 @@ def test_whatever_lets_somebody_in_is_ended_by_a_restore() -> None:
 async def test_a_restore_refuses_what_is_not_empty_unless_it_is_told(
     saved: Path, new: Database, database: Database
 ) -> None:
-    """Then nothing is changed; with force, what stood there is gone, and the backup stands in its place."""
+    """Without force nothing is changed; with force the backup replaces what was there."""
     restored(saved, new)
     stranger = await person(new, "stranger@example.com")
     before = everything(new.engine)
@@ -137,7 +137,7 @@ async def test_a_restore_refuses_what_is_not_empty_unless_it_is_told(
 
 
 async def test_a_restore_with_another_secret_key_says_what_is_missing(saved: Path, new: Database) -> None:
-    """Nothing is changed; the old key before the new one opens it."""
+    """Nothing is changed; with the old key before the new one in SECRET_KEY it is restored."""
     with pytest.raises(CannotCopy, match=rf"^SECRET_KEY: .*key {SECRET.newest} is no longer in SECRET_KEY"):
         restored(saved, new, OTHER)
     assert backup.filled(new.engine) == {}
@@ -147,7 +147,7 @@ async def test_a_restore_with_another_secret_key_says_what_is_missing(saved: Pat
 async def test_a_restore_that_fails_half_way_leaves_what_was_there(
     saved: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One transaction, the deleting included."""
+    """A restore is one transaction, including the deletion of what was there."""
     before = everything(database.engine)
 
     def fail(*_: object) -> None:
@@ -162,7 +162,7 @@ async def test_a_restore_that_fails_half_way_leaves_what_was_there(
 async def test_an_older_backup_is_brought_to_this_version(
     tmp_path: Path, new: Database, opened: Callable[[str], Database]
 ) -> None:
-    """The file stays as it was; what the newer version added is there."""
+    """The file is not changed; the restored data has what the newer version added."""
     path = tmp_path / "old"
     old = opened(f"sqlite:///{path}")
     with old.engine.begin() as connection:
@@ -179,7 +179,7 @@ async def test_an_older_backup_is_brought_to_this_version(
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"SQLite format 3\0", b"SQLite format 3\0" + bytes(5000)])
 def test_what_is_no_backup_is_refused(tmp_path: Path, new: Database, content: bytes) -> None:
-    """A cut or a foreign file changes nothing, and says so in one line."""
+    """A truncated or foreign file changes nothing, and the error is one line."""
     path = tmp_path / "other"
     path.write_bytes(content)
     with pytest.raises(CannotCopy):
@@ -188,7 +188,7 @@ def test_what_is_no_backup_is_refused(tmp_path: Path, new: Database, content: by
 
 
 def test_a_backup_of_a_newer_version_is_refused(tmp_path: Path, sqlite_database: Database, new: Database) -> None:
-    """It says which version to run."""
+    """The error says which version to run."""
     with sqlite_database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     backup.save(sqlite_database.engine, tmp_path / "newer", silent)
@@ -197,7 +197,7 @@ def test_a_backup_of_a_newer_version_is_refused(tmp_path: Path, sqlite_database:
 
 
 def test_a_backup_never_overwrites(database: Database, tmp_path: Path) -> None:
-    """Neither the last backup nor anything else."""
+    """It overwrites neither the last backup nor any other file."""
     path = tmp_path / "kept"
     path.write_text("the last one")
     with pytest.raises(CannotCopy, match="is there already"):
@@ -208,7 +208,7 @@ def test_a_backup_never_overwrites(database: Database, tmp_path: Path) -> None:
 def test_a_backup_that_fails_leaves_no_half_of_it(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No file under its name, and no draft."""
+    """Neither a file under its name nor a temporary one."""
 
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -223,7 +223,7 @@ def test_a_backup_that_fails_leaves_no_half_of_it(
 async def test_a_move_to_postgresql_copies_everything_and_ends_nothing(
     sqlite_database: Database, postgres_database: Database
 ) -> None:
-    """Every row, in the order of foreign keys, told as it goes."""
+    """Every row is copied, in foreign-key order, with progress reports."""
     await furnished(sqlite_database)
     told: list[str] = []
     counts = backup.copy(sqlite_database.engine, postgres_database.engine, lambda table, _: told.append(table))
@@ -237,7 +237,7 @@ async def test_a_move_to_postgresql_copies_everything_and_ends_nothing(
 async def test_a_server_that_still_runs_loses_nothing_by_the_move(
     sqlite_database: Database, sqlite_url: str, postgres_database: Database, opened: Callable[[str], Database]
 ) -> None:
-    """What it would answer meanwhile would not be copied: it is refused."""
+    """Writes of a running server would not be copied, so the move is refused."""
     server = opened(sqlite_url)
     await server.write(lambda tx: tx._cursor.execute("PRAGMA busy_timeout=50"))
     await person(server)
@@ -259,7 +259,7 @@ async def test_a_server_that_still_runs_loses_nothing_by_the_move(
 
 
 async def test_a_backup_of_postgresql_shows_one_moment(postgres_database: Database, tmp_path: Path) -> None:
-    """What commits while it is made is in it whole or not at all: a grant never comes without its person."""
+    """A transaction that commits meanwhile is in it entirely or not at all: no grant without its person."""
     await person(postgres_database)
     loop = asyncio.get_running_loop()
     saving: list[int] = []

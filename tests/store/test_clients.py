@@ -1,4 +1,4 @@
-"""Clients: one row for each kind, whoever registers at the same moment."""
+"""Clients: one row per kind, even if several register at the same moment."""
 
 import json
 from datetime import timedelta
@@ -26,7 +26,7 @@ def adding(row: str = KIND) -> Work[bool]:
 
 
 async def test_a_client_comes_back_as_it_registered(database: Database) -> None:
-    """One row, many ids: each registration sends its own."""
+    """One row serves many ids: each registration has its own."""
     await database.write(adding())
     client = await database.read(lambda tx: clients.find(tx, CLIENT, KIND))
     assert client is not None
@@ -39,7 +39,7 @@ async def test_a_client_comes_back_as_it_registered(database: Database) -> None:
 
 
 async def test_a_client_with_a_secret_keeps_its_hash(database: Database) -> None:
-    """The bytes come back as bytes on each database, to be compared in constant time."""
+    """Each database returns the hash as bytes, for a constant-time comparison."""
     await database.write(lambda tx: clients.add(tx, "gp_cc_1", "manual", REGISTRATION, NOW, b"\x00\xff" * 16))
     client = await database.read(lambda tx: clients.find(tx, "gp_cc_1", "gp_cc_1"))
     assert client is not None
@@ -49,7 +49,7 @@ async def test_a_client_with_a_secret_keeps_its_hash(database: Database) -> None
 
 
 async def test_a_public_client_made_by_hand_can_be_guessed(database: Database) -> None:
-    """Its id is in many hands: consent under it is never silent."""
+    """Its id is widely known, so consent for it is never silent."""
     await database.write(lambda tx: clients.add(tx, "gp_mc_1", "manual", REGISTRATION, NOW))
     client = await database.read(lambda tx: clients.find(tx, "gp_mc_1", "gp_mc_1"))
     assert client is not None
@@ -67,19 +67,19 @@ async def test_a_kind_is_stored_once(database: Database) -> None:
 
 
 async def test_a_kind_that_registers_in_parallel_is_stored_once(database: Database) -> None:
-    """Hosted Claude registers twice per connect: each of twenty at once is answered, one row stands."""
+    """Hosted Claude registers twice per connect: twenty at once are all answered, and leave one row."""
     await at_once(database, [adding()] * 20)
     assert len(await rows(database, models.Client)) == 1
 
 
 async def test_a_kind_that_registers_at_two_replicas_is_stored_once(replicas: tuple[Database, Database]) -> None:
-    """The same between processes."""
+    """The same across processes."""
     await between(replicas, adding)
     assert len(await rows(replicas[0], models.Client)) == 1
 
 
 async def test_a_kind_is_as_old_as_its_last_registration(database: Database) -> None:
-    """The purge goes by it: who registers today has as long to sign in as the first of the kind had."""
+    """The purge uses that: whoever registers today has as long to sign in as the first of the kind."""
     await database.write(adding())
     later = NOW + timedelta(days=31)
     await database.write(lambda tx: clients.register_again(tx, KIND, later))
@@ -90,7 +90,7 @@ async def test_a_kind_is_as_old_as_its_last_registration(database: Database) -> 
 
 
 async def test_a_client_is_switched_off_and_on(database: Database) -> None:
-    """An unknown one says so."""
+    """For an unknown client this is reported."""
     await database.write(adding())
     assert await database.write(lambda tx: clients.set_disabled(tx, KIND, NOW)) is True
     client = await database.read(lambda tx: clients.find(tx, CLIENT, KIND))
@@ -104,7 +104,7 @@ async def test_a_client_is_switched_off_and_on(database: Database) -> None:
 
 
 async def test_clients_are_listed_the_newest_first(database: Database) -> None:
-    """And their rows can be read after the transaction."""
+    """Newest first, and their rows can be read after the transaction."""
     await database.write(adding("a"))
     await database.write(lambda tx: clients.add(tx, "b", "manual", REGISTRATION, NOW + timedelta(days=1)))
     listed = await database.read(clients.listed)

@@ -1,4 +1,4 @@
-"""Authorization codes: one use, by the right client, for the right redirect, proof and resource."""
+"""Authorization codes: one use, by the right client, with the right redirect, verifier and resource."""
 
 from datetime import timedelta
 from typing import Any
@@ -41,14 +41,14 @@ async def disable(database: Database, account_id: str) -> None:
 
 
 async def error_of(database: Database, code: str, **changes: Any) -> str:
-    """What a request that is wrong in ``changes`` is told."""
+    """The error for a request that is wrong in ``changes``."""
     refused = await database.write(redeeming(code, **changes))
     assert isinstance(refused, Refused)
     return refused.error
 
 
 async def test_a_code_becomes_a_connection(database: Database) -> None:
-    """The grant begins, its refresh token is stored as a hash alone, and the audit log tells of it."""
+    """The grant begins, its refresh token is stored only as a hash, and the audit log records it."""
     account_id = await person(database)
     code = await a_code(database, account_id, nonce="n", auth_time=NOW - timedelta(minutes=3))
     granted = await database.write(redeeming(code))
@@ -71,7 +71,7 @@ async def test_a_code_becomes_a_connection(database: Database) -> None:
 
 
 async def test_a_client_without_refresh_gets_no_refresh_token(database: Database) -> None:
-    """Who does not refresh leaves nothing that could."""
+    """For a client that does not refresh, no refresh token is stored."""
     code = await a_code(database, await person(database))
     granted = await database.write(redeeming(code, refresh_token=None, refresh_token_hash=None))
     assert isinstance(granted, Granted)
@@ -81,7 +81,7 @@ async def test_a_client_without_refresh_gets_no_refresh_token(database: Database
 
 @pytest.mark.clause("A8")
 async def test_of_twenty_parallel_redemptions_one_wins_and_its_grant_ends(database: Database) -> None:
-    """A code in two hands: one answer has tokens, the others are replays, so what it opened is shut again."""
+    """The code has leaked: one answer has tokens, the others are replays, so the grant ends."""
     code = await a_code(database, await person(database))
     answers = await at_once(database, (redeeming(code) for _ in range(20)))
     won = [answer for answer in answers if isinstance(answer, Granted)]
@@ -97,14 +97,14 @@ async def test_of_twenty_parallel_redemptions_one_wins_and_its_grant_ends(databa
 
 @pytest.mark.clause("A8")
 async def test_a_code_is_spent_by_one_statement(database: Database) -> None:
-    """Of twenty that run it at once one changes a row: nothing else needs to hold for the code to be used once."""
+    """Of twenty that run it at once one changes a row: that alone makes a code single use."""
     of = crypto.token_hash(await a_code(database, await person(database)))
     assert (await at_once(database, [lambda tx: tx.run(codes._SPEND_CODE, of=of, now=1)] * 20)).count(1) == 1
 
 
 @pytest.mark.clause("A8")
 async def test_the_race_is_the_same_between_processes(replicas: tuple[Database, Database]) -> None:
-    """Single use is the database's doing, not one process's."""
+    """The database enforces single use, not a process."""
     code = await a_code(replicas[0], await person(replicas[0]))
     answers = await between(replicas, lambda: redeeming(code))
     assert sum(isinstance(answer, Granted) for answer in answers) == 1
@@ -112,7 +112,7 @@ async def test_the_race_is_the_same_between_processes(replicas: tuple[Database, 
 
 @pytest.mark.clause("A8")
 async def test_a_replay_long_after_still_ends_the_grant(database: Database) -> None:
-    """That the code expired meanwhile makes the replay no better."""
+    """A replay counts even after the code has expired."""
     code = await a_code(database, await person(database))
     await database.write(redeeming(code))
     assert isinstance(await database.write(redeeming(code, NOW + timedelta(hours=1))), Refused)
@@ -131,7 +131,7 @@ async def test_a_replay_long_after_still_ends_the_grant(database: Database) -> N
     ids=["client", "redirect", "verifier", "resource"],
 )
 async def test_what_is_wrong_spends_and_ends_nothing(database: Database, change: dict[str, object], error: str) -> None:
-    """Neither a fresh code nor, afterwards, the connection that came of it can be harmed by who cannot use it."""
+    """A wrong request harms neither an unused code nor, later, the connection made with it."""
     code = await a_code(database, await person(database))
     assert await error_of(database, code, **change) == error
     assert isinstance(await database.write(redeeming(code)), Granted)
@@ -141,7 +141,7 @@ async def test_what_is_wrong_spends_and_ends_nothing(database: Database, change:
 
 @pytest.mark.clause("A1")
 async def test_five_wrong_verifiers_end_the_code(database: Database) -> None:
-    """The fourth leaves it usable, the fifth does not: no verifier can be guessed."""
+    """After four the code still works, after five it does not: verifiers cannot be guessed."""
     for wrong, usable in [(4, True), (5, False)]:
         code = await a_code(database, await person(database, f"{wrong}@example.com"))
         for _ in range(wrong):
@@ -151,7 +151,7 @@ async def test_five_wrong_verifiers_end_the_code(database: Database) -> None:
 
 @pytest.mark.clause("A1")
 async def test_wrong_verifiers_are_counted_in_a_race(database: Database) -> None:
-    """Twenty guesses at once are twenty guesses."""
+    """Twenty concurrent guesses count as twenty."""
     code = await a_code(database, await person(database))
     await at_once(database, (redeeming(code, proves=lambda _challenge: False) for _ in range(20)))
     assert (await the_row(database, models.AuthorizationCode)).wrong_verifiers == 20
@@ -159,7 +159,7 @@ async def test_wrong_verifiers_are_counted_in_a_race(database: Database) -> None
 
 
 async def test_the_redirect_and_the_resource_may_be_left_out(database: Database) -> None:
-    """OAuth 2.1 no longer asks for the redirect here, and the resource was said at /authorize."""
+    """OAuth 2.1 no longer requires the redirect here, and the resource was named at /authorize."""
     code = await a_code(database, await person(database))
     granted = await database.write(redeeming(code, redirect_uri=None, resource=None))
     assert isinstance(granted, Granted)
@@ -168,7 +168,7 @@ async def test_the_redirect_and_the_resource_may_be_left_out(database: Database)
 
 @pytest.mark.clause("A7")
 async def test_a_slash_behind_the_resource_makes_no_other_resource(database: Database) -> None:
-    """Some clients add one wherever they send it; /authorize took it, so /token and the refresh do."""
+    """Some clients always add one; /authorize accepts it, so /token and the refresh do too."""
     code = await a_code(database, await person(database))
     granted = await database.write(redeeming(code, resource=f"{RESOURCE}/"))
     assert isinstance(granted, Granted)
@@ -176,7 +176,7 @@ async def test_a_slash_behind_the_resource_makes_no_other_resource(database: Dat
 
 
 async def test_a_code_lives_one_minute(database: Database) -> None:
-    """At the last millisecond it works, at the end of the minute no more; who asked is told how late that was."""
+    """It works up to the last millisecond of the minute; after that the error says how late the request was."""
     account_id = await person(database)
     minute = timedelta(minutes=1)
     in_time = await a_code(database, account_id)
@@ -189,13 +189,13 @@ async def test_a_code_lives_one_minute(database: Database) -> None:
 
 
 async def test_an_unknown_code_is_refused(database: Database) -> None:
-    """And leaves no trace."""
+    """An unknown code is refused, and nothing is stored."""
     assert await error_of(database, "gp_ac_nobody's") == "invalid_grant"
     assert await rows(database, models.AuditEvent) == []
 
 
 async def test_a_disabled_person_gets_no_tokens(database: Database) -> None:
-    """Disabled between consent and redemption."""
+    """Even one disabled between consent and redemption."""
     account_id = await person(database)
     code = await a_code(database, account_id)
     await disable(database, account_id)
@@ -208,7 +208,7 @@ async def test_a_disabled_person_gets_no_tokens(database: Database) -> None:
 
 @pytest.mark.clause("A13")
 async def test_scopes_are_those_held_at_the_time(database: Database) -> None:
-    """What was taken away between consent and redemption is not in the answer, nor what another resource gives."""
+    """A scope revoked between consent and redemption is not in the answer, nor another resource's."""
     account_id = await person(database)
     code = await a_code(database, account_id)
     await database.write(lambda tx: accounts.revoke_scope(tx, account_id, RESOURCE, "demo:echo"))
@@ -230,7 +230,7 @@ async def test_only_hashes_are_stored(database: Database) -> None:
 
 
 async def test_a_redemption_takes_six_statements(database: Database) -> None:
-    """Find, spend, start the grant, its token, an audit row, the scopes held: no query hides in a loop."""
+    """Find, spend, start the grant, its token, an audit row, the scopes held: no query runs in a loop."""
     code = await a_code(database, await person(database))
     said: list[str] = []
     await database.write(counted(redeeming(code), said))
@@ -245,7 +245,7 @@ async def test_a_redemption_takes_six_statements(database: Database) -> None:
 
 
 async def test_a_redemption_that_is_run_again_answers_the_same(database: Database) -> None:
-    """What was undone before the commit leaves nothing that would make the second run a replay."""
+    """A transaction that was rolled back leaves nothing that would make its retry a replay."""
     code = await a_code(database, await person(database))
     asked = redemption(code)
 

@@ -1,4 +1,4 @@
-"""What people agreed to: remembered for one thing, until its date, and no longer than they want."""
+"""Consents: remembered for exactly one case, until they expire, and no longer than the person wants."""
 
 import dataclasses
 from datetime import timedelta
@@ -23,7 +23,7 @@ async def living(database: Database, account_id: str, **changes: object) -> list
 
 
 async def test_an_agreement_is_remembered_for_one_thing(database: Database) -> None:
-    """One person, kind of client, redirect host and resource; anything else is another matter."""
+    """For one person, kind of client, redirect host and resource, and for no other."""
     alice, bob = await person(database), await person(database, "bob@example.com")
     await remember(database, alice)
     assert await living(database, alice) == [AGREED]
@@ -34,7 +34,7 @@ async def test_an_agreement_is_remembered_for_one_thing(database: Database) -> N
 
 
 async def test_an_agreement_ends_at_its_date(database: Database) -> None:
-    """A millisecond before it holds, at the date it does not."""
+    """A millisecond before its date it holds, at the date it does not."""
     account_id = await person(database)
     await remember(database, account_id)
     assert await living(database, account_id, now=AGREED.until - timedelta(milliseconds=1)) == [AGREED]
@@ -42,7 +42,7 @@ async def test_an_agreement_ends_at_its_date(database: Database) -> None:
 
 
 async def test_a_new_agreement_takes_the_place_of_the_old(database: Database) -> None:
-    """Narrowed scopes stay narrow: what was agreed before is not remembered beside it."""
+    """Narrowed scopes stay narrow: the earlier consent is not kept beside it."""
     account_id = await person(database)
     await remember(database, account_id)
     narrower = dataclasses.replace(AGREED, approved=(), until=NOW + timedelta(days=7))
@@ -51,7 +51,7 @@ async def test_a_new_agreement_takes_the_place_of_the_old(database: Database) ->
 
 
 async def test_an_agreement_without_days_only_forgets(database: Database) -> None:
-    """Whoever unticks "remember" is asked again next time, whatever they ticked before."""
+    """Whoever unticks "remember" is asked again next time, whatever they consented to before."""
     account_id = await person(database)
     await remember(database, account_id)
     await remember(database, account_id, dataclasses.replace(AGREED, until=NOW))
@@ -60,7 +60,7 @@ async def test_an_agreement_without_days_only_forgets(database: Database) -> Non
 
 
 async def test_forgetting_one_registration_leaves_the_others(database: Database) -> None:
-    """Each registration of a kind has its own agreement; the newest comes first."""
+    """Each registration of a kind has its own consent; the newest comes first."""
     account_id = await person(database)
     other = dataclasses.replace(AGREED, client_id="gp_dc_kind.two.mac")
     await remember(database, account_id)
@@ -72,7 +72,7 @@ async def test_forgetting_one_registration_leaves_the_others(database: Database)
 
 
 async def test_two_tabs_that_agree_at_once_are_both_answered(database: Database) -> None:
-    """One agreement stands afterwards, and neither tab gets an error."""
+    """One consent is stored, and neither tab gets an error."""
     account_id = await person(database)
     agree = [lambda tx: consents.remember(tx, account_id, KIND, HOST, RESOURCE, AGREED, NOW)] * 20
     await at_once(database, agree)

@@ -1,4 +1,4 @@
-"""Metadata documents: one row a URL whoever meets it first, and the operator's word apart from the document's."""
+"""Client metadata documents: one row per URL, and the operator's decisions apart from the document's content."""
 
 import dataclasses
 import json
@@ -39,14 +39,14 @@ async def test_a_document_comes_back_as_it_was_kept(database: Database) -> None:
 
 
 async def test_replicas_that_meet_a_url_at_once_keep_one_row(database: Database) -> None:
-    """Each gets its answer."""
+    """Each replica gets its answer, and there is one row."""
     found = await at_once(database, [lambda tx: documents.keep(tx, COPY, NOW)] * 10)
     assert all(document is not None for document in found)
     assert await database.read(lambda tx: len(documents.listed(tx))) == 1
 
 
 async def test_changed_metadata_is_another_row(database: Database) -> None:
-    """The earlier one stays for what was agreed to under it."""
+    """The earlier row stays, for the consents given under it."""
     await database.write(lambda tx: documents.keep(tx, COPY, NOW))
     text = json.dumps(json.loads(REGISTRATION) | {"client_name": "Another"})
     changed = dataclasses.replace(COPY, row="gp_md_2", registration=text)
@@ -60,7 +60,7 @@ async def test_changed_metadata_is_another_row(database: Database) -> None:
 
 
 async def test_what_the_operator_said_stays_whatever_the_document_says(database: Database) -> None:
-    """Said before anybody met the URL, and for each version of it; another URL with the same row is not meant."""
+    """A decision made before the URL was first seen holds for each version, and for no other URL with that row."""
     await database.write(lambda tx: documents.mark(tx, URL, True))
     await database.write(lambda tx: documents.set_disabled(tx, URL, NOW))
     met = await database.read(lambda tx: documents.find(tx, URL))
@@ -83,7 +83,7 @@ async def test_what_the_operator_said_stays_whatever_the_document_says(database:
 
 
 async def test_a_copy_can_serve_on(database: Database) -> None:
-    """With a later date, and nothing else of it changed."""
+    """Only its date is moved."""
     before = await database.write(lambda tx: documents.keep(tx, COPY, NOW))
     later = NOW + timedelta(hours=2)
     after = await database.write(lambda tx: documents.extend(tx, URL, NOW, later))
@@ -95,7 +95,7 @@ async def test_a_copy_can_serve_on(database: Database) -> None:
 
 
 async def test_what_nobody_uses_is_forgotten(database: Database) -> None:
-    """Not what a request, a consent or a grant still names, nor what the operator said, nor another kind of client."""
+    """Not one that a request, consent or grant names or the operator decided on, nor another kind of client."""
     tables: dict[str, type[SQLModel]] = {
         "gp_md_asked": models.AuthorizationRequest,
         "gp_md_agreed": models.Consent,
@@ -119,7 +119,7 @@ async def test_what_nobody_uses_is_forgotten(database: Database) -> None:
 
 
 async def test_documents_are_not_listed_among_clients(database: Database) -> None:
-    """They are listed by their URL."""
+    """They have their own list, by URL."""
     await database.write(lambda tx: documents.keep(tx, COPY, NOW))
     await database.write(lambda tx: clients.add(tx, "gp_mc_1", "manual", REGISTRATION, NOW))
     assert [row.id for row in await database.read(clients.listed)] == ["gp_mc_1"]

@@ -1,4 +1,4 @@
-"""Tokens for backends: how many were made when, who may make them, and for whom."""
+"""Tokens for backends: how many were issued when, to whom, and for which person."""
 
 import json
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ REGISTRATION = json.dumps({"client_name": "The tools"})
 
 
 async def test_exchanges_are_counted_from_just_after_a_moment_to_another(database: Database) -> None:
-    """So that two spans which meet count each of them once; other events count for nothing."""
+    """So that adjacent spans count each once; other events do not count."""
 
     async def happened(at: datetime, detail: str, event: str = EXCHANGED) -> None:
         await database.write(lambda tx: audit.record(tx, event, at, detail=detail))
@@ -28,7 +28,7 @@ async def test_exchanges_are_counted_from_just_after_a_moment_to_another(databas
 
 
 async def test_credentials_count_that_belong_to_a_resource_server_and_stand(database: Database) -> None:
-    """Each resource once, however many can exchange for it; not where all of them are switched off."""
+    """Each resource counts once, however many credentials it has; not if all of them are disabled."""
 
     async def added(row: str, origin: clients.Origin, resource: str) -> None:
         await database.write(lambda tx: clients.add(tx, row, origin, REGISTRATION, NOW, b"hash", resource))
@@ -42,7 +42,7 @@ async def test_credentials_count_that_belong_to_a_resource_server_and_stand(data
 
 
 async def test_a_personal_token_speaks_for_its_person_and_goes_back_to_no_authorization(database: Database) -> None:
-    """So there is no trace to join, and no moment at which somebody signed in; what they lost meanwhile is not held."""
+    """So it has no trace and no sign-in time; scopes the person lost meanwhile are not included."""
     account_id, until = await person(database, scopes=("demo:read",)), NOW + timedelta(days=1)
     new = NewToken("one", b"h" * 32, account_id, "A script", RESOURCE, ("demo:read", "demo:echo"), until)
     await database.write(lambda tx: personal_tokens.add(tx, new, NOW))

@@ -1,4 +1,4 @@
-"""bench/fill.py leaves what months of use would, so that what is measured on it is true of a server."""
+"""bench/fill.py fills a database as months of use would, so that measurements on it are realistic."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ GRANTS = 61
 
 @pytest.fixture
 def filled(database_url: str) -> str:
-    """A database in which 61 connections stand."""
+    """A database with 61 connections."""
     fill.filled(database_url, GRANTS, CLIENTS, RESOURCE, lambda _line: None)
     return database_url
 
@@ -53,7 +53,7 @@ def test_every_table_has_its_rows_and_its_indexes(database_url: str) -> None:
 
 
 def test_what_is_referred_to_is_there(filled: str) -> None:
-    """No row hangs in the air, although nothing was checked while they were written."""
+    """No foreign key dangles, although none was checked while writing."""
     for name in fill.TABLES:
         for key in SQLModel.metadata.tables[name].foreign_keys:
             of, to = key.parent.name, f"{key.column.table.name}.{key.column.name}"
@@ -65,7 +65,7 @@ def test_what_is_referred_to_is_there(filled: str) -> None:
 
 
 async def test_a_stored_connection_can_be_taken_up(filled: str, opened: Callable[[str], Database]) -> None:
-    """Its holder refreshes it as any other; each of those taken up is another one's, and they lie over all."""
+    """It can be refreshed like any other; the samples are of different people, spread over the whole table."""
     holders = fill.taken_up(filled, GRANTS, 20)
     assert len({holder.refresh_token for holder in holders}) == 20
     database = opened(filled)
@@ -78,7 +78,7 @@ async def test_a_stored_connection_can_be_taken_up(filled: str, opened: Callable
 
 
 def test_a_fill_is_known_again(filled: str) -> None:
-    """By its size, for another one is another fill; and by its end, for one that was cut off is none."""
+    """By its size, and by an end mark that an interrupted fill does not have."""
     assert fill.is_filled(filled, GRANTS)
     assert not fill.is_filled(filled, 10 * GRANTS)
     engine = sqlalchemy.create_engine(filled)
@@ -89,7 +89,7 @@ def test_a_fill_is_known_again(filled: str) -> None:
 
 
 def test_keys_ascend_and_lie_anywhere() -> None:
-    """In the order in which SQLite compares them, so that a fill appends; over the whole of what could be drawn."""
+    """They ascend in SQLite's order, so that a fill appends, and cover the whole range of possible keys."""
     keys = [fill.spread(number, 1_000) for number in range(1_000)]
     assert keys == sorted(keys)
     assert len({key[0] for key in keys}) == 64

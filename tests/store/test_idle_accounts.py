@@ -1,4 +1,4 @@
-"""ACCOUNT_IDLE_DAYS: who used their account stays, however they did; nobody else does, save whom the operator needs."""
+"""ACCOUNT_IDLE_DAYS: accounts in any kind of use stay; the others go, except those that the operator needs."""
 
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,13 +21,13 @@ TICK = timedelta(milliseconds=1)
 
 
 async def left(database: Database, now: datetime) -> list[str]:
-    """Whose accounts are there after a round at ``now``."""
+    """The accounts left after a round at ``now``."""
     await Purge(database, lambda: now, IDLE).work()
     return sorted(account.email for account in await rows(database, models.Account))
 
 
 async def test_an_account_goes_when_nobody_used_it_for_so_long(database: Database) -> None:
-    """To the moment, with what hangs on it; the audit log keeps that one went, and not who."""
+    """At the exact time, with its related rows; the audit log records that one went, but not whose."""
     await person(database)
     assert await left(database, LATER) == ["alice@example.com"]
     assert await left(database, LATER + TICK) == []
@@ -37,7 +37,7 @@ async def test_an_account_goes_when_nobody_used_it_for_so_long(database: Databas
 
 
 async def test_without_the_setting_none_goes(database: Database) -> None:
-    """Nor is anything written."""
+    """No account is deleted, and nothing is written."""
     await person(database)
     await Purge(database, lambda: NOW + 100 * IDLE).work()
     assert (await the_row(database, models.Account)).seen_at == milliseconds(NOW)
@@ -45,7 +45,7 @@ async def test_without_the_setting_none_goes(database: Database) -> None:
 
 @pytest.mark.parametrize("use", ["sign-in", "page", "refresh", "personal token"])
 async def test_each_use_counts(database: Database, use: str) -> None:
-    """A day before the end; from then on the time runs anew, though what was used leaves the tables sooner."""
+    """A use a day before the end starts the time again, even though its row leaves the tables sooner."""
     granted = await connection(database)
     at = LATER - timedelta(days=1)
 
@@ -71,7 +71,7 @@ async def test_each_use_counts(database: Database, use: str) -> None:
 
 
 async def test_a_use_is_remembered_when_its_connection_is_gone(database: Database) -> None:
-    """It is noted at the next round, and the family is purged a week after its end."""
+    """It is noted at the next round, before the family is purged a week after its end."""
     granted = await connection(database)
     at = NOW + timedelta(days=20)
     await database.write(rotating(token_of(granted), at))
@@ -84,7 +84,7 @@ async def test_a_use_is_remembered_when_its_connection_is_gone(database: Databas
 
 
 async def test_administrators_and_who_is_shut_out_stay(database: Database) -> None:
-    """Or nobody could let people in; and whoever was shut out could sign up again."""
+    """Otherwise nobody could admit people, and a disabled person could sign up again."""
     admin, banned = await person(database, "admin@example.com"), await person(database, "banned@example.com")
     await person(database)
     await database.write(lambda tx: accounts.set_role(tx, admin, "admin"))
@@ -93,7 +93,7 @@ async def test_administrators_and_who_is_shut_out_stay(database: Database) -> No
 
 
 async def test_accounts_are_walked_page_by_page(database: Database) -> None:
-    """One page a round; after the last it begins anew."""
+    """One page per round; after the last it starts again."""
     await fill(database, models.Account, idle_accounts.PAGE + 2, seen_at=milliseconds(NOW))
     last = f"{idle_accounts.PAGE - 1:09}"
     look = partial(idle_accounts.delete_idle, idle_since=NOW, now=NOW)
@@ -111,7 +111,7 @@ async def test_accounts_are_walked_page_by_page(database: Database) -> None:
 
 
 async def test_who_signs_in_at_that_moment_stays(database: Database) -> None:
-    """Their account was seen between the look at it and its end."""
+    """An account used between its selection and its deletion stays."""
     account_id = await person(database)
 
     def at_the_same_time(tx: Transaction) -> tuple[int, str]:

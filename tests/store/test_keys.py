@@ -1,4 +1,4 @@
-"""Keys: made once whoever starts at the same moment, rotated with an overlap, sealed under SECRET_KEY."""
+"""Keys: made once even if several processes start together, rotated with an overlap, sealed under SECRET_KEY."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ LIFE = timedelta(minutes=15)
 
 
 class Watch:
-    """A clock that stands."""
+    """A stopped clock."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -49,7 +49,7 @@ async def loaded(database: Database, watch: Watch, secret_keys: SecretKeys = OLD
 
 
 def rotating(at: datetime = NOW, secret_keys: SecretKeys = OLD) -> Work[str]:
-    """Rotates, and answers the new ES256 key's id."""
+    """Rotates; returns the new ES256 key's id."""
     return lambda tx: next(row.kid for row in rotate(tx, secret_keys, at, LIFE) if row.algorithm == "ES256")
 
 
@@ -67,14 +67,14 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def test_who_waited_for_its_turn_makes_no_second_key(database: Database, watch: Watch) -> None:
-    """It looked at the clock before another process made the keys, or its clock is a little behind."""
+    """Even if it read the clock before another process made the keys, or its clock is slightly behind."""
     first = await loaded(database, watch)
     watch.now -= timedelta(seconds=5)
     assert published(await loaded(database, watch)) == published(first)
 
 
 async def test_the_first_start_makes_what_is_needed(database: Database, watch: Watch) -> None:
-    """A key of each algorithm that signs at once, whose private half is nowhere in clear, and two secrets."""
+    """For each algorithm a key that signs at once, never stored in clear, and two secrets."""
     keys = await loaded(database, watch)
     stored = {row.algorithm: row for row in await rows(database, models.SigningKey)}
     assert stored.keys() == {"ES256", "RS256"}
@@ -91,7 +91,7 @@ async def test_the_first_start_makes_what_is_needed(database: Database, watch: W
 
 
 async def test_a_restart_finds_the_same_keys(database: Database, watch: Watch) -> None:
-    """Tokens, registrations and connections outlive it."""
+    """Tokens, registrations and connections survive a restart."""
     first, second = await loaded(database, watch), await loaded(database, watch)
     assert (second.jwks, second.registration_key, second.refresh_key) == (
         first.jwks,
@@ -165,7 +165,7 @@ async def test_a_new_key_is_published_at_once_and_signs_after_a_minute(database:
 
 @pytest.mark.clause("R7")
 async def test_an_old_key_verifies_one_token_life_more(database: Database, watch: Watch) -> None:
-    """The last token that it signed is good until its own end; then the key goes."""
+    """The last token it signed stays valid until it expires; then the key goes."""
     old = (await loaded(database, watch)).signing().kid
     new = await database.write(rotating())
     last_token_ends = NOW + timedelta(seconds=60) + LIFE
@@ -177,7 +177,7 @@ async def test_an_old_key_verifies_one_token_life_more(database: Database, watch
 
 @pytest.mark.clause("R7")
 async def test_rotating_twice_in_a_row_keeps_a_key_that_signs(database: Database, watch: Watch) -> None:
-    """An impatient operator stops nothing: the oldest signs until a newer one may."""
+    """Repeated rotation does no harm: the oldest key signs until a newer one may."""
     kids = [(await loaded(database, watch)).signing().kid]
     kids += [await database.write(rotating(NOW + timedelta(seconds=seconds))) for seconds in (0, 1, 2)]
     keys = await loaded(database, watch)
@@ -190,7 +190,7 @@ async def test_rotating_twice_in_a_row_keeps_a_key_that_signs(database: Database
 
 
 async def test_rotations_at_once_make_a_chain(database: Database, watch: Watch) -> None:
-    """Two operators rotate at the same moment: every key but the last is to retire."""
+    """If two operators rotate at the same moment, every key but the last will retire."""
     await loaded(database, watch)
     await asyncio.gather(*(database.write(rotating()) for _ in range(5)))
     retiring = [row.retired_at is not None for row in await rows(database, models.SigningKey)]
@@ -199,7 +199,7 @@ async def test_rotations_at_once_make_a_chain(database: Database, watch: Watch) 
 
 @contextlib.asynccontextmanager
 async def followed(keys: Keys) -> AsyncIterator["asyncio.Task[None]"]:
-    """As a running server does it, only faster."""
+    """Follows the keys as a running server does, only faster."""
     task = asyncio.create_task(steadily("keys", keys.reload, 0.01))
     try:
         yield task
@@ -210,7 +210,7 @@ async def followed(keys: Keys) -> AsyncIterator["asyncio.Task[None]"]:
 
 @pytest.mark.clause("R7")
 async def test_a_rotation_elsewhere_is_followed(database: Database, watch: Watch) -> None:
-    """A running server publishes within seconds what the command line, or another replica, made."""
+    """A running server publishes within seconds a key made by the command line or another replica."""
     assert RELOAD_SECONDS <= 10
     keys = await loaded(database, watch)
     async with followed(keys):
@@ -222,7 +222,7 @@ async def test_a_rotation_elsewhere_is_followed(database: Database, watch: Watch
 async def test_rotations_are_followed_after_the_database_was_away(
     database: Database, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A failed look does not end the looking."""
+    """A failed poll does not end the polling."""
     keys = await loaded(database, watch)
     looks = 0
     read = database.read
@@ -243,7 +243,7 @@ async def test_rotations_are_followed_after_the_database_was_away(
 
 
 async def test_keys_sealed_anew_elsewhere_do_not_stop_who_has_them_open(database: Database, watch: Watch) -> None:
-    """SECRET_KEY rolls over replica by replica: one with the old list alone goes on signing with what it holds."""
+    """SECRET_KEY changes replica by replica: one with only the old key goes on signing with the keys it has open."""
     keys = await loaded(database, watch, OLD)
     kid = keys.signing().kid
     async with followed(keys) as task:
@@ -255,7 +255,7 @@ async def test_keys_sealed_anew_elsewhere_do_not_stop_who_has_them_open(database
 
 
 async def test_a_rotated_secret_key_seals_everything_anew(database: Database, watch: Watch) -> None:
-    """After one start with both keys the old one can be dropped: nothing is lost, nobody signs in again."""
+    """After one start with both keys the old one can be dropped: nothing is lost, and nobody has to sign in again."""
     await loaded(database, watch)
     await database.write(rotating())
     before = await loaded(database, watch)
@@ -274,7 +274,7 @@ async def test_a_rotated_secret_key_seals_everything_anew(database: Database, wa
 
 
 async def test_a_dropped_secret_key_is_said_and_nothing_is_made_in_its_place(database: Database, watch: Watch) -> None:
-    """Fresh keys would quietly end every connection; the operator puts the old key back instead."""
+    """New keys would silently end every connection; instead the operator is told to put the old key back."""
     await loaded(database, watch)
     before = [row.model_dump() for row in await rows(database, models.SigningKey)]
     with pytest.raises(SealBroken, match="no longer in SECRET_KEY") as caught:
@@ -284,7 +284,7 @@ async def test_a_dropped_secret_key_is_said_and_nothing_is_made_in_its_place(dat
 
 
 async def test_a_seal_that_was_changed_is_noticed(database: Database, watch: Watch) -> None:
-    """Whoever can write to the database cannot plant a key of their own."""
+    """An attacker who can write to the database cannot plant their own key."""
     await loaded(database, watch)
     row = await the_row(database, models.SigningKey, algorithm="ES256")
     row.sealed_jwk = row.sealed_jwk[:-1] + bytes([row.sealed_jwk[-1] ^ 1])
@@ -294,7 +294,7 @@ async def test_a_seal_that_was_changed_is_noticed(database: Database, watch: Wat
 
 
 async def test_a_seal_serves_its_own_purpose_alone(database: Database, watch: Watch) -> None:
-    """One secret's seal in another's place does not open."""
+    """A sealed secret copied to another's place does not open."""
     await loaded(database, watch)
     registration = await the_row(database, models.ServerSecret, name="registration")
     swapped = models.ServerSecret(name="refresh", sealed=registration.sealed)

@@ -1,4 +1,4 @@
-"""Counting tries in windows of time: all of the rules or none, whoever counts at the same moment."""
+"""Rate limits in time windows: a try counts under all rules or none, even with concurrent counting."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -22,7 +22,7 @@ async def count_of(database: Database, key: str) -> int:
 
 
 async def test_so_many_and_no_more(database: Database) -> None:
-    """The answer is 0, then the seconds to wait, then 0 again in a window that begins with the next try."""
+    """The result is 0, then the seconds to wait, then 0 again in a window that begins with the next try."""
     rule = Rule("a", 3, 60)
     assert [await database.write(taking(rule, at=10)) for _ in range(4)] == [0, 0, 0, 60]
     assert await database.write(taking(rule, at=69.9)) == 1
@@ -30,14 +30,14 @@ async def test_so_many_and_no_more(database: Database) -> None:
 
 
 async def test_a_border_of_the_clock_is_no_way_round(database: Database) -> None:
-    """Two tries a second apart are two tries, wherever in a minute they fall."""
+    """Two tries a second apart both count, wherever in a minute they fall."""
     rule = Rule("a", 1, 60)
     assert await database.write(taking(rule, at=59.5)) == 0
     assert await database.write(taking(rule, at=60.5)) == 59
 
 
 async def test_a_refused_try_does_not_lengthen_the_wait(database: Database) -> None:
-    """Whoever keeps trying waits no longer than who does not, and nothing of it is counted."""
+    """Refused tries are not counted, so trying again does not lengthen the wait."""
     rule = Rule("a", 1, 60)
     await database.write(taking(rule))
     for second in range(1, 60):
@@ -53,12 +53,12 @@ async def test_of_twenty_parallel_tries_three_pass(database: Database) -> None:
 
 
 async def test_two_processes_count_together(replicas: tuple[Database, Database]) -> None:
-    """A second replica, or a restart, opens no second allowance."""
+    """A second replica, or a restart, grants no second allowance."""
     assert (await between(replicas, lambda: taking(Rule("a", 3, 60)))).count(0) == 3
 
 
 async def test_all_rules_count_or_none(database: Database) -> None:
-    """What one rule refuses costs nothing under the others; the longest wait is the answer."""
+    """A try that one rule refuses does not count under the others; the result is the longest wait."""
     wide, narrow = Rule("wide", 10, 3600), Rule("narrow", 1, 60)
     assert await database.write(taking(wide, narrow)) == 0
     assert await database.write(taking(wide, narrow)) == 60
@@ -67,7 +67,7 @@ async def test_all_rules_count_or_none(database: Database) -> None:
 
 
 async def test_all_rules_count_or_none_in_a_race(database: Database) -> None:
-    """What the common rule refuses at the last moment is not held against the one who asked."""
+    """A try that the shared rule refuses at the last moment does not count against the caller."""
     for game in range(4):
         works = [taking(Rule(f"person {n} of {game}", 10, 60), Rule(f"all of {game}", 5, 60)) for n in range(20)]
         answers = await at_once(database, works)
@@ -86,12 +86,12 @@ async def test_keys_and_periods_do_not_mix(database: Database) -> None:
 
 
 async def test_no_rules_refuse_nothing(database: Database) -> None:
-    """An empty list is no limit."""
+    """An empty list of rules means no limit."""
     assert await database.write(taking()) == 0
 
 
 async def test_a_window_says_when_it_may_be_purged(database: Database) -> None:
-    """Its row is of no use from the end of the window on."""
+    """From the end of its window on."""
     await database.write(taking(Rule("a", 1, 60), at=10))
     [row] = await rows(database, models.LimitWindow)
     assert row.expires_at == int((START + timedelta(seconds=70)).timestamp() * 1000)

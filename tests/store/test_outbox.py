@@ -1,4 +1,4 @@
-"""The outbox: each mail belongs to one process at a time, and a killed one loses none."""
+"""The outbox: each mail belongs to one process at a time, and a killed process loses none."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -36,7 +36,7 @@ async def any_due(database: Database, now: datetime = NOW) -> bool:
 
 
 async def test_two_processes_get_each_mail_once(replicas: tuple[Database, Database]) -> None:
-    """Together all of them, and none twice, however often they ask."""
+    """Together they get every mail, and none twice, however often they ask."""
     names = await queue(replicas[0], 60)
     claims = await asyncio.gather(*(claimed(replica) for _ in range(6) for replica in replicas))
     taken = [letter.id for letters in claims for letter in letters]
@@ -47,7 +47,7 @@ async def test_two_processes_get_each_mail_once(replicas: tuple[Database, Databa
 
 
 async def test_a_mail_is_anybodys_again_when_the_lease_is_over(database: Database) -> None:
-    """The process that claimed it was killed: another sends it, a minute later."""
+    """If the process that claimed it was killed, another sends it a minute later."""
     await queue(database, 1)
     [letter] = await claimed(database)
     assert letter == Letter("letter 0", ATTEMPT.id, "", "alice@example.com", "<letter 0@x>", 0)
@@ -57,7 +57,7 @@ async def test_a_mail_is_anybodys_again_when_the_lease_is_over(database: Databas
 
 
 async def test_a_mail_is_not_due_before_its_time(database: Database) -> None:
-    """A postponed one is nobody's until then, and counts its tries."""
+    """A postponed mail is not given out until then, and its tries are counted."""
     await queue(database, 1)
     [letter] = await claimed(database)
     at = NOW + timedelta(seconds=3)
@@ -69,7 +69,7 @@ async def test_a_mail_is_not_due_before_its_time(database: Database) -> None:
 
 
 async def test_a_closed_mail_is_never_sent_again(database: Database) -> None:
-    """Sent, failed and dropped are final; the server's answer is kept, cut short."""
+    """Sent, failed and dropped are final; the server's answer is kept, truncated."""
     await queue(database, 1)
     [letter] = await claimed(database)
     await database.write(lambda tx: outbox.close(tx, letter.id, "sent", "250 " + "x" * 500))
@@ -93,7 +93,7 @@ async def test_the_oldest_mails_go_first(database: Database) -> None:
 
 
 async def test_the_newest_mail_of_an_attempt_is_found(database: Database) -> None:
-    """Where none was written there is none to send again."""
+    """If there is none, there is none to send again."""
     await queue(database, 1)
     await database.write(lambda tx: outbox.add(tx, "new", ATTEMPT.id, "a@example.com", "<new@x>", END))
     newest = await database.read(lambda tx: outbox.newest(tx, ATTEMPT.id))
@@ -138,7 +138,7 @@ async def test_the_newest_mail_tells_how_it_goes(database: Database) -> None:
 
 
 async def test_a_suppressed_address_gets_no_mail_for_a_day(database: Database) -> None:
-    """However it is spelled; then it does again, and at once where the operator lifts it."""
+    """In any spelling; after a day, or once the operator lifts it, it gets mail again."""
     await add(database)
     await database.write(lambda tx: outbox.suppress(tx, "Alice@example.com", "550 " + "x" * 500, NOW))
 
@@ -159,6 +159,6 @@ async def test_a_suppressed_address_gets_no_mail_for_a_day(database: Database) -
 
 
 async def test_two_refusals_of_one_address_at_once_are_one(replicas: tuple[Database, Database]) -> None:
-    """Two processes hear the same 550."""
+    """If two processes get the same 550, one refusal is stored."""
     await between(replicas, lambda: lambda tx: outbox.suppress(tx, "alice@example.com", "550", NOW), each=5)
     assert len(await rows(replicas[0], models.MailSuppression)) == 1

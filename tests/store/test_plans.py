@@ -1,4 +1,4 @@
-"""Every query of the store finds its rows by an index: what one request costs does not grow with the tables."""
+"""Every query of the store finds its rows by an index: the cost of a request does not grow with the tables."""
 
 import importlib
 import pkgutil
@@ -27,7 +27,7 @@ def _queries_of(name: str, value: object) -> Iterator[tuple[str, Query]]:
 
 
 def queries() -> dict[str, Query]:
-    """Every query that stands in a module of the store, by the module's and its own name."""
+    """Every query in a module of the store, by module and name."""
     found: dict[str, Query] = {}
     for module in pkgutil.iter_modules(store.__path__):
         for name, value in vars(importlib.import_module(f"{store.__name__}.{module.name}")).items():
@@ -39,7 +39,7 @@ QUERIES = queries()
 
 
 def plan(tx: Transaction, query: Query) -> list[str]:
-    """What the database says it would do, for any values; how much is in the tables decides on PostgreSQL."""
+    """The database's plan for any values; on PostgreSQL it depends on how much is in the tables."""
     statement, preset = query.sql(tx._connection.dialect)
     statement_of: Any = query.statement(tx.dialect)
     compiled = statement_of.compile(dialect=tx._connection.dialect)
@@ -58,7 +58,7 @@ def _any_value(kind: object) -> object:
 
 
 def test_the_hot_queries_are_among_those_explained() -> None:
-    """So that a rename does not leave this file with nothing to say."""
+    """So that a rename cannot make these tests check nothing."""
     hot = {
         "codes._CODE", "codes._SPEND_CODE", "codes._COUNT_WRONG_VERIFIER", "grants._END_GRANT", "grants._STANDING",
         "refresh_tokens._REFRESH", "refresh_tokens._SPEND_REFRESH", "refresh_tokens._SPENT", "refresh_tokens._USED",
@@ -80,7 +80,7 @@ ROWS = 20_000
 
 @pytest.fixture(scope="module")
 def full_postgres(postgres: Postgres) -> Iterator[Database]:
-    """A PostgreSQL database with so many rows in each table that its planner goes by their number."""
+    """A PostgreSQL database with enough rows in each table to make the planner prefer indexes."""
     url = postgres.migrated()
     database = Database(url)
     with database.engine.begin() as connection:
@@ -93,7 +93,7 @@ def full_postgres(postgres: Postgres) -> Iterator[Database]:
 
 
 def _fill(table: Table) -> str:
-    """Row ``n`` of a table hangs on row ``n`` of what it refers to."""
+    """Row ``n`` of a table refers to row ``n`` of other tables."""
     names = ", ".join(column.name for column in table.columns)
     values = ", ".join(_nth(column.type) for column in table.columns)
     return f'INSERT INTO "{table.name}" ({names}) SELECT {values} FROM generate_series(1, {ROWS}) AS n'  # noqa: S608 (our own names)
@@ -109,20 +109,20 @@ def _nth(kind: object) -> str:
 
 @pytest.mark.parametrize("name", [name for name in QUERIES if not name.endswith("[postgresql]")])
 async def test_no_query_reads_a_whole_table_on_sqlite(shared_sqlite: Database, name: str) -> None:
-    """No SCAN of a table in its plan, nor of a whole index; a batch that was limited before may be read through."""
+    """No SCAN of a table or a whole index in its plan; only a batch limited before may be read through."""
     steps = await shared_sqlite.write(lambda tx: plan(tx, QUERIES[name]))
     assert not [step for step in steps if step.startswith("SCAN") and step.split()[1] in TABLES], steps
 
 
 @pytest.mark.parametrize("name", [name for name in QUERIES if not name.endswith("[sqlite]")])
 async def test_no_query_reads_a_whole_table_on_postgresql(full_postgres: Database, name: str) -> None:
-    """No sequential scan: with thousands of rows its planner takes the index by itself."""
+    """No sequential scan: with thousands of rows the planner chooses the index by itself."""
     steps = await full_postgres.write(lambda tx: plan(tx, QUERIES[name]))
     assert not [step for step in steps if "Seq Scan" in step], steps
 
 
 async def test_a_query_without_an_index_would_be_found(shared_sqlite: Database, full_postgres: Database) -> None:
-    """So that the tests above are known to be able to fail."""
+    """So that the tests above are known to be able to fail: a query without an index is reported."""
     by_name = Query(columns(Client.id).where(col(Client.name) == bindparam("name")))
     assert [step for step in await shared_sqlite.write(lambda tx: plan(tx, by_name)) if step == "SCAN client"]
     assert [step for step in await full_postgres.write(lambda tx: plan(tx, by_name)) if "Seq Scan on client" in step]

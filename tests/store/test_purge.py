@@ -1,4 +1,4 @@
-"""The purge: tables are bounded, what lives stays, and no transaction of it is long."""
+"""The purge: it bounds the tables, keeps what is still valid, and uses only short transactions."""
 
 import asyncio
 import time
@@ -37,7 +37,7 @@ ALICE = "alice"
 
 
 def filling(table: type[SQLModel], count: int, **values: Any) -> Work[None]:
-    """``count`` rows; a value that can be called is asked with the row's number, what is not given is a filler."""
+    """Inserts ``count`` rows; a callable value gets the row's number, a missing one is filled in."""
 
     def value(column: Any, number: int) -> Any:
         if column.name in values:
@@ -76,12 +76,12 @@ async def purged(database: Database, now: datetime) -> None:
 
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody else waits for the database here."""
+    """Removes the purge's pauses: nobody else waits for the database here."""
     monkeypatch.setattr(background, "BETWEEN_BATCHES_SECONDS", 0)
 
 
 async def test_what_ends_during_a_round_waits_for_the_next(database: Database) -> None:
-    """Under load something ends at every moment: a round that waited for a pause would never reach its later steps."""
+    """Under load something always expires: a round that waited for a quiet moment would never reach its later steps."""
     instants = (NOW + number * TICK for number in range(1000))
     await fill(database, models.LimitWindow, 40, expires_at=lambda number: milliseconds(NOW - ENDED) + number)
     await Purge(database, lambda: next(instants)).work()
@@ -105,13 +105,13 @@ EXPIRING: dict[str, tuple[type[SQLModel], str, dict[str, Any]]] = {
 
 
 def test_each_step_is_tried() -> None:
-    """A step that is added gets a test."""
+    """A new step needs a test."""
     assert set(purge.STEPS) == {*EXPIRING, "refresh_tokens", "old_families", "ended_families"}
 
 
 @pytest.mark.parametrize("what", EXPIRING)
 async def test_what_expired_goes_after_a_day_and_what_lives_stays(database: Database, what: str) -> None:
-    """A millisecond decides; a batch is never larger than it should be, and takes what is oldest."""
+    """Exactly to the millisecond; a batch never exceeds its size, and takes the oldest rows."""
     table, instant, values = EXPIRING[what]
     await somebody(database)
     edge = milliseconds(NOW - ENDED)
@@ -125,7 +125,7 @@ async def test_what_expired_goes_after_a_day_and_what_lives_stays(database: Data
 
 
 async def test_a_request_takes_its_attempts_and_their_mails_along(database: Database) -> None:
-    """Seeds of links and addresses of recipients stay no longer than the request."""
+    """The seeds of links and the recipients' addresses are kept no longer than the request."""
     await fill(database, models.AuthorizationRequest, 4, expires_at=lambda n: milliseconds(NOW) if n else 0)
     await fill(database, models.SignInAttempt, 8, request_id=lambda n: f"{n // 2:09}")
     await fill(database, models.Outbox, 16, attempt_id=lambda n: f"{n // 2:09}", state="queued")
@@ -135,7 +135,7 @@ async def test_a_request_takes_its_attempts_and_their_mails_along(database: Data
 
 
 async def test_a_replayed_code_ends_its_grant_as_long_as_its_row_stays(database: Database) -> None:
-    """A day: then the code is unknown, and refused as well."""
+    """That is a day; after it the code is unknown, and refused too."""
     code = await a_code(database, await person(database))
     assert isinstance(await database.write(redeeming(code)), Granted)
     await purged(database, NOW + tokens.CODE_LIFE + ENDED)
@@ -148,7 +148,7 @@ async def test_a_replayed_code_ends_its_grant_as_long_as_its_row_stays(database:
 
 
 async def test_spent_tokens_of_a_living_family_stay_until_they_expire(database: Database) -> None:
-    """A replay of any of them still ends the family: nothing that detects a theft is thrown away early."""
+    """A replay of any of them still ends the family: nothing that detects theft is deleted early."""
     first = refresh_token_of(await connection(database))
     await database.write(rotating(first))
     last_day = NOW + timedelta(days=30) - TICK
@@ -171,7 +171,7 @@ async def test_a_family_in_use_loses_only_its_expired_tokens(database: Database)
 
 
 async def test_a_family_that_nobody_uses_ends_with_its_last_token(database: Database) -> None:
-    """Thirty days idle: it is shown as expired for a week, then it is gone."""
+    """After thirty days idle it is shown as expired for a week, then it is deleted."""
     await connection(database)
     expired = NOW + timedelta(days=30) + ENDED
     await purged(database, expired)
@@ -186,7 +186,7 @@ async def test_a_family_that_nobody_uses_ends_with_its_last_token(database: Data
 
 
 async def test_a_grant_without_refresh_tokens_is_over_when_they_would_be(database: Database) -> None:
-    """A client that takes none leaves nothing behind for a year."""
+    """The grant of a client without refresh tokens does not stay for a year."""
     granted = await connection(database, refresh_token=None, refresh_token_hash=None)
     ends = NOW + timedelta(days=30)
     await purged(database, ends)
@@ -196,7 +196,7 @@ async def test_a_grant_without_refresh_tokens_is_over_when_they_would_be(databas
 
 
 async def test_a_connection_ends_after_its_year_however_much_it_is_used(database: Database) -> None:
-    """Its end is written down when it comes, and only once."""
+    """Its end is recorded when it comes, and only once."""
     await somebody(database)
     await fill(database, models.AuthorizationGrant, 3, account_id=ALICE, ends_at=lambda n: milliseconds(NOW) - 1 + n)
     await purged(database, NOW)
@@ -207,7 +207,7 @@ async def test_a_connection_ends_after_its_year_however_much_it_is_used(database
 
 
 async def test_an_ended_family_is_recognized_for_a_week_and_then_goes_in_batches(database: Database) -> None:
-    """Thousands of tokens hang on it: none of the transactions deletes more than some hundreds; its neighbour stays."""
+    """Of its thousands of tokens no transaction deletes more than some hundreds; other families stay."""
     await somebody(database)
     ended_at = milliseconds(NOW)
     later = milliseconds(NOW + YEAR)
@@ -233,7 +233,7 @@ async def test_an_ended_family_is_recognized_for_a_week_and_then_goes_in_batches
 
 
 async def test_unused_registrations_go_and_none_that_anybody_uses(database: Database) -> None:
-    """A grant, a consent or a request that names it keeps it, and so do its youth, an operator's hand and a ban."""
+    """A registration stays if a grant, consent or request names it, or if it is recent, made by hand, or disabled."""
     await somebody(database)
     old, young = milliseconds(NOW - UNUSED) - 1, milliseconds(NOW - UNUSED)
     kept = ["granted", "agreed", "asked", "young", "banned", "by hand"]
@@ -257,7 +257,7 @@ async def test_unused_registrations_go_and_none_that_anybody_uses(database: Data
 
 
 async def test_clients_are_walked_page_by_page(database: Database) -> None:
-    """One page a round while there is nothing to delete; the next goes on behind it, the last begins anew."""
+    """One page per round while there is nothing to delete; the next round goes on there, and after the last, anew."""
     used = 2 * BATCH + 3
     await fill(database, models.Client, used, origin="manual")
     chore = Purge(database, lambda: NOW)
@@ -276,7 +276,7 @@ async def fill_unused(database: Database, client_id: str) -> None:
 
 
 async def test_an_invitation_is_used_up_by_signing_up(database: Database) -> None:
-    """Whoever is deleted later has to be invited again; nobody else's invitation goes."""
+    """A person deleted later needs a new invitation; nobody else's invitation is deleted."""
 
     def invite(tx: Transaction) -> None:
         accounts.invite(tx, "alice@example.com", NOW)
@@ -288,14 +288,14 @@ async def test_an_invitation_is_used_up_by_signing_up(database: Database) -> Non
 
 
 async def test_the_audit_log_outlives_everything(database: Database) -> None:
-    """Its time is a matter of its own."""
+    """The audit log has its own retention."""
     await database.write(lambda tx: audit.record(tx, "grant.started", NOW))
     await purged(database, NOW + 10 * YEAR)
     assert len(await rows(database, models.AuditEvent)) == 1
 
 
 async def test_two_replicas_purge_at_once(replicas: tuple[Database, Database]) -> None:
-    """Neither waits for the other, none fails, and everything is deleted once."""
+    """Neither waits for the other, neither fails, and everything is deleted once."""
     await somebody(replicas[0])
     await fill(replicas[0], models.AuthorizationGrant, 900, account_id=ALICE, ended_at=1)
     await fill(replicas[0], models.RefreshToken, 2700, grant_id=lambda number: f"{number % 900:09}")
@@ -308,7 +308,7 @@ async def test_two_replicas_purge_at_once(replicas: tuple[Database, Database]) -
 
 
 async def test_a_batch_passes_over_what_another_replica_holds(postgres_database: Database) -> None:
-    """On PostgreSQL no replica waits for the other's locks."""
+    """On PostgreSQL a replica skips rows that another has locked."""
     await fill(postgres_database, models.LimitWindow, 3)
     step = purge.STEPS["limits"]
     counts: list[int] = []
@@ -326,7 +326,7 @@ async def test_a_batch_passes_over_what_another_replica_holds(postgres_database:
 
 
 async def test_requests_go_on_while_a_big_table_is_purged(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twenty thousand rows go; whoever refreshes meanwhile waits for a batch at the most, never for the purge."""
+    """While twenty thousand rows are deleted, a refresh waits for one batch at most, never for the whole purge."""
     monkeypatch.setattr(background, "BETWEEN_BATCHES_SECONDS", 0.001)
     token = refresh_token_of(await connection(database))
     dead = 4000
@@ -341,14 +341,14 @@ async def test_requests_go_on_while_a_big_table_is_purged(database: Database, mo
         waits.append(time.perf_counter() - began)
     await purging
     print(f"{len(waits)} refreshes meanwhile, the longest took {max(waits) * 1000:.0f} ms")
-    assert len(waits) > 10  # it was let in between the batches
+    assert len(waits) > 10  # it ran between the batches
     assert max(waits) < 1
     assert len(await rows(database, models.AuthorizationGrant)) == 1
     assert len(await rows(database, models.RefreshToken)) == len(waits) + 1
 
 
 async def test_nobody_waits_on_a_chore_that_finds_nothing(database: Database) -> None:
-    """An empty round is one look at each index."""
+    """An empty round is one lookup in each index."""
     asked: list[Callable[..., Any]] = []
 
     async def count(work: Callable[..., Any]) -> Any:

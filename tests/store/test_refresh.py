@@ -1,4 +1,4 @@
-"""Refresh tokens: rotated, the same successor for each repeat, and an end of the family for a thief."""
+"""Refresh tokens: rotation, one successor for each repeat, and the end of the family on theft."""
 
 from datetime import datetime, timedelta
 
@@ -33,14 +33,14 @@ ANEW = "a new authorization"
 
 
 async def ended(database: Database) -> str | None:
-    """Why the only grant ended, None while it lives."""
+    """Why the only grant ended; None while it is alive."""
     grant = await the_row(database, models.AuthorizationGrant)
     return grant.end_reason if grant.ended_at is not None else None
 
 
 @pytest.mark.clause("A8")
 async def test_a_refresh_token_is_rotated(database: Database) -> None:
-    """Its successor is another token of the same connection, and only the newest is fresh."""
+    """Its successor belongs to the same connection, and only the newest token is unspent."""
     first = refresh_token_of(await connection(database))
     at = NOW + timedelta(minutes=14)
     granted = await database.write(rotating(first, at))
@@ -57,7 +57,7 @@ async def test_a_refresh_token_is_rotated(database: Database) -> None:
 
 @pytest.mark.clause("A8")
 async def test_twenty_parallel_refreshes_give_one_successor(database: Database) -> None:
-    """Racing processes of one client all get the same token, and there is one row of it."""
+    """Racing processes of one client all get the same token, and it is stored once."""
     token = refresh_token_of(await connection(database))
     answers = await at_once(database, (rotating(token) for _ in range(20)))
     assert len({refresh_token_of(answer) for answer in answers}) == 1
@@ -68,7 +68,7 @@ async def test_twenty_parallel_refreshes_give_one_successor(database: Database) 
 
 @pytest.mark.clause("A8")
 async def test_a_token_is_spent_by_one_statement(database: Database) -> None:
-    """Of twenty that run it at once one changes a row, and its salt is the one that stays."""
+    """Of twenty that run it at once one changes a row, and its salt is the one that is kept."""
     of = crypto.token_hash(refresh_token_of(await connection(database)))
     salts = [bytes([number]) * 16 for number in range(20)]
     spending = [
@@ -81,7 +81,7 @@ async def test_a_token_is_spent_by_one_statement(database: Database) -> None:
 
 @pytest.mark.clause("A8")
 async def test_the_successor_is_one_between_processes(replicas: tuple[Database, Database]) -> None:
-    """Two replicas that are asked at once compute the same."""
+    """Two replicas asked at once compute the same successor."""
     token = refresh_token_of(await connection(replicas[0]))
     answers = await between(replicas, lambda: rotating(token))
     assert len({refresh_token_of(answer) for answer in answers}) == 1
@@ -90,7 +90,7 @@ async def test_the_successor_is_one_between_processes(replicas: tuple[Database, 
 
 @pytest.mark.clause("A8")
 async def test_a_repeat_within_the_grace_gets_the_same_successor(database: Database) -> None:
-    """A lost answer does no harm, up to the last moment of the grace, even if the successor was used meanwhile."""
+    """A lost answer does no harm, up to the last moment of the grace, even if the successor has been used."""
     first = refresh_token_of(await connection(database))
     second = refresh_token_of(await database.write(rotating(first)))
     third = refresh_token_of(await database.write(rotating(second, NOW + SOON)))
@@ -101,7 +101,7 @@ async def test_a_repeat_within_the_grace_gets_the_same_successor(database: Datab
 
 @pytest.mark.clause("A8")
 async def test_a_repeat_after_the_grace_ends_the_family(database: Database) -> None:
-    """Then it is theft: the newest token falls with it."""
+    """It counts as theft: the newest token ends too."""
     first = refresh_token_of(await connection(database))
     second = refresh_token_of(await database.write(rotating(first)))
     assert await database.write(rotating(first, NOW + GRACE + SOON)) == Refused(
@@ -112,13 +112,13 @@ async def test_a_repeat_after_the_grace_ends_the_family(database: Database) -> N
     assert await database.write(rotating(second, NOW + GRACE + SOON)) == Refused(
         "invalid_grant", REFUSED, "ended grant", "refresh token replayed", ANEW, "trace", "refused.grant_ended"
     )
-    # Nor does the grace help anybody in a family that ended.
+    # Within the grace, too, nobody gets a token of a family that ended.
     assert isinstance(await database.write(rotating(second)), Refused)
 
 
 @pytest.mark.clause("A8")
 async def test_an_erased_salt_can_compute_no_successor(database: Database) -> None:
-    """Salts go when their grace is over and not before; a repeat then ends the family, whatever its clock says."""
+    """Salts are erased only after their grace; a repeat then ends the family, whatever its clock says."""
     first = refresh_token_of(await connection(database))
     await database.write(rotating(first))
     assert len((await the_row(database, models.RefreshToken, token_hash=crypto.token_hash(first))).salt or b"") == 16
@@ -131,7 +131,7 @@ async def test_an_erased_salt_can_compute_no_successor(database: Database) -> No
 
 
 async def test_each_token_has_a_salt_of_its_own(database: Database) -> None:
-    """So that one family's successors tell nothing of another's."""
+    """So that one family's successors reveal nothing about another's."""
     token = refresh_token_of(await connection(database))
     for _ in range(3):
         token = refresh_token_of(await database.write(rotating(token)))
@@ -141,7 +141,7 @@ async def test_each_token_has_a_salt_of_its_own(database: Database) -> None:
 
 @pytest.mark.clause("A8")
 async def test_another_client_spends_and_ends_nothing(database: Database) -> None:
-    """A token in the wrong hands is worth nothing there, and its owner keeps it."""
+    """A token is useless to another client, and still works for its own."""
     token = refresh_token_of(await connection(database))
     refused = await database.write(rotating(token, client_id="another client"))
     assert isinstance(refused, Refused)
@@ -153,7 +153,7 @@ async def test_another_client_spends_and_ends_nothing(database: Database) -> Non
 
 @pytest.mark.clause("A7")
 async def test_another_resource_is_an_invalid_target(database: Database) -> None:
-    """The connection is for one resource; asking for another spends nothing, asking for none or the same is fine."""
+    """A connection is for one resource; naming another spends nothing, naming the same or none is accepted."""
     token = refresh_token_of(await connection(database))
     refused = await database.write(rotating(token, resource="https://other.test/mcp"))
     assert isinstance(refused, Refused)
@@ -162,7 +162,7 @@ async def test_another_resource_is_an_invalid_target(database: Database) -> None
 
 
 async def test_an_unknown_token_is_refused(database: Database) -> None:
-    """And ends nothing."""
+    """An unknown token is refused, and ends nothing."""
     await connection(database)
     assert isinstance(await database.write(rotating("gp_rt_nobody's")), Refused)
     assert await ended(database) is None
@@ -170,7 +170,7 @@ async def test_an_unknown_token_is_refused(database: Database) -> None:
 
 @pytest.mark.clause("A13")
 async def test_a_scope_taken_away_is_gone_at_the_next_refresh(database: Database) -> None:
-    """And back again when it is given back: what was approved does not shrink."""
+    """It returns when it is granted again: what was consented to does not shrink."""
     granted = await connection(database)
     token = refresh_token_of(granted)
     await database.write(lambda tx: accounts.revoke_scope(tx, granted.account_id, RESOURCE, "demo:echo"))
@@ -185,7 +185,7 @@ async def test_a_scope_taken_away_is_gone_at_the_next_refresh(database: Database
 
 
 async def test_a_disabled_person_refreshes_no_more(database: Database) -> None:
-    """From the next refresh on; enabled again, the connection goes on."""
+    """From the next refresh on; once enabled again, the connection works again."""
     granted = await connection(database)
     token = refresh_token_of(granted)
     switch = update(models.Account).where(col(models.Account.id) == granted.account_id)
@@ -198,7 +198,7 @@ async def test_a_disabled_person_refreshes_no_more(database: Database) -> None:
 
 
 async def test_a_token_expires_and_each_refresh_renews_its_days(database: Database) -> None:
-    """A connection lives while it is used; who comes too late is told by how much."""
+    """A connection lives while it is used; the error for a late refresh says how late it was."""
     token = refresh_token_of(await connection(database))
     at = NOW + timedelta(days=30)
     refused = await database.write(rotating(token, at))
@@ -210,7 +210,7 @@ async def test_a_token_expires_and_each_refresh_renews_its_days(database: Databa
 
 
 async def test_a_connection_lives_a_year_at_the_most(database: Database) -> None:
-    """However often it was renewed."""
+    """However often it was refreshed."""
     token = refresh_token_of(await connection(database))
     at, year = NOW, timedelta(days=365)
     while at < NOW + year - timedelta(days=29):
@@ -223,7 +223,7 @@ async def test_a_connection_lives_a_year_at_the_most(database: Database) -> None
 
 @pytest.mark.clause("A15.end")
 async def test_a_connection_stands_to_its_last_millisecond(database: Database) -> None:
-    """Its access tokens ask for no refresh token, so what they open (userinfo, an exchange) looks at its end itself."""
+    """Its access tokens outlast it, so userinfo and token exchange check the connection's end themselves."""
     granted = await connection(database)
     end = NOW + timedelta(days=365)
 
@@ -236,7 +236,7 @@ async def test_a_connection_stands_to_its_last_millisecond(database: Database) -
 
 
 async def test_a_connection_ends_once(database: Database) -> None:
-    """Who ends it again is told that it had ended, and the log keeps the first reason."""
+    """Ending it again reports that it had ended, and the log keeps the first reason."""
     granted = await connection(database)
 
     def end(reason: str) -> Work[bool]:
@@ -249,14 +249,14 @@ async def test_a_connection_ends_once(database: Database) -> None:
 
 
 async def test_a_first_refresh_token_never_outlives_its_connection(database: Database) -> None:
-    """Whatever expiry the door asks for."""
+    """Whatever expiry the caller asks for."""
     await connection(database, refresh_expires_at=NOW + timedelta(days=999))
     assert (await the_row(database, models.RefreshToken)).expires_at == milliseconds(NOW + timedelta(days=365))
 
 
 @pytest.mark.clause("A11")
 async def test_a_client_revokes_its_own_connection_alone(database: Database) -> None:
-    """Any token of the family ends it, an unknown one or another client's does nothing, twice is no error."""
+    """Any token of the family ends it; an unknown one or another client's does nothing; repeating is not an error."""
     first = refresh_token_of(await connection(database))
     second = refresh_token_of(await database.write(rotating(first)))
 
@@ -293,7 +293,7 @@ async def test_a_rotation_takes_six_statements_and_a_repeat_four(database: Datab
 
 @pytest.mark.clause("A8")
 async def test_a_revocation_in_a_race_with_refreshes_leaves_nothing_alive(database: Database) -> None:
-    """Whoever comes first: afterwards no token of the family works."""
+    """Whichever comes first, afterwards no token of the family works."""
     token = refresh_token_of(await connection(database))
 
     def revoking(tx: Transaction) -> Granted | Refused:

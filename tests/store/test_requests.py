@@ -1,4 +1,4 @@
-"""Authorization requests: of one browser, for thirty minutes, answered once."""
+"""Authorization requests: bound to one browser, valid for thirty minutes, answered once."""
 
 import dataclasses
 from datetime import timedelta
@@ -33,7 +33,7 @@ async def add(database: Database, request: Request = REQUEST) -> None:
 
 
 async def test_a_request_comes_back_as_it_was(database: Database) -> None:
-    """Each member, byte for byte; what was absent stays absent."""
+    """Each parameter, byte for byte; an absent one stays absent."""
     bare = dataclasses.replace(
         REQUEST, id="bare", state=None, nonce=None, max_age=None, prompt=(), scope=(), resource_named=False
     )
@@ -51,7 +51,7 @@ async def test_a_request_belongs_to_the_browser_that_made_it(database: Database)
 
 
 async def test_a_request_lives_until_its_end(database: Database) -> None:
-    """Then nobody finds it."""
+    """After that nobody finds it."""
     await add(database)
     last = END - timedelta(milliseconds=1)
     assert await database.read(lambda tx: requests.find(tx, REQUEST.id, BROWSER, last)) == REQUEST
@@ -59,7 +59,7 @@ async def test_a_request_lives_until_its_end(database: Database) -> None:
 
 
 async def test_a_request_is_answered_once(database: Database) -> None:
-    """Of twenty double clicks one is the answer; afterwards the request says that it is finished."""
+    """Of twenty concurrent clicks one is the answer; afterwards the request is marked as finished."""
     await add(database)
     assert (await at_once(database, [lambda tx: requests.finish(tx, REQUEST.id, NOW)] * 20)).count(True) == 1
     assert await database.write(lambda tx: requests.finish(tx, REQUEST.id, NOW)) is False
@@ -75,7 +75,7 @@ async def test_a_request_is_answered_once_between_processes(replicas: tuple[Data
 
 
 async def test_an_unknown_request_cannot_be_answered(database: Database) -> None:
-    """Nor does one request's answer finish another."""
+    """Nor does an answer to one request finish another."""
     await add(database)
     assert await database.write(lambda tx: requests.finish(tx, "another", NOW)) is False
     assert await database.write(lambda tx: requests.finish(tx, REQUEST.id, NOW)) is True

@@ -1,4 +1,4 @@
-"""The schema: migrations make what the models say, and an old database is refused with the command that mends it."""
+"""The schema: migrations produce what the models say, and an old database is refused with the command to run."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -18,14 +18,14 @@ from gatepost_idp.store.schema import WrongSchema
 
 
 def test_the_models_know_the_newest_migration() -> None:
-    """A migration that is added without saying so in models.py would be run by nobody."""
+    """A new migration that models.py does not name would never be run."""
     script = ScriptDirectory(str(Path(str(migrations.__file__)).parent))
     assert script.get_heads() == [models.SCHEMA]
     assert [step.revision for step in script.walk_revisions()][-1] == "0001"
 
 
 def test_migrations_make_what_the_models_say(database: Database) -> None:
-    """Alembic finds nothing left to do: no table, column, type, index or constraint differs."""
+    """Alembic finds no difference: no table, column, type, index or constraint."""
     models.partial_indexes()
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
@@ -52,7 +52,7 @@ def test_an_empty_database_is_refused_with_the_command_to_run(empty_url: str) ->
 
 @pytest.mark.parametrize("version", ["0000", "9999"])
 def test_another_version_is_refused_with_the_command_to_run(database: Database, version: str) -> None:
-    """It says what the database is at, and what this version wants."""
+    """It names the database's version, and the one this release needs."""
     with database.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = :version"), {"version": version})
     wanted = rf"is at {version}, this version wants {models.SCHEMA}; run: gatepost db upgrade"
@@ -61,7 +61,7 @@ def test_another_version_is_refused_with_the_command_to_run(database: Database, 
 
 
 def test_an_upgrade_brings_an_empty_database_there(empty_url: str) -> None:
-    """And says where it was; a second one has nothing to do."""
+    """It reports the version it started from; a second upgrade has nothing to do."""
     database = Database(empty_url)
     assert schema.upgrade(database.engine) == ""
     schema.check(database.engine)
@@ -70,7 +70,7 @@ def test_an_upgrade_brings_an_empty_database_there(empty_url: str) -> None:
 
 
 def test_processes_that_upgrade_at_once_do_it_once(empty_url: str) -> None:
-    """Several containers that start together: one migrates, the others wait for it, none fails."""
+    """Of several containers that start together one migrates, the others wait for it, and none fails."""
     databases = [Database(empty_url) for _ in range(4)]
     ready = threading.Barrier(4)
 
@@ -78,7 +78,7 @@ def test_processes_that_upgrade_at_once_do_it_once(empty_url: str) -> None:
         ready.wait(20)
         return schema.upgrade(database.engine)
 
-    # One after the other sets up the file's journal, which SQLite does not do in parallel.
+    # One after the other: SQLite cannot set up the file's journal in parallel.
     for database in databases:
         database.engine.connect().close()
     with ThreadPoolExecutor(4) as threads:
@@ -89,7 +89,7 @@ def test_processes_that_upgrade_at_once_do_it_once(empty_url: str) -> None:
 
 
 def test_an_upgrade_waits_for_its_turn(empty_url: str) -> None:
-    """Longer than a request would: of fifty containers the last one waits for the forty-nine before it."""
+    """It waits longer than a request would: of fifty containers the last one waits for the other forty-nine."""
     holding, waiting = Database(empty_url), Database(empty_url)
     for database in (holding, waiting):
         database.engine.connect().close()
@@ -106,7 +106,7 @@ def test_an_upgrade_waits_for_its_turn(empty_url: str) -> None:
 
 
 def test_an_upgrade_that_fails_leaves_nothing_half_done(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Migrations are one transaction on both databases: what failed can be run again."""
+    """Migrations are one transaction on both databases, so a failed one can be run again."""
     database = Database(empty_url)
     run = schema._run
 

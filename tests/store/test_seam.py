@@ -26,11 +26,11 @@ _PUT = insert_query(LimitWindow)
 
 
 class Stumble(Exception):
-    """A fault of the test's own."""
+    """An error that the test raises."""
 
 
 def put(key: str) -> Work[str]:
-    """Writes one row, whose key tells who wrote it."""
+    """Writes one row, whose key says who wrote it."""
 
     def work(tx: Transaction) -> str:
         tx.run(_PUT, key=key, count=1, expires_at=0)
@@ -48,7 +48,7 @@ def put_and_stumble(key: str) -> Work[str]:
 
 
 def sign_up_twice(tx: Transaction) -> str:
-    """Breaks a rule of the database through the session."""
+    """Violates a database constraint through the session."""
     for number in ("1", "2"):
         tx.session.add(models.Account(id=number, email="a", email_key="the same", created_at=0, seen_at=0))
         tx.session.flush()
@@ -56,7 +56,7 @@ def sign_up_twice(tx: Transaction) -> str:
 
 
 def say(statement: str) -> Work[list[tuple[Any, ...]]]:
-    """One statement on the driver's cursor."""
+    """Runs one statement on the driver's cursor."""
 
     def work(tx: Transaction) -> list[tuple[Any, ...]]:
         tx._cursor.execute(statement)
@@ -70,7 +70,7 @@ async def keys_of(database: Database) -> set[str]:
 
 
 async def test_what_was_written_can_be_read(database: Database) -> None:
-    """A write answers with what its function answers, and the next read sees it."""
+    """A write returns its function's result, and the next read sees the rows."""
     assert await database.write(put("a")) == "a"
     assert await keys_of(database) == {"a"}
 
@@ -83,7 +83,7 @@ async def test_the_session_is_flushed_by_the_commit(database: Database) -> None:
 
 
 async def test_an_exception_undoes_its_own_function_alone(database: Database) -> None:
-    """The neighbours of a group commit, and only the one that stumbled hears of it."""
+    """The others of its group commit, and only the function that failed sees the exception."""
     async with busy(database):
         good = [asyncio.ensure_future(database.write(put(f"good {n}"))) for n in range(3)]
         bad = asyncio.ensure_future(database.write(put_and_stumble("bad")))
@@ -95,7 +95,7 @@ async def test_an_exception_undoes_its_own_function_alone(database: Database) ->
 
 
 async def test_a_broken_rule_in_a_session_undoes_its_own_function_alone(database: Database) -> None:
-    """The session rolls back no further than its own function: what neighbours wrote stays, and nobody gets a 503."""
+    """The session rolls back only its own function: what the others wrote stays, and nobody gets a 503."""
     async with busy(database):
         before = asyncio.ensure_future(database.write(put("before")))
         bad = asyncio.ensure_future(database.write(sign_up_twice))
@@ -108,7 +108,7 @@ async def test_a_broken_rule_in_a_session_undoes_its_own_function_alone(database
 
 
 async def test_a_session_that_was_used_before_a_fault_leaves_the_next_one_whole(database: Database) -> None:
-    """A function that wrote through its session and then stumbled is undone; the next in its group uses its own."""
+    """A function that wrote through its session and then failed is undone; the next one has its own session."""
 
     def sign_up(key: str, stumbles: bool = False) -> Work[str]:
         def work(tx: Transaction) -> str:
@@ -138,7 +138,7 @@ async def test_a_session_that_was_used_before_a_fault_leaves_the_next_one_whole(
 
 
 async def test_a_broken_rule_on_the_cursor_undoes_its_own_function_alone(database: Database) -> None:
-    """The same, on the way that the hot path takes."""
+    """The same on the driver's cursor, which the hot path uses."""
     await database.write(put("there"))
 
     def again(tx: Transaction) -> None:
@@ -155,7 +155,7 @@ async def test_a_broken_rule_on_the_cursor_undoes_its_own_function_alone(databas
 
 
 async def test_a_refusal_that_is_returned_keeps_its_trace(database: Database) -> None:
-    """What a refusal counted or wrote down stays: it is raised only after the commit."""
+    """What a refusal counted or recorded stays: it is raised only after the commit."""
 
     def refuse(tx: Transaction) -> Refused:
         put("trace")(tx)
@@ -166,14 +166,14 @@ async def test_a_refusal_that_is_returned_keeps_its_trace(database: Database) ->
 
 
 async def test_a_read_cannot_write(database: Database) -> None:
-    """A function that was handed to read by mistake fails, and nothing of it stays."""
+    """A writing function passed to ``read`` by mistake fails, and nothing of it is stored."""
     with pytest.raises((DatabaseUnavailable, psycopg.Error)):
         await database.read(put("sneaked in"))
     assert await keys_of(database) == set()
 
 
 async def test_a_read_sees_no_half_of_a_write(database: Database) -> None:
-    """What is not committed yet is nobody's business."""
+    """Uncommitted rows are not visible."""
     wrote, go_on = threading.Event(), threading.Event()
 
     def slowly(tx: Transaction) -> None:
@@ -192,7 +192,7 @@ async def test_a_read_sees_no_half_of_a_write(database: Database) -> None:
 async def test_a_function_is_answered_only_after_its_commit(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody hears of a success that a power cut could still take back."""
+    """No success is reported that a power cut could still undo."""
     committing, go_on = threading.Event(), threading.Event()
 
     def hold(_connection: object) -> None:
@@ -216,7 +216,7 @@ async def test_a_function_is_answered_only_after_its_commit(
 
 
 async def test_who_goes_away_while_waiting_does_no_harm(database: Database) -> None:
-    """A client that hangs up leaves the others of its group, and the thread, in peace."""
+    """A client that disconnects affects neither the others of its group nor the writer thread."""
     async with busy(database):
         gone = asyncio.ensure_future(database.write(put("gone")))
         also_gone = asyncio.ensure_future(database.write(put_and_stumble("also gone")))
@@ -232,7 +232,7 @@ async def test_who_goes_away_while_waiting_does_no_harm(database: Database) -> N
 
 
 async def test_an_event_loop_that_is_gone_does_no_harm(database: Database) -> None:
-    """The writer goes on for everybody else when a whole loop went away with its answers outstanding."""
+    """The writer goes on for everybody else after an event loop is gone with results outstanding."""
 
     def abandon() -> None:
         async def ask() -> None:
@@ -248,7 +248,7 @@ async def test_an_event_loop_that_is_gone_does_no_harm(database: Database) -> No
 
 
 async def test_closing_finishes_what_waits(database_url: str) -> None:
-    """At shutdown what was asked for before is still committed and answered."""
+    """At shutdown, writes requested before are still committed and answered."""
     database = Database(database_url)
     async with busy(database):
         waiting = [asyncio.ensure_future(database.write(put(str(n)))) for n in range(5)]
@@ -260,7 +260,7 @@ async def test_closing_finishes_what_waits(database_url: str) -> None:
 
 
 async def test_parallel_writes_share_a_commit(sqlite_database: Database) -> None:
-    """What waits while the writer is busy goes to the disk at once: thirty writes, one commit."""
+    """Writes that wait while the writer is busy go to disk together: thirty writes, one commit."""
     said: list[str] = []
 
     def listen(tx: Transaction) -> None:
@@ -273,12 +273,12 @@ async def test_parallel_writes_share_a_commit(sqlite_database: Database) -> None
         writing = [asyncio.ensure_future(sqlite_database.write(put(str(n)))) for n in range(30)]
         await asyncio.sleep(0.02)
     await asyncio.gather(*writing)
-    assert said.count("COMMIT") == 2  # of whoever kept the writer busy, and of the thirty
+    assert said.count("COMMIT") == 2  # of the one that kept the writer busy, and of the thirty
     assert len(await keys_of(sqlite_database)) == 30
 
 
 async def test_the_writer_begins_immediate_and_isolates_each_function(sqlite_database: Database) -> None:
-    """The write lock is taken first, so no transaction ever has to upgrade its lock and fail; then a savepoint each."""
+    """The write lock is taken first, so that no transaction fails in upgrading its lock; then each has a savepoint."""
     said: list[str] = []
 
     def listen(tx: Transaction) -> None:
@@ -292,7 +292,7 @@ async def test_the_writer_begins_immediate_and_isolates_each_function(sqlite_dat
 
 
 async def test_a_power_cut_loses_nothing(sqlite_database: Database) -> None:
-    """WAL at synchronous=FULL, where each commit is on the disk before anybody is answered; foreign keys hold."""
+    """WAL with synchronous=FULL, so each commit is on disk before anybody is answered; foreign keys are enforced."""
     wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000, "query_only": 0}
     found = {name: (await sqlite_database.write(say(f"PRAGMA {name}")))[0][0] for name in wanted}
     assert found == wanted
@@ -302,7 +302,7 @@ async def test_a_power_cut_loses_nothing(sqlite_database: Database) -> None:
 async def test_a_locked_file_is_unavailable_and_then_works_again(
     sqlite_database: Database, sqlite_url: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Somebody else's lock, such as a backup's, makes 503 for the whole group; nothing of it holds."""
+    """Another program's lock, such as a backup's, gives the whole group a 503; none of it is stored."""
     await sqlite_database.write(say("PRAGMA busy_timeout=100"))
     other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     try:
@@ -318,7 +318,7 @@ async def test_a_locked_file_is_unavailable_and_then_works_again(
 
 
 async def test_a_read_only_file_is_unavailable_and_then_works_again(sqlite_database: Database) -> None:
-    """A mount that turned read-only after a fault of the disk makes 503; when it is mended, writes go on."""
+    """A mount that became read-only after a disk error gives 503; once it is repaired, writes go on."""
     await sqlite_database.write(say("PRAGMA query_only=ON"))
     with pytest.raises(DatabaseUnavailable, match="readonly"):
         await sqlite_database.write(put("lost"))
@@ -330,7 +330,7 @@ async def test_a_read_only_file_is_unavailable_and_then_works_again(sqlite_datab
 
 
 async def test_a_full_disk_is_unavailable_and_then_works_again(sqlite_database: Database) -> None:
-    """Nothing of what did not fit is kept, and the writer outlives it."""
+    """Nothing of a write that did not fit is stored, and the writer survives it."""
     await sqlite_database.write(put("before"))
     pages = (await sqlite_database.write(say("PRAGMA page_count")))[0][0]
     await sqlite_database.write(say(f"PRAGMA max_page_count={pages}"))
@@ -348,7 +348,7 @@ async def test_a_full_disk_is_unavailable_and_then_works_again(sqlite_database: 
 
 
 async def test_a_full_disk_says_so_to_the_group_or_keeps_what_it_promised(sqlite_database: Database) -> None:
-    """Whatever of a group was answered with success is there afterwards; the rest is told 503."""
+    """What was reported to a group as success is stored; the rest gets 503."""
     pages = (await sqlite_database.write(say("PRAGMA page_count")))[0][0]
     await sqlite_database.write(say(f"PRAGMA max_page_count={pages + 2}"))
     works = [put(f"{number} {'x' * 900}") for number in range(40)]
@@ -363,10 +363,10 @@ async def test_a_full_disk_says_so_to_the_group_or_keeps_what_it_promised(sqlite
 
 
 async def test_a_failed_commit_is_unavailable_for_the_whole_group(sqlite_database: Database) -> None:
-    """When the COMMIT itself fails, those who did nothing wrong get 503 too: nothing of the group is kept."""
+    """If the COMMIT itself fails, the whole group gets 503, and nothing of it is stored."""
 
     def orphan(tx: Transaction) -> None:
-        tx._cursor.execute("PRAGMA defer_foreign_keys=ON")  # the rule is broken now and noticed at the COMMIT
+        tx._cursor.execute("PRAGMA defer_foreign_keys=ON")  # the constraint is violated now and checked at the COMMIT
         tx._cursor.execute("INSERT INTO entitlement VALUES ('nobody', 'r', 's', 0)")
 
     async with busy(sqlite_database):
@@ -384,7 +384,7 @@ async def test_a_failed_commit_is_unavailable_for_the_whole_group(sqlite_databas
 async def test_two_processes_on_one_file_wait_for_each_other(
     sqlite_url: str, opened: Callable[[str], Database]
 ) -> None:
-    """The command line works beside a running server: neither sees "database is locked"."""
+    """The command line works while a server runs: neither gets "database is locked"."""
     server, command = opened(sqlite_url), opened(sqlite_url)
     await asyncio.gather(
         at_once(server, (put(f"server {n}") for n in range(100))),
@@ -397,7 +397,7 @@ async def test_two_processes_on_one_file_wait_for_each_other(
 
 
 async def test_a_serialization_failure_is_run_again(postgres_database: Database) -> None:
-    """PostgreSQL asks to repeat the transaction, and the function is made to be repeated."""
+    """PostgreSQL asks for the transaction to be repeated, and functions are written to be repeatable."""
     tries: list[int] = []
 
     def fails_twice(tx: Transaction) -> int:
@@ -412,7 +412,7 @@ async def test_a_serialization_failure_is_run_again(postgres_database: Database)
 
 
 async def test_a_deadlock_is_run_again(postgres_database: Database) -> None:
-    """Two transactions that lock the same rows crosswise both come through."""
+    """Two transactions that lock the same rows in opposite order both succeed."""
     await at_once(postgres_database, [put("a"), put("b")])
     both_hold_one = threading.Barrier(2)
 
@@ -431,12 +431,12 @@ async def test_a_deadlock_is_run_again(postgres_database: Database) -> None:
         return work
 
     tries = await at_once(postgres_database, [crosswise("a", "b"), crosswise("b", "a")])
-    assert sorted(tries) in ([1, 2], [2, 2])  # on a busy machine both are told of the deadlock
+    assert sorted(tries) in ([1, 2], [2, 2])  # on a busy machine both can get the deadlock error
     assert {row.count for row in await rows(postgres_database, LimitWindow)} == {3}
 
 
 async def test_what_fails_again_and_again_is_unavailable(postgres_database: Database) -> None:
-    """After five tries the caller hears that the database cannot; nobody waits for ever."""
+    """After five tries the caller is told that the database is unavailable; nobody waits for ever."""
     tries: list[int] = []
 
     def fails(tx: Transaction) -> None:
@@ -449,7 +449,7 @@ async def test_what_fails_again_and_again_is_unavailable(postgres_database: Data
 
 
 async def test_a_pool_without_a_free_connection_is_unavailable(postgres_database: Database) -> None:
-    """Whoever waits for one in vain hears 503; once somebody gives one back, all goes on."""
+    """A caller who waits for one in vain gets 503; once one is returned, all goes on."""
     pool: Any = postgres_database.engine.pool
     pool._timeout = 0.05
     with contextlib.ExitStack() as taken:
@@ -466,7 +466,7 @@ async def test_a_pool_without_a_free_connection_is_unavailable(postgres_database
 async def test_a_restarted_server_is_found_again(
     postgres: Postgres, postgres_url: str, postgres_database: Database
 ) -> None:
-    """Connections that died say so once, as 503 at the worst; then there are new ones."""
+    """Dead connections are noticed once, at worst with a 503; then new ones are opened."""
     all_at_work = threading.Barrier(8)
     await at_once(postgres_database, [lambda tx: all_at_work.wait(20)] * 8)
     assert postgres.disconnect(postgres_url) == 8
@@ -483,7 +483,7 @@ async def test_a_restarted_server_is_found_again(
 async def test_a_server_that_is_not_there_is_unavailable(
     opened: Callable[[str], Database], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Neither read nor write lets the driver's own words out."""
+    """Neither read nor write lets the driver's own message out."""
     nowhere = opened(f"postgresql+psycopg://gatepost:hunter2@/gatepost?host={tmp_path_factory.mktemp('nowhere')}")
     for asked in (nowhere.read(say("SELECT 1")), nowhere.write(say("SELECT 1"))):
         with pytest.raises(DatabaseUnavailable) as caught:
@@ -492,7 +492,7 @@ async def test_a_server_that_is_not_there_is_unavailable(
 
 
 async def test_a_standby_is_unavailable(postgres: Postgres, opened: Callable[[str], Database]) -> None:
-    """A failover that leaves us on a server which only reads is answered 503, not as a fault of ours."""
+    """A failover that leaves this server on a read-only database gives 503, not 500."""
     url = postgres.migrated()
     standby = opened(f"{url}&options=-c%20default_transaction_read_only%3Don")
     with pytest.raises(DatabaseUnavailable, match="read-only"):
@@ -501,13 +501,13 @@ async def test_a_standby_is_unavailable(postgres: Postgres, opened: Callable[[st
 
 
 async def test_transactions_run_beside_each_other(postgres_database: Database) -> None:
-    """On PostgreSQL eight functions are in their transactions at the same time."""
+    """On PostgreSQL eight functions run their transactions at the same time."""
     all_inside = threading.Barrier(8)
     await at_once(postgres_database, [lambda _tx: all_inside.wait(20)] * 8)
 
 
 async def test_an_account_of_a_session_can_be_used_after_the_commit(database: Database) -> None:
-    """What a function returns is loaded: nobody runs into a closed session."""
+    """The objects a function returns are fully loaded, so they do not need the closed session."""
     account_id = await person(database, "alice@example.com")
     found = await rows(database, models.Account)
     assert [(row.id, row.email) for row in found] == [(account_id, "alice@example.com")]

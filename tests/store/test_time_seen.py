@@ -1,4 +1,4 @@
-"""How far time had come is kept, and what a clock that goes back would revive is ended."""
+"""The latest time seen is stored, and what a clock set back would revive is ended."""
 
 from datetime import timedelta
 from functools import partial
@@ -32,7 +32,7 @@ ENDS: dict[str, tuple[type[SQLModel], str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("what", ENDS)
 async def test_what_had_ended_has_ended_when_the_clock_goes_back(database: Database, what: str) -> None:
-    """To the millisecond; what would have gone on does so, and what ended before stays as it was."""
+    """To the millisecond; what was still valid stays so, and what had ended is not changed."""
     table, column, values = ENDS[what]
     await somebody(database)
     needed: tuple[type[SQLModel], ...] = (models.AuthorizationRequest, models.AuthorizationGrant)
@@ -49,7 +49,7 @@ async def test_what_had_ended_has_ended_when_the_clock_goes_back(database: Datab
 
 
 async def test_a_session_that_idled_out_stays_so(database: Database) -> None:
-    """Its end follows from when it was seen last."""
+    """A session's end is computed from its last use."""
     await somebody(database)
     seen = (BACK - IDLE_MS, BACK - IDLE_MS + 1, UNTIL - IDLE_MS, UNTIL - IDLE_MS + 1)
     far = UNTIL + 10 * IDLE_MS
@@ -70,7 +70,7 @@ WAITS: dict[str, tuple[type[SQLModel], str]] = {
 
 @pytest.mark.parametrize("what", WAITS)
 async def test_nobody_waits_longer_when_the_clock_goes_back(database: Database, what: str) -> None:
-    """What was due is due, and what was due in a minute is so in a minute: not in an hour and a minute."""
+    """What was due stays due, and what was due in a minute is due in a minute, not in an hour and a minute."""
     table, column = WAITS[what]
     await fill(database, models.AuthorizationRequest, 1)
     parent = {"request_id": "000000000"} if table is models.SignInAttempt else {}
@@ -81,7 +81,7 @@ async def test_nobody_waits_longer_when_the_clock_goes_back(database: Database, 
 
 
 async def test_who_wrote_the_old_time_afterwards_waits_no_longer(database: Database) -> None:
-    """A request had read the clock before the step and queues its mail after it: that goes out at the next look."""
+    """A mail queued after the step by a request that read the clock before it goes out at the next poll."""
     present = NOW
     clock = SteadyClock(lambda: present)
     seen = TimeSeen(database, clock)
@@ -95,7 +95,7 @@ async def test_who_wrote_the_old_time_afterwards_waits_no_longer(database: Datab
 
 
 async def test_time_comes_on(database: Database) -> None:
-    """A process whose clock is behind says nothing of what another one saw."""
+    """A process whose clock is behind does not set back the time that another one saw."""
     assert await database.read(time_seen.latest) is None
     for now, known in ((NOW, NOW), (NOW - HOUR, NOW), (NOW + HOUR, NOW + HOUR)):
         await database.write(partial(time_seen.note, now=now))

@@ -1,4 +1,4 @@
-"""Steps of authorizations: which belong to a story, and which are too old or too many."""
+"""The trace of authorizations: which steps belong to a story, and which are dropped as too old or too many."""
 
 import itertools
 from datetime import timedelta
@@ -14,24 +14,24 @@ _numbers = itertools.count()
 
 
 def step(name: str, minutes: float, trace_id: str, client_id: str = "", network: str = "198.51.100.7") -> Step:
-    """A step so many minutes after NOW."""
+    """A step that many minutes after NOW."""
     at = milliseconds(NOW + timedelta(minutes=minutes))
     return Step(f"{at:012x}{next(_numbers):06x}", at, trace_id, client_id, network, name, "ok", "{}")
 
 
 async def kept(database: Database, *steps: Step) -> None:
-    """Stores them, the last ones first: the order of writing is not that of happening."""
+    """Stores steps, last ones first: the order of writing is not the order of events."""
     await database.write(partial(traces.add, steps=steps[::-1]))
 
 
 async def story(database: Database, key: str, minutes: float = 60) -> list[tuple[str, str]]:
-    """Names and ids of what is told of ``key`` so many minutes after NOW."""
+    """Names and ids of the steps in the story of ``key``, that many minutes after NOW."""
     now = NOW + timedelta(minutes=minutes)
     return [(s.step, s.trace_id) for s in await database.read(partial(traces.story, key=key, now=now))]
 
 
 async def test_a_story_stands_in_the_order_in_which_it_happened(database: Database) -> None:
-    """Asked for by its id, by the id of its registration, or by its client."""
+    """Whether it is asked for by its id, by the id of its registration, or by its client."""
     await kept(
         database, step("discovery", 0, "d"), step("register", 1, "r", "c"), step("authorize", 2, "a", "c"),
         step("sign-in page", 3, "a"), step("token", 4, "a", "c"),
@@ -44,7 +44,7 @@ async def test_a_story_stands_in_the_order_in_which_it_happened(database: Databa
 
 
 async def test_a_story_older_than_a_day_is_not_told(database: Database) -> None:
-    """Whether it was deleted yet or not."""
+    """Whether or not it has been deleted yet."""
     await kept(database, step("authorize", 0, "a", "c"), step("token", 1, "a", "c"))
     assert len(await story(database, "a", 24 * 60 - 1)) == 2
     assert await story(database, "a", 24 * 60) == [("token", "a")]
@@ -52,7 +52,7 @@ async def test_a_story_older_than_a_day_is_not_told(database: Database) -> None:
 
 
 async def test_discovery_counts_only_from_the_same_network_and_just_before(database: Database) -> None:
-    """Before a registration and before an authorization, not in the hour between them, and nobody else's."""
+    """Before a registration and before an authorization, not in the hour between them, and not another network's."""
     await kept(
         database, step("discovery", -6, "long before"), step("discovery", -4, "before"), step("register", 0, "r", "c"),
         step("discovery", 30, "between"), step("register", 58, "of another", "other"), step("register", 59, "refused"),
@@ -64,7 +64,7 @@ async def test_discovery_counts_only_from_the_same_network_and_just_before(datab
 
 
 async def test_a_call_that_names_no_authorization_counts_for_its_client_for_ten_minutes(database: Database) -> None:
-    """A call of another authorization of the same client never does."""
+    """A call that names another authorization of the same client never counts."""
     await kept(
         database, step("token", -1, "before", "c"), step("authorize", 0, "a", "c"), step("token", 1, "lost", "c"),
         step("authorize", 2, "b", "c"), step("token", 3, "b", "c"), step("token", 9, "late", "c"),
@@ -74,7 +74,7 @@ async def test_a_call_that_names_no_authorization_counts_for_its_client_for_ten_
 
 
 async def test_only_the_newest_steps_of_a_day_stay(database: Database) -> None:
-    """What is older goes, and of what is left the oldest beyond the number."""
+    """Older steps go, and of the rest the oldest beyond the limit."""
     await kept(database, *(step("authorize", number, f"t{number}") for number in range(10)))
     await database.write(partial(traces.trim, most=8, now=NOW + timedelta(days=1)))
     assert await story(database, "t0") == []
