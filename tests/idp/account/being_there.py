@@ -1,4 +1,4 @@
-"""What the tests of the account pages share: an app that somebody connected, and the way in."""
+"""Shared by the account page tests: a connected app, and the sign-in."""
 
 import sqlite3
 from typing import Any
@@ -13,7 +13,7 @@ READ, BOTH = "demo:read", "demo:read demo:echo"
 
 
 def entered(person: Person, idp: Idp, path: str = "/account") -> httpx2.Response:
-    """Opens a page below the account, and signs in by the mailed code where it asks."""
+    """Opens a page below the account, and signs in by the mailed code if asked."""
     mails = len(idp.postbox.to(person.email))
     answer = person.open(f"{idp.issuer}{path}")
     if any("email" in form.names() for form in person.forms()):
@@ -29,7 +29,7 @@ def entered(person: Person, idp: Idp, path: str = "/account") -> httpx2.Response
 def connected(
     idp: Idp, person: Person, ticked: str = READ, client: TestClient | None = None, **metadata: Any
 ) -> tuple[TestClient, dict[str, Any]]:
-    """An app that asked for both scopes and was given ``ticked``."""
+    """An app that asked for both scopes and was granted ``ticked``."""
     client = client or registered(idp, **{"client_name": "Some app", **metadata})
     person.open(client.authorize_url(scope=BOTH))
     mails = len(idp.postbox.to(person.email))
@@ -44,7 +44,7 @@ def connected(
 
 
 def rows(idp: Idp, query: str) -> list[Any]:
-    """What the database holds, read past the server."""
+    """The rows of a table, read directly from the database."""
     connection = sqlite3.connect(f"file:{idp.settings.sqlite_path}?mode=ro", uri=True)
     try:
         return connection.execute(query).fetchall()

@@ -1,4 +1,4 @@
-"""/account/access: a person signs in for this server's own page and changes what an app of theirs may do."""
+"""/account/access: a person signs in to this server's own page and changes what an app may do."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ People = Callable[..., Person]
 
 
 def access(person: Person, idp: Idp) -> httpx2.Response:
-    """Opens the page, and signs in where it asks."""
+    """Opens the page, and signs in if asked."""
     return entered(person, idp, "/account/access")
 
 
@@ -28,7 +28,7 @@ def scope_after_refresh(client: TestClient, tokens: dict[str, Any]) -> set[str]:
 
 
 def test_a_stranger_signs_in_by_mail_and_comes_back(idp: Idp, people: People) -> None:
-    """No client is behind it, and none is named: not on the pages, not in the mail."""
+    """No client is involved, and none is named, on the pages or in the mail."""
     alice = people()
     alice.open(f"{idp.issuer}/account/access")
     assert "to open your account page" in alice.text
@@ -45,7 +45,7 @@ def test_a_stranger_signs_in_by_mail_and_comes_back(idp: Idp, people: People) ->
 
 
 def test_another_device_is_told_what_is_asked(idp: Idp, people: People) -> None:
-    """The read-only page for the mail's other device says that it is about the account page."""
+    """The read-only page on another device says that the sign-in is for the account page."""
     alice, phone = people(), people("alice@example.com")
     alice.open(f"{idp.issuer}/account/access")
     alice.ask_for_mail()
@@ -54,7 +54,7 @@ def test_another_device_is_told_what_is_asked(idp: Idp, people: People) -> None:
 
 
 def test_ticking_more_widens_the_grant_at_the_next_refresh(idp: Idp, people: People) -> None:
-    """The app stays connected: its own refresh brings what was added, without another question."""
+    """The app stays connected: its next refresh has the added scopes, without another question."""
     alice = people()
     client, tokens = connected(idp, alice)
     assert tokens["scope"] == READ
@@ -65,7 +65,7 @@ def test_ticking_more_widens_the_grant_at_the_next_refresh(idp: Idp, people: Peo
 
 
 def test_unticking_narrows_the_grant_at_the_next_refresh(idp: Idp, people: People) -> None:
-    """And unticking all leaves an app that is connected and may do nothing."""
+    """Unticking all leaves an app that is connected and may do nothing."""
     alice = people()
     client, tokens = connected(idp, alice, BOTH)
     access(alice, idp)
@@ -77,7 +77,7 @@ def test_unticking_narrows_the_grant_at_the_next_refresh(idp: Idp, people: Peopl
 
 
 def test_what_was_changed_is_what_a_reconnect_gets(idp: Idp, people: People) -> None:
-    """The remembered consent follows: silent, with the scopes of now, wider and narrower."""
+    """The remembered consent changes too: a reconnect is silent, with the new scopes, wider or narrower."""
     alice = people()
     client, _ = connected(idp, alice)
     access(alice, idp)
@@ -87,7 +87,7 @@ def test_what_was_changed_is_what_a_reconnect_gets(idp: Idp, people: People) -> 
 
 
 def test_openid_stays_whatever_is_ticked(idp: Idp, people: People) -> None:
-    """It has no box, so nobody can have unticked it."""
+    """It has no box, so nobody can untick it."""
     alice = people()
     client = registered(idp)
     tokens = client.connect(alice, scope=f"openid email {BOTH}")
@@ -98,7 +98,7 @@ def test_openid_stays_whatever_is_ticked(idp: Idp, people: People) -> None:
 
 
 def test_a_scope_that_is_not_held_waits_for_the_operator(idp: Idp, people: People) -> None:
-    """Ticked in advance it is in no token; nothing on the page gives anybody what they do not hold."""
+    """Ticked in advance, it is in no token: the page gives nobody a scope they do not hold."""
     alice = people()
     client, tokens = connected(idp, alice)
     page = access(alice, idp).text
@@ -118,7 +118,7 @@ def test_tampered_scopes_are_ignored(idp: Idp, people: People, forged: str) -> N
 
 
 def test_nobody_changes_another_persons_app(idp: Idp, people: People) -> None:
-    """Its id in one's own form does nothing, and tells nothing."""
+    """Another person's app id in one's own form does nothing, and reveals nothing."""
     alice, bob = people(), people("bob@example.com")
     client, tokens = connected(idp, alice)
     connected(idp, bob)
@@ -152,7 +152,7 @@ def test_a_foreign_form_changes_nothing(idp: Idp, people: People, headers: dict[
 
 
 def test_who_is_signed_out_meanwhile_signs_in_again(idp: Idp, people: People) -> None:
-    """A form sent from a tab that stayed open after the sign-out changes nothing and leads to the sign-in."""
+    """A form from a tab left open after the sign-out changes nothing and leads to the sign-in."""
     alice = people()
     client, tokens = connected(idp, alice)
     access(alice, idp)
@@ -164,7 +164,7 @@ def test_who_is_signed_out_meanwhile_signs_in_again(idp: Idp, people: People) ->
 
 
 def test_use_another_address_signs_out_first(idp: Idp, people: People) -> None:
-    """On a shared computer the next person sees nothing of the one before."""
+    """On a shared computer the next person sees nothing of the previous one."""
     alice = people()
     connected(idp, alice)
     access(alice, idp)
@@ -176,7 +176,7 @@ def test_use_another_address_signs_out_first(idp: Idp, people: People) -> None:
 
 
 def test_an_ended_connection_is_not_there(idp: Idp, people: People) -> None:
-    """What was revoked cannot be widened."""
+    """A revoked connection cannot be widened."""
     alice = people()
     client, tokens = connected(idp, alice)
     idp.post("/revoke", {"client_id": client.id, "token": tokens["refresh_token"]})
@@ -184,7 +184,7 @@ def test_an_ended_connection_is_not_there(idp: Idp, people: People) -> None:
 
 
 def test_no_client_can_name_our_own_pages(idp: Idp, people: People) -> None:
-    """An empty client_id is no client: no code is ever made for the sign-in to our own pages."""
+    """An empty client_id is not a client: no code is ever issued for the sign-in to our own pages."""
     alice = people()
     access(alice, idp)
     client = TestClient(idp, {"client_id": ""}, "/account/access")
@@ -207,7 +207,7 @@ def test_no_client_can_name_our_own_pages(idp: Idp, people: People) -> None:
 
 
 def test_below_the_issuers_path(tmp_path: Path) -> None:
-    """The road back keeps the issuer's path."""
+    """The redirect back keeps the issuer's path."""
     with running(tmp_path, "/auth") as idp, Person("alice@example.com", idp.postbox) as alice:
         alice.open(f"{idp.issuer}/account/access")
         alice.ask_for_mail()
@@ -217,7 +217,7 @@ def test_below_the_issuers_path(tmp_path: Path) -> None:
 
 
 def test_it_is_audited(idp: Idp, people: People) -> None:
-    """Who changed which grant into what."""
+    """The audit log records who changed which grant, and to what."""
     alice = people()
     connected(idp, alice)
     access(alice, idp)

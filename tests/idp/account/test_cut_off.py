@@ -1,4 +1,4 @@
-"""The mail about a new app: it comes once for each kind of app, and its link cuts the app off and does nothing else."""
+"""The mail about a new app: one for each kind of app; its link disconnects the app and does nothing else."""
 
 import re
 import time
@@ -22,7 +22,7 @@ def link_in(idp: Idp, person: Person) -> str:
 
 
 def test_the_mail_says_who_where_when_and_what(idp: Idp, people: People) -> None:
-    """In both forms, without the code or the token of anything."""
+    """In both parts of the mail, without any code or token."""
     alice = people()
     connected(idp, alice)
     mail = notice_to(idp.postbox, alice.email)
@@ -37,7 +37,7 @@ def test_the_mail_says_who_where_when_and_what(idp: Idp, people: People) -> None
 
 
 def test_the_link_cuts_off_without_signing_in(idp: Idp, people: People) -> None:
-    """On any device; the app has to ask again, and nobody is signed in by it."""
+    """It works on any device; the app has to ask again, and nobody is signed in by it."""
     alice, phone = people(), people("alice@example.com")
     client, tokens = connected(idp, alice, BOTH)
     phone.open(link_in(idp, alice))
@@ -51,7 +51,7 @@ def test_the_link_cuts_off_without_signing_in(idp: Idp, people: People) -> None:
 
 
 def test_a_scanner_cuts_nothing_off(idp: Idp, people: People) -> None:
-    """GET and HEAD, as often as anybody likes, change nothing."""
+    """Any number of GETs and HEADs changes nothing."""
     alice = people()
     client, tokens = connected(idp, alice)
     link = link_in(idp, alice)
@@ -62,7 +62,7 @@ def test_a_scanner_cuts_nothing_off(idp: Idp, people: People) -> None:
 
 
 def test_a_second_press_is_as_good_as_the_first(idp: Idp, people: People) -> None:
-    """And the link then says that there is nothing left to do."""
+    """The link then says that there is nothing left to do."""
     alice = people()
     connected(idp, alice)
     alice.open(link_in(idp, alice))
@@ -76,7 +76,7 @@ def test_a_second_press_is_as_good_as_the_first(idp: Idp, people: People) -> Non
 
 @pytest.mark.parametrize("bend", ["cut", "other grant", "other key", "nothing", "nul"])
 def test_a_bent_link_cuts_nothing_off(idp: Idp, people: People, bend: str) -> None:
-    """A link that is made up, or another's with one's own grant in it."""
+    """A made-up link, or another person's with one's own grant in it."""
     alice, bob = people(), people("bob@example.com")
     client, tokens = connected(idp, alice)
     connected(idp, bob)
@@ -98,7 +98,7 @@ def test_a_bent_link_cuts_nothing_off(idp: Idp, people: People, bend: str) -> No
 
 
 def test_one_mail_for_each_kind_of_app(idp: Idp, people: People) -> None:
-    """A reconnect, asked or silent, and another registration of the same kind, send none; another app does."""
+    """A reconnect, asked or silent, or another registration of the same kind sends none; another app does."""
     alice = people()
     client, _ = connected(idp, alice)
     notice_to(idp.postbox, alice.email)
@@ -116,7 +116,7 @@ def test_one_mail_for_each_kind_of_app(idp: Idp, people: People) -> None:
 
 
 def test_no_mail_where_the_code_was_never_used(idp: Idp, people: People) -> None:
-    """Nothing was connected."""
+    """Then nothing was connected."""
     alice = people()
     client = registered(idp)
     alice.open(client.authorize_url(scope=READ))
@@ -129,7 +129,7 @@ def test_no_mail_where_the_code_was_never_used(idp: Idp, people: People) -> None
 
 
 def test_the_mail_leads_to_the_account(idp: Idp, people: People) -> None:
-    """Where everything that is connected can be seen."""
+    """The account page lists everything that is connected."""
     alice = people()
     connected(idp, alice)
     assert f"{idp.issuer}/account\n" in text_of(notice_to(idp.postbox, alice.email)).replace("\r\n", "\n")

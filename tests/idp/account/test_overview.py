@@ -1,4 +1,4 @@
-"""/account: apps, consents, sessions and data are seen there and taken back, each by its own person alone."""
+"""/account: a person, and nobody else, sees and revokes their apps, consents, sessions and data."""
 
 import json
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def refreshes(client: TestClient, tokens: dict[str, Any]) -> bool:
 
 
 def test_it_shows_what_is_connected(idp: Idp, people: People) -> None:
-    """Grouped by client: host, its own name, scopes, since when, from where, until when."""
+    """Grouped by client: host, claimed name, scopes, since when, from where, until when."""
     alice = people()
     client, _ = connected(idp, alice)
     connected(idp, alice, client=client)
@@ -43,7 +43,7 @@ def test_it_shows_what_is_connected(idp: Idp, people: People) -> None:
 
 
 def test_use_another_address_comes_back_here(idp: Idp, people: People) -> None:
-    """Whoever changes the address on this page sees this page next, and not the one that widens access."""
+    """A person who changes the address here comes back to this page, not to the access page."""
     alice = people()
     entered(alice, idp)
     alice.submit(alice.form_to("/switch"))
@@ -56,7 +56,7 @@ def test_use_another_address_comes_back_here(idp: Idp, people: People) -> None:
 
 
 def test_disconnecting_ends_one_connection_at_once(idp: Idp, people: People) -> None:
-    """Its refresh token is dead, the other connection goes on, and the app has to ask again."""
+    """Its refresh token stops working, the other connection goes on, and the app has to ask again."""
     alice = people()
     client, first = connected(idp, alice)
     other, second = connected(idp, alice, client_name="Another")
@@ -88,7 +88,7 @@ def test_disconnecting_all_of_a_group(idp: Idp, people: People) -> None:
 
 
 def test_nobody_disconnects_anothers_app(idp: Idp, people: People) -> None:
-    """Its id in one's own form does nothing."""
+    """Another person's id in one's own form does nothing."""
     alice, bob = people(), people("bob@example.com")
     client, tokens = connected(idp, alice)
     own, _ = connected(idp, bob)
@@ -99,7 +99,7 @@ def test_nobody_disconnects_anothers_app(idp: Idp, people: People) -> None:
 
 
 def test_forgetting_a_consent_asks_again_and_keeps_what_is_connected(idp: Idp, people: People) -> None:
-    """The date is shown; afterwards the page comes instead of silence."""
+    """The date is shown; after forgetting, the consent page is shown again."""
     alice = people()
     client, tokens = connected(idp, alice, BOTH)
     alice.open(client.authorize_url(scope=BOTH))
@@ -130,7 +130,7 @@ def test_sessions_are_listed_and_ended_one_by_one(idp: Idp, people: People) -> N
 
 
 def test_sign_out_everywhere(idp: Idp, people: People) -> None:
-    """Every browser, this one too; apps stay connected."""
+    """It signs out every browser, this one too; apps stay connected."""
     alice, elsewhere = people(), people("alice@example.com")
     client, tokens = connected(idp, alice)
     entered(elsewhere, idp)
@@ -182,7 +182,7 @@ def test_deleting_the_account_takes_everything_with_it(idp: Idp, people: People)
 
 
 def test_deleting_wants_a_sure_yes(idp: Idp, people: People) -> None:
-    """A form without it leads back to the question."""
+    """A form without the confirmation leads back to the question."""
     alice = people()
     client, tokens = connected(idp, alice)
     entered(alice, idp, "/account/delete")
@@ -193,7 +193,7 @@ def test_deleting_wants_a_sure_yes(idp: Idp, people: People) -> None:
 
 @pytest.mark.parametrize("path", ["/account/delete", "/account/tokens"])
 def test_an_old_sign_in_is_not_enough(idp: Idp, people: People, path: str) -> None:
-    """Who signed in more than an hour ago does it again before a key is made or an account goes."""
+    """A person who signed in more than an hour ago has to sign in again to make a token or delete the account."""
     alice = people()
     entered(alice, idp, path)
     idp.clock.forward(minutes=61)
@@ -226,7 +226,7 @@ FORMS = {
 @pytest.mark.parametrize("headers", [{"origin": "https://evil.test"}, {"origin": "null"}, {}], ids=str)
 @pytest.mark.parametrize("path", FORMS)
 def test_a_foreign_form_is_refused(idp: Idp, people: People, path: str, headers: dict[str, str]) -> None:
-    """Foreign Origin, null, or a made-up token: 403, and the person stays as they were."""
+    """Foreign Origin, null, or a made-up token: 403, and nothing is changed."""
     alice = people()
     entered(alice, idp)
     csrf = dict(alice.forms()[0].fields)["csrf"] if headers else "made up"
@@ -237,7 +237,7 @@ def test_a_foreign_form_is_refused(idp: Idp, people: People, path: str, headers:
 
 @pytest.mark.parametrize("path", [path for path in FORMS if not path.endswith(("switch", "cut-off"))])
 def test_a_form_after_the_session_ended_asks_who_it_is(idp: Idp, people: People, path: str) -> None:
-    """As in a tab left open after signing out in another one: our own form, and nobody's. Nothing is done."""
+    """As in a tab left open after signing out in another: the form is ours but nobody's, and nothing is done."""
     alice = people()
     client, tokens = connected(idp, alice)
     entered(alice, idp)
@@ -251,7 +251,7 @@ def test_a_form_after_the_session_ended_asks_who_it_is(idp: Idp, people: People,
 
 
 def test_frames_are_refused(idp: Idp, people: People) -> None:
-    """No page of the account shows in anybody's frame, and none is cached."""
+    """No account page can be framed or cached."""
     alice = people()
     for path in ("/account", "/account/access", "/account/tokens", "/account/delete"):
         answer = entered(alice, idp, path)

@@ -31,7 +31,7 @@ def own(idp: Idp) -> dict[str, str]:
 
 
 def in_database(idp: Idp, work: Callable[[Database], Any]) -> Any:
-    """Something done beside the server."""
+    """Changes the database while the server runs."""
     database = Database(idp.settings.database_url)
     try:
         return asyncio.run(work(database))
@@ -40,7 +40,7 @@ def in_database(idp: Idp, work: Callable[[Database], Any]) -> Any:
 
 
 def made(idp: Idp, person: Person, name: str = "My script", scope: str = READ, **changes: Any) -> str:
-    """A token as the page shows it, this once."""
+    """A token, as the page shows it once."""
     entered(person, idp, "/account/tokens")
     person.submit(person.form("name"), name=name, scope=scope.split(), days="30", **changes)
     found = re.search(r"<pre[^>]*>(gp_pt_[A-Za-z0-9_-]{43})</pre>", person.text)
@@ -55,7 +55,7 @@ def told(idp: Idp, token: str, own: dict[str, str]) -> dict[str, Any]:
 
 
 def test_a_token_is_active_with_its_scopes(idp: Idp, people: People, own: dict[str, str]) -> None:
-    """The resource server hears whose it is, for which resource, until when."""
+    """The resource server learns whose it is, for which resource, and until when."""
     alice = people()
     token = made(idp, alice)
     found = told(idp, token, own)
@@ -66,7 +66,7 @@ def test_a_token_is_active_with_its_scopes(idp: Idp, people: People, own: dict[s
 
 
 def test_a_token_is_shown_once_and_kept_as_a_hash(idp: Idp, people: People) -> None:
-    """Neither the page nor the database has it again; the account page lists its name."""
+    """Neither the page nor the database has it afterwards; the account page lists its name."""
     alice = people()
     token = made(idp, alice)
     assert token not in entered(alice, idp, "/account/tokens").text
@@ -78,7 +78,7 @@ def test_a_token_is_shown_once_and_kept_as_a_hash(idp: Idp, people: People) -> N
 
 
 def test_a_token_ends_when_its_person_says_so(idp: Idp, people: People, own: dict[str, str]) -> None:
-    """And the account page no longer shows it."""
+    """A revoked token is refused, and the account page no longer shows it."""
     alice = people()
     token = made(idp, alice)
     entered(alice, idp)
@@ -109,7 +109,7 @@ def test_a_token_expires(idp: Idp, people: People, own: dict[str, str]) -> None:
 
 
 def test_a_token_has_no_more_than_its_person_holds_now(idp: Idp, people: People, own: dict[str, str]) -> None:
-    """A scope that was taken away is gone at the next question; it comes back with the scope."""
+    """A revoked scope is gone at the next introspection, and returns when it is granted again."""
     alice = people()
     token = made(idp, alice, scope=BOTH)
     account, url = told(idp, token, own)["sub"], idp.settings.mcp_resource_url
@@ -120,7 +120,7 @@ def test_a_token_has_no_more_than_its_person_holds_now(idp: Idp, people: People,
 
 
 def test_a_tampered_form_gets_no_more_than_is_held(idp: Idp, people: People, own: dict[str, str]) -> None:
-    """demo:ops is not offered, so ticking it does nothing; openid opens nothing."""
+    """demo:ops is not offered, so ticking it does nothing; neither does openid."""
     token = made(idp, people(), scope=f"{READ} demo:ops openid")
     assert told(idp, token, own)["scope"] == READ
 
@@ -160,7 +160,7 @@ def test_a_form_that_cannot_be_says_what_to_change(idp: Idp, people: People, cha
     ],
 )
 def test_what_was_given_stays_when_something_is_missing(idp: Idp, people: People, changes: Any, words: str) -> None:
-    """Name, ticks and days are there again, and the words are tied to the field that they are about."""
+    """Name, ticks and days are kept, and each message is linked to its field."""
     alice = people()
     entered(alice, idp, "/account/tokens")
     given = {"name": 'My "script"', "scope": "demo:echo", "days": "90", **changes}
@@ -173,7 +173,7 @@ def test_what_was_given_stays_when_something_is_missing(idp: Idp, people: People
 
 
 def test_last_use_is_shown(idp: Idp, people: People, own: dict[str, str]) -> None:
-    """`never` until the first question about it."""
+    """It is `never` until the first introspection."""
     alice = people()
     token = made(idp, alice)
     assert "never" in entered(alice, idp).text
@@ -182,7 +182,7 @@ def test_last_use_is_shown(idp: Idp, people: People, own: dict[str, str]) -> Non
 
 
 def test_a_personal_token_is_no_other_token(idp: Idp, people: People) -> None:
-    """It is not taken at /userinfo, at /token, nor by another resource server."""
+    """It is not accepted at /userinfo, at /token, or for another resource server."""
     token = made(idp, people())
     assert idp.get("/userinfo", headers={"authorization": f"Bearer {token}"}).status_code == 401
 

@@ -1,4 +1,4 @@
-"""What the tests of the admin pages share: somebody who holds the role, and the way in."""
+"""Shared by the admin page tests: an administrator, and the sign-in."""
 
 import sqlite3
 from collections.abc import Callable
@@ -15,7 +15,7 @@ ADMIN = "admin@example.com"
 
 
 def change(idp: Idp, statement: str, *values: Any) -> None:
-    """Changes the database past the server, as a command does."""
+    """Changes the database directly, as a command does."""
     connection = sqlite3.connect(idp.settings.sqlite_path, timeout=10)
     try:
         with connection:
@@ -25,7 +25,7 @@ def change(idp: Idp, statement: str, *values: Any) -> None:
 
 
 def give_role(idp: Idp, email: str, role: str = "admin") -> None:
-    """Gives a person a role, or takes it away."""
+    """Grants a person a role, or revokes it."""
     change(idp, "UPDATE account SET role = ? WHERE email_key = ?", role, email)
 
 
@@ -43,7 +43,7 @@ def account_of(idp: Idp, email: str) -> str:
 
 
 def opened(person: Person, idp: Idp, path: str) -> httpx2.Response:
-    """Opens a page below /admin, which must show."""
+    """Opens a page below /admin, which must be shown."""
     answer = person.open(f"{idp.issuer}{path}")
     assert answer.status_code == 200, answer.text
     return answer
@@ -58,7 +58,7 @@ def form_with(person: Person, ending: str, **fields: str) -> Form:
 
 
 def noted(idp: Idp, event: str) -> list[tuple[str, str, str]]:
-    """Who did it, to which person or client, and what the log says besides."""
+    """Who did it, to which person or client, and the other details in the log."""
     columns = "event, actor, account_id || address || client_id, detail"
     found = rows(idp, f"SELECT {columns} FROM audit_event ORDER BY id")  # noqa: S608 (the test's own words)
     return [(who, about, detail) for name, who, about, detail in found if name == event]

@@ -1,4 +1,4 @@
-"""What an administrator does is checked in its own transaction."""
+"""An administrator's acts are authorized in the transaction that carries them out."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    """Where nobody is."""
+    """A database without people."""
     opened = Database(f"sqlite:///{tmp_path / 'gatepost.db'}")
     schema.upgrade(opened.engine)
     yield opened
@@ -31,7 +31,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 async def test_a_role_that_went_between_the_page_and_the_act_lets_nothing_through(
     database: Database, role: str, may: bool
 ) -> None:
-    """The last look at the role is in the transaction of the act, which changes nothing without it."""
+    """The role is checked again in the transaction of the act, which changes nothing without it."""
 
     def person(tx: Transaction) -> Session:
         account = accounts.sign_up(tx, "admin@example.com", "admin@example.com", [], NOW)

@@ -1,4 +1,4 @@
-"""/admin/backends: what stands behind the gate, as the file has it at that moment."""
+"""/admin/backends: the backends, as currently in the catalogue."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ def idp(tmp_path: Path) -> Iterator[Server]:
 
 
 def rows_of(text: str) -> list[list[str]]:
-    """The table's cells, without their marks."""
+    """The table's cells, without markup."""
     cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr><td>.*?</tr>", text)]
     return [[re.sub(r"<[^>]+>", "", cell) for cell in row] for row in cells]
 
@@ -28,7 +28,7 @@ def rows_of(text: str) -> list[list[str]]:
 def test_each_backend_with_what_it_needs_and_how_often_it_was_called(
     idp: Server, tmp_path: Path, people: Callable[..., Person]
 ) -> None:
-    """Tokens of the last hour alone; the file is read again, and a backend without rules says what that means."""
+    """Only tokens of the last hour count; the file is reread, and the page says what a backend without rules means."""
     admin, alice, own = administrator(idp, people), people(), resource_server(idp)
     bearer = registered(idp).connect(alice, scope="crm:read", resource=MCP)["access_token"]
     for _ in range(2):
@@ -47,7 +47,7 @@ def test_each_backend_with_what_it_needs_and_how_often_it_was_called(
 
 
 def test_without_a_backend_it_says_how_to_have_one(idp: Server, tmp_path: Path, people: Callable[..., Person]) -> None:
-    """The file and what to write in it."""
+    """It names the file and what to write in it."""
     changed(tmp_path / "catalogue.toml", RESOURCES)
     text = opened(administrator(idp, people), idp, "/admin/backends").text
     assert "<table" not in text

@@ -1,4 +1,4 @@
-"""/admin/clients: listed by kind, made with all that a dialog asks for, switched, given new secrets."""
+"""/admin/clients: list by kind, add with all that a client's dialog asks for, disable, enable, renew secrets."""
 
 import re
 from html import unescape
@@ -15,20 +15,20 @@ CALLBACK = "https://client.test/callback"
 
 
 def value(person: Person, label: str) -> str:
-    """What the page offers to copy under that label."""
+    """The value that the page offers to copy under that label."""
     found = re.search(rf'<pre tabindex="0" aria-label="{label}">([^<]*)</pre>', person.text)
     assert found, f"no {label} in:\n{person.text}"
     return unescape(found[1])
 
 
 def made(admin: Person, idp: Idp, **fields: object) -> None:
-    """Fills the form."""
+    """Fills in the form."""
     opened(admin, idp, "/admin/clients/add")
     admin.submit(admin.form("description"), **{"name": "Our app", "redirect": CALLBACK, **fields})
 
 
 def test_a_client_is_made_with_all_that_a_dialog_asks_for(idp: Idp, people: People) -> None:
-    """Each value with a copy button; the secret this once; and with them the whole road works."""
+    """Each value has a copy button, the secret is shown once, and with them the whole flow works."""
     admin, alice = administrator(idp, people), people()
     made(admin, idp, description="For the web team", scope=["demo:read"])
     assert value(admin, "MCP URL") == "http://localhost:9001/mcp"
@@ -49,7 +49,7 @@ def test_a_client_is_made_with_all_that_a_dialog_asks_for(idp: Idp, people: Peop
 
 
 def test_a_client_for_claude_without_a_secret(idp: Idp, people: People) -> None:
-    """A tick adds Claude's addresses; where no secret is kept none is shown."""
+    """A tick adds Claude's redirect URIs; a public client has no secret to show."""
     admin = administrator(idp, people)
     made(admin, idp, redirect="", claude="yes", confidential=None)
     assert "Made." in admin.text
@@ -85,7 +85,7 @@ MARKUP = "<script>alert(1)</script>\u202egnp.exe\u2066\u0000"
 
 
 def test_markup_and_direction_in_a_clients_name_are_inert(idp: Idp, people: People) -> None:
-    """On every page that shows it: escaped, without control or direction characters, apart from its surroundings."""
+    """On every page that shows it: escaped, isolated, and without control or bidirectional characters."""
     admin, alice = administrator(idp, people), people()
     client, _ = connected(idp, alice, client_name=MARKUP)
     row = client.id.partition(".")[0]
@@ -103,7 +103,7 @@ def test_markup_and_direction_in_a_clients_name_are_inert(idp: Idp, people: Peop
 
 
 def test_kinds_are_listed_with_their_use(idp: Idp, people: People) -> None:
-    """Registrations of the same metadata stand for one; each kind on a page of its own."""
+    """Registrations with the same metadata are one row; each kind has its own page."""
     admin, alice = administrator(idp, people), people()
     connected(idp, alice, client_name="Registered app")
     connected(idp, alice, client_name="Registered app")
@@ -120,7 +120,7 @@ def test_kinds_are_listed_with_their_use(idp: Idp, people: People) -> None:
 
 
 def test_switching_off_and_on(idp: Idp, people: People) -> None:
-    """Off: no refresh, no new authorization; on: both again. Every registration of a kind at once."""
+    """Disabled: no refresh, no new authorization; enabled: both again. It affects every registration of a kind."""
     admin, alice = administrator(idp, people), people()
     client, tokens = connected(idp, alice)
     row = client.id.partition(".")[0]
@@ -135,7 +135,7 @@ def test_switching_off_and_on(idp: Idp, people: People) -> None:
 
 
 def test_a_url_is_switched_as_a_url(idp: Idp, people: People) -> None:
-    """Whatever its document says by then."""
+    """By its URL, whatever its document says by then."""
     admin = administrator(idp, people)
     url = "https://app.test/client.json"
     change(
@@ -153,7 +153,7 @@ def test_a_url_is_switched_as_a_url(idp: Idp, people: People) -> None:
 
 
 def test_a_new_secret_takes_the_place_of_the_old_one(idp: Idp, people: People) -> None:
-    """Shown this once, and noted."""
+    """It is shown once, and recorded in the audit log."""
     admin = administrator(idp, people)
     made(admin, idp)
     client_id, old = value(admin, "Client ID"), value(admin, "Client secret")
@@ -167,7 +167,7 @@ def test_a_new_secret_takes_the_place_of_the_old_one(idp: Idp, people: People) -
 
 
 def works(idp: Idp, client_id: str, secret: str) -> bool:
-    """Whether the client is known by it: its made-up code is then what is wrong."""
+    """Whether the client authenticates with it: then the error is about its made-up code."""
     form = {"grant_type": "refresh_token", "refresh_token": "gp_rt_x"}
     error = idp.post("/token", form, auth=(client_id, secret)).json()["error"]
     assert error in ("invalid_grant", "invalid_client")
@@ -175,7 +175,7 @@ def works(idp: Idp, client_id: str, secret: str) -> bool:
 
 
 def test_a_public_client_gets_no_secret(idp: Idp, people: People) -> None:
-    """A tampered id in the form of another."""
+    """Not even with its id put into another client's form."""
     admin, alice = administrator(idp, people), people()
     client, _ = connected(idp, alice)
     made(admin, idp)

@@ -1,4 +1,4 @@
-"""Charts: every event counts once, on its own day, whoever counts it and whenever."""
+"""Charts: every event counts once, on its own day, whichever process counts it and whenever."""
 
 import asyncio
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    """Where nothing happened yet."""
+    """A database without events."""
     opened = Database(f"sqlite:///{tmp_path / 'gatepost.db'}")
     schema.upgrade(opened.engine)
     yield opened
@@ -29,7 +29,7 @@ async def happened(database: Database, event: str, at: datetime) -> None:
 
 
 async def counted(database: Database, now: datetime) -> dict[str, dict[int, int]]:
-    """What the charts show, by kind and days ago, without the zeros."""
+    """The charts' figures, by kind and days ago, without zeros."""
     days = await Figures(database, lambda: now).last()
     assert [len(kind.days) for kind in days] == [DAYS] * 4
     assert {day for kind in days for day, _ in kind.days[-1:]} == {now.replace(hour=0, minute=0)}
@@ -37,7 +37,7 @@ async def counted(database: Database, now: datetime) -> dict[str, dict[int, int]
 
 
 async def test_events_count_on_their_day_before_and_after_they_are_stored(database: Database) -> None:
-    """Live first; the same once the chore has counted, and once it has counted twice."""
+    """First live; the same after the chore has counted once, and twice."""
     for event, ago in (
         ("sign_in", timedelta(minutes=1)), ("sign_in", timedelta(hours=3)), ("sign_in", DAY), ("account.created", DAY),
         ("grant.started", timedelta(hours=13)), ("grant.refreshed", 29 * DAY), ("sign_in.not_me", 2 * DAY),
@@ -59,7 +59,7 @@ async def test_events_count_on_their_day_before_and_after_they_are_stored(databa
 
 
 async def test_the_hour_that_runs_is_counted_later(database: Database) -> None:
-    """An event after the count is there at once, and still counts once when its hour is over."""
+    """An event after the count shows at once, and still counts once when its hour is over."""
     await Figures(database, lambda: NOON).work()
     await happened(database, "sign_in", NOON)
     assert (await counted(database, NOON))["Sign-ins"] == {0: 1}
@@ -72,7 +72,7 @@ async def test_the_hour_that_runs_is_counted_later(database: Database) -> None:
 
 
 async def test_several_processes_count_once(database: Database) -> None:
-    """Side by side over the same hours."""
+    """Even if they count the same hours concurrently."""
     for hours in range(1, 60):
         await happened(database, "sign_in", NOON - timedelta(hours=hours))
     await asyncio.gather(*(Figures(database, lambda: NOON).work() for _ in range(5)))

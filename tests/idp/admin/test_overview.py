@@ -1,4 +1,4 @@
-"""/admin, its connections, its audit log and its state: what happened, who is connected, who did what, how it is."""
+"""/admin: the charts, the connections, the audit log and the state of the server."""
 
 import re
 
@@ -10,7 +10,7 @@ from tests.support.serving import Idp
 
 
 def test_charts_have_words_and_a_table_beside(idp: Idp, people: People) -> None:
-    """Each an image with a title and a description, bars by the numbers of the table; no inline style."""
+    """Each is an image with a title and a description, and bars that match the table; no inline style."""
     admin, alice = administrator(idp, people), people()
     connected(idp, alice)
     text = opened(admin, idp, "/admin").text
@@ -28,7 +28,7 @@ def test_charts_have_words_and_a_table_beside(idp: Idp, people: People) -> None:
 
 
 def test_every_page_works_without_a_script(idp: Idp, people: People) -> None:
-    """None but the copy buttons', and that on the page that has them."""
+    """The only script is for the copy buttons, on the page that has them."""
     admin, alice = administrator(idp, people), people()
     connected(idp, alice)
     for path in (
@@ -46,7 +46,7 @@ def test_every_page_works_without_a_script(idp: Idp, people: People) -> None:
 
 
 def test_a_connection_is_cut_off(idp: Idp, people: People) -> None:
-    """Everybody's are listed, the newest first; one is dead at once, the others go on, and the log says who did it."""
+    """All are listed, newest first; one ends at once, the others go on, and the log records who did it."""
     admin, alice, bob = administrator(idp, people), people(), people("bob@example.com")
     client, tokens = connected(idp, alice, client_name="Some app")
     other, kept = connected(idp, bob, client_name="Another")
@@ -65,7 +65,7 @@ def test_a_connection_is_cut_off(idp: Idp, people: People) -> None:
 
 
 def test_the_audit_log_is_searched(idp: Idp, people: People) -> None:
-    """By the beginning of the event, the person's address, the client's id; all of them must fit."""
+    """By event prefix, the person's address and the client's id; all of them must match."""
     admin, alice = administrator(idp, people), people()
     client, _ = connected(idp, alice)
 
@@ -82,7 +82,7 @@ def test_the_audit_log_is_searched(idp: Idp, people: People) -> None:
 
 
 def test_markup_in_the_log_is_inert(idp: Idp, people: People) -> None:
-    """Whatever a row holds."""
+    """Whatever a row contains."""
     admin = administrator(idp, people)
     change(
         idp,
@@ -95,13 +95,13 @@ def test_markup_in_the_log_is_inert(idp: Idp, people: People) -> None:
 @pytest.mark.parametrize("start", ["x", "9" * 40, "-1", "%00", "1.%F0%9F%98%80", "1." + "a" * 3000])
 @pytest.mark.parametrize("path", ["people", "clients", "connections", "audit"])
 def test_a_bent_place_in_a_list_is_no_fault(idp: Idp, people: People, path: str, start: str) -> None:
-    """A page, whatever it shows."""
+    """A tampered cursor still gives a page."""
     admin = administrator(idp, people)
     assert admin.browser.get(f"{idp.issuer}/admin/{path}?start={start}").status_code == 200
 
 
 def test_long_lists_go_on(idp: Idp, people: People) -> None:
-    """Page after page, each person once."""
+    """Over all pages each person is listed once."""
     admin = administrator(idp, people)
     for number in range(60):
         columns = "id, email, email_key, role, created_at, seen_at"
@@ -118,7 +118,7 @@ def test_long_lists_go_on(idp: Idp, people: People) -> None:
 
 
 def test_the_state_says_what_keeps_mail_back_and_which_keys_sign(idp: Idp, people: People) -> None:
-    """Mail, keys, limits with what is used of them, doctor's findings; no secret."""
+    """Mail, keys, limits and how much of them is used, doctor's findings; no secret."""
     admin = administrator(idp, people)
     text = opened(admin, idp, "/admin/state").text
     assert "Nothing keeps it back." in text
@@ -130,7 +130,7 @@ def test_the_state_says_what_keeps_mail_back_and_which_keys_sign(idp: Idp, peopl
 
 
 def test_who_was_deleted_is_not_named(idp: Idp, people: People) -> None:
-    """The log shows what happened, and no address any more."""
+    """The log still shows what happened, without the address."""
     admin, alice = administrator(idp, people), people()
     entered(alice, idp, "/account/delete")
     alice.submit(alice.form("sure"))

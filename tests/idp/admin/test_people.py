@@ -1,4 +1,4 @@
-"""/admin/people: found by address, given and taken scopes, shut out, invited; each act stands in the audit log."""
+"""/admin/people: search by address, change scopes, disable, invite; each act is in the audit log."""
 
 import re
 
@@ -22,18 +22,18 @@ from tests.support.serving import Idp
 
 
 def shown(person: Person) -> list[str]:
-    """The addresses that the list has."""
+    """The addresses in the list."""
     return re.findall(r'<a href="/admin/people/[^"]*">([^<]*)</a>', person.text)
 
 
 def account_with(idp: Idp, email: str) -> None:
-    """An account that nobody ever used."""
+    """An account that was never used."""
     columns = "id, email, email_key, role, created_at, seen_at"
     change(idp, f"INSERT INTO account ({columns}) VALUES (?, ?, ?, '', 0, 0)", f"id {email}", email, email)  # noqa: S608 (the test's own words)
 
 
 def test_people_are_found_by_the_beginning_of_their_address(idp: Idp, people: People) -> None:
-    """In any letter case, and nobody else is shown."""
+    """In any letter case, and nobody else is listed."""
     admin = administrator(idp, people)
     for email in ("alice@example.com", "alina@example.com", "bob@example.com"):
         account_with(idp, email)
@@ -45,7 +45,7 @@ def test_people_are_found_by_the_beginning_of_their_address(idp: Idp, people: Pe
 
 @pytest.mark.parametrize("typed", ["%", "_", "a%", "ali_e", "'", "' OR '1'='1", '"', "\\", "*", "?", "[a-z]"])
 def test_nothing_typed_is_a_wildcard_or_sql(idp: Idp, people: People, typed: str) -> None:
-    """Wildcards of LIKE and GLOB, quotes, escapes: they find who has them in the address, and nobody has."""
+    """Wildcards of LIKE and GLOB, quotes and escapes only match addresses that contain them, and none does."""
     admin = administrator(idp, people)
     account_with(idp, "alice@example.com")
     answer = admin.browser.get(f"{idp.issuer}/admin/people", params={"q": typed})
@@ -55,7 +55,7 @@ def test_nothing_typed_is_a_wildcard_or_sql(idp: Idp, people: People, typed: str
 
 
 def test_a_wildcard_in_an_address_is_found_as_it_is(idp: Idp, people: People) -> None:
-    """An underscore is a letter like others."""
+    """An underscore matches only itself."""
     admin = administrator(idp, people)
     for email in ("al_ce@example.com", "alice@example.com"):
         account_with(idp, email)
@@ -64,7 +64,7 @@ def test_a_wildcard_in_an_address_is_found_as_it_is(idp: Idp, people: People) ->
 
 
 def test_scopes_are_given_and_taken(idp: Idp, people: People) -> None:
-    """What is ticked is held, what is not is not; at the next refresh the token follows, and the log has who did it."""
+    """Exactly the ticked scopes are held; the token follows at the next refresh, and the log says who did it."""
     admin, alice = administrator(idp, people), people()
     client, tokens = connected(idp, alice, "demo:read demo:echo")
     alice_id = account_of(idp, alice.email)
@@ -81,7 +81,7 @@ def test_scopes_are_given_and_taken(idp: Idp, people: People) -> None:
 
 
 def test_a_second_submit_changes_nothing(idp: Idp, people: People) -> None:
-    """And writes nothing into the log."""
+    """Nor does it log anything."""
     admin, alice = administrator(idp, people), people()
     entered(alice, idp)
     opened(admin, idp, f"/admin/people/{account_of(idp, alice.email)}")
@@ -92,7 +92,7 @@ def test_a_second_submit_changes_nothing(idp: Idp, people: People) -> None:
 
 
 def test_a_resource_of_nobodys_is_refused(idp: Idp, people: People) -> None:
-    """A tampered field gives nothing at an address that the catalogue does not have."""
+    """A tampered field grants nothing for a resource that is not in the catalogue."""
     admin, alice = administrator(idp, people), people()
     entered(alice, idp)
     opened(admin, idp, f"/admin/people/{account_of(idp, alice.email)}")
@@ -106,7 +106,7 @@ def refreshes(client: TestClient, token: str) -> bool:
 
 
 def test_shutting_out_and_letting_in(idp: Idp, people: People) -> None:
-    """No page and no refresh, and both again afterwards."""
+    """A disabled person has no page and no refresh; once enabled, both work again."""
     admin, alice = administrator(idp, people), people()
     client, tokens = connected(idp, alice)
     opened(admin, idp, f"/admin/people/{account_of(idp, alice.email)}")
@@ -121,7 +121,7 @@ def test_shutting_out_and_letting_in(idp: Idp, people: People) -> None:
 
 
 def test_nobody_with_a_role_is_shut_out_here(idp: Idp, people: People) -> None:
-    """Another administrator's id in the address does nothing, nor does one's own: that takes the command line."""
+    """Another administrator's id in the URL does nothing, nor does one's own: that takes the command line."""
     admin, alice, other = administrator(idp, people), people(), people("other@example.com")
     entered(alice, idp)
     entered(other, idp)
@@ -137,7 +137,7 @@ def test_nobody_with_a_role_is_shut_out_here(idp: Idp, people: People) -> None:
 
 
 def test_connections_are_seen_and_cut_off_from_the_persons_page(idp: Idp, people: People) -> None:
-    """Back to the person afterwards; the app has to ask again."""
+    """The page comes back to the person; the app has to ask again."""
     admin, alice = administrator(idp, people), people()
     client, tokens = connected(idp, alice, BOTH)
     page = f"/admin/people/{account_of(idp, alice.email)}"
@@ -152,7 +152,7 @@ def test_connections_are_seen_and_cut_off_from_the_persons_page(idp: Idp, people
 
 
 def test_inviting(idp: Idp, people: People) -> None:
-    """Who is invited is said, with what to tell them; the log has that it was done, and no address in its detail."""
+    """The page says who is invited and what to tell them; the log records it without the address in its detail."""
     admin = administrator(idp, people)
     opened(admin, idp, "/admin/people")
     admin.submit(admin.form("email"), email="New@Example.com")
@@ -166,7 +166,7 @@ def test_inviting(idp: Idp, people: People) -> None:
 
 
 def test_nobody_is_there(idp: Idp, people: People) -> None:
-    """An id that leads to nothing is a page that says so."""
+    """For an unknown id there is a page that says so."""
     admin = administrator(idp, people)
     assert admin.open(f"{idp.issuer}/admin/people/nobody").status_code == 404
     assert "no such person" in admin.text

@@ -1,4 +1,4 @@
-"""/admin opens to whoever holds the role at that moment, and tells everybody else nothing."""
+"""/admin is open only to people who currently hold the role, and reveals nothing to anybody else."""
 
 from typing import Any
 
@@ -25,21 +25,21 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 def everything(idp: Idp) -> list[Any]:
-    """What a form of an administrator could have changed."""
+    """Everything that an administrator's form could change."""
     tables = ("account WHERE email_key != 'admin@example.com'", "entitlement", "client", "invitation")
     return [rows(idp, f"SELECT * FROM {table}") for table in tables]  # noqa: S608 (the test's own words)
 
 
 @pytest.mark.parametrize("path", PAGES)
 def test_whoever_is_not_signed_in_signs_in_first(idp: Idp, path: str) -> None:
-    """The sign-in, with nothing of the page."""
+    """They get the sign-in, and nothing of the page."""
     answer = idp.get(path)
     assert answer.status_code == 303
     assert answer.headers["location"].startswith("/sign-in/")
 
 
 def test_the_sign_in_says_that_it_leads_to_the_admin_pages(idp: Idp, people: People) -> None:
-    """On the page and in the mail: nobody is to sign in to more power than they think."""
+    """On the page and in the mail, so that nobody signs in to more power than they expect."""
     admin = people()
     admin.open(f"{idp.issuer}/admin/people")
     assert "to open the admin pages" in admin.text
@@ -48,7 +48,7 @@ def test_the_sign_in_says_that_it_leads_to_the_admin_pages(idp: Idp, people: Peo
 
 
 def test_an_administrator_comes_back_to_the_page(idp: Idp, people: People) -> None:
-    """Signs in by mail and is where they wanted to be."""
+    """After signing in by mail they are on the page they wanted."""
     admin = administrator(idp, people)
     admin.browser.cookies.clear()
     assert "People" in entered(admin, idp, "/admin/people").text
@@ -56,7 +56,7 @@ def test_an_administrator_comes_back_to_the_page(idp: Idp, people: People) -> No
 
 @pytest.mark.parametrize("path", PAGES)
 def test_a_person_without_the_role_learns_nothing(idp: Idp, people: People, path: str) -> None:
-    """403 and the same words everywhere, whether what is asked for is there or not."""
+    """403 and the same text everywhere, whether or not the thing asked for exists."""
     alice = people()
     entered(alice, idp)
     answer = alice.open(f"{idp.issuer}{path}")
@@ -68,7 +68,7 @@ def test_a_person_without_the_role_learns_nothing(idp: Idp, people: People, path
 
 @pytest.mark.parametrize("path", FORMS)
 def test_a_person_without_the_role_changes_nothing(idp: Idp, people: People, path: str) -> None:
-    """With a form token of their own that is right: 403, and nothing is done."""
+    """Even with their own valid form token: 403, and nothing is done."""
     alice = people()
     entered(alice, idp)
     before = everything(idp)
@@ -81,7 +81,7 @@ def test_a_person_without_the_role_changes_nothing(idp: Idp, people: People, pat
 
 
 def test_whoever_has_the_wrong_address_signs_in_with_another(idp: Idp, people: People) -> None:
-    """The page says who they are here, and one button leads to the sign-in that ends at /admin."""
+    """The page says as whom they are signed in, and a button leads to a sign-in that returns to /admin."""
     alice, admin = people(), administrator(idp, people)
     entered(alice, idp)
     alice.open(f"{idp.issuer}/admin/people")
@@ -96,7 +96,7 @@ def test_whoever_has_the_wrong_address_signs_in_with_another(idp: Idp, people: P
 
 
 def test_every_page_says_who_is_signed_in_and_signs_out(idp: Idp, people: People) -> None:
-    """That browser and no other."""
+    """It signs out that browser and no other."""
     admin, elsewhere = administrator(idp, people), administrator(idp, people)
     for path in PAGES:
         page = admin.open(f"{idp.issuer}{path}")
@@ -109,7 +109,7 @@ def test_every_page_says_who_is_signed_in_and_signs_out(idp: Idp, people: People
 
 @pytest.mark.parametrize("role", ["", "administrator", "Admin", "admin "])
 def test_no_other_role_opens_it(idp: Idp, people: People, role: str) -> None:
-    """The word must be the word."""
+    """The role's name must match exactly."""
     alice = people()
     entered(alice, idp)
     give_role(idp, alice.email, role)
@@ -117,7 +117,7 @@ def test_no_other_role_opens_it(idp: Idp, people: People, role: str) -> None:
 
 
 def test_a_role_that_was_taken_away_opens_nothing_more(idp: Idp, people: People) -> None:
-    """Neither the next page nor a form that was open already."""
+    """Neither the next page nor a form that was already open."""
     admin, alice = administrator(idp, people), people()
     entered(alice, idp)
     opened(admin, idp, f"/admin/people/{account_of(idp, alice.email)}")
@@ -130,7 +130,7 @@ def test_a_role_that_was_taken_away_opens_nothing_more(idp: Idp, people: People)
 
 
 def test_an_administrator_who_was_shut_out_is_signed_out(idp: Idp, people: People) -> None:
-    """The session is worth nothing, whatever the role says."""
+    """Their session no longer counts, despite the role."""
     admin = administrator(idp, people)
     change(idp, "UPDATE account SET disabled_at = 1 WHERE email_key = ?", ADMIN)
     assert "/sign-in/" in str(admin.open(f"{idp.issuer}/admin").url)
@@ -165,7 +165,7 @@ def test_a_form_of_yesterday_is_refused(idp: Idp, people: People) -> None:
 
 @pytest.mark.parametrize("path", [path for path in FORMS if "cut" not in path])
 def test_power_wants_a_sign_in_of_the_last_hour(idp: Idp, people: People, path: str) -> None:
-    """To give anything, an old session is not enough; shutting out cannot wait for a mail."""
+    """An old session is not enough to grant anything; disabling must not wait for a mail."""
     admin, alice = administrator(idp, people), people()
     entered(alice, idp)
     idp.clock.forward(minutes=61)
@@ -185,7 +185,7 @@ def test_power_wants_a_sign_in_of_the_last_hour(idp: Idp, people: People, path: 
 
 @pytest.mark.parametrize("bent", ["//evil.test", "%2f%2fevil.test", "..", "https:evil.test", "x%0d%0aset-cookie:a"])
 def test_a_bent_id_leads_nowhere_else_after_the_sign_in(idp: Idp, people: People, bent: str) -> None:
-    """Where the sign-in ends is a page of ours, whatever stood in the address."""
+    """The sign-in ends on one of our own pages, whatever the URL contained."""
     admin = administrator(idp, people)
     admin.browser.cookies.clear()
     admin.open(f"{idp.issuer}/admin/people/{bent}")
@@ -197,7 +197,7 @@ def test_a_bent_id_leads_nowhere_else_after_the_sign_in(idp: Idp, people: People
 
 
 def test_frames_and_caches_get_nothing(idp: Idp, people: People) -> None:
-    """No page shows in anybody's frame, and none is kept."""
+    """No page can be framed or cached."""
     admin = administrator(idp, people)
     for path in ("/admin", "/admin/people", "/admin/clients", "/admin/audit", "/admin/state"):
         answer = opened(admin, idp, path)

@@ -1,4 +1,4 @@
-"""The page /connect as a person's eyes take it in: app by app, what is to be copied and what to be opened."""
+"""The page /connect as a person reads it: for each app, what to copy and what to open."""
 
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 @dataclass
 class App:
-    """One app's part of the page."""
+    """One app's section of the page."""
 
     name: str = ""
     copied: list[str] = field(default_factory=list)
@@ -55,7 +55,7 @@ class _Reader(HTMLParser):
 
 
 def apps_of(page: str) -> dict[str, App]:
-    """Every app on the page, by the fragment that leads to it."""
+    """Every app on the page, by its fragment."""
     reader = _Reader()
     reader.feed(page)
     return reader.apps

@@ -34,7 +34,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Idp]:
 
 @pytest.fixture(scope="module")
 def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Idp]:
-    """A deployment under public names, whose issuer has a path."""
+    """A deployment with public names, whose issuer has a path."""
     changes = {"oauth_issuer": ISSUER, "mcp_resource_url": PUBLIC, "secret_key": ("s" * 40,)}
     with serving(tmp_path_factory.mktemp("public"), **changes) as idp:
         idp.issuer = idp.base
@@ -49,13 +49,13 @@ def shown(request: pytest.FixtureRequest) -> tuple[str, dict[str, App]]:
 
 
 def configs(app: App) -> list[dict[str, Any]]:
-    """The JSON among what is to be copied."""
+    """The JSON among the texts to copy."""
     return [json.loads(text) for text in app.copied if text.startswith("{")]
 
 
 @pytest.mark.parametrize("path", ["/", "/connect"])
 def test_it_is_for_everybody(local: Idp, path: str) -> None:
-    """Without a sign-in and without a cookie; GET and HEAD, and nothing in a query changes it."""
+    """Without sign-in or cookie; for GET and HEAD, and whatever the query."""
     answer = local.get(path)
     assert answer.status_code == 200
     assert "set-cookie" not in answer.headers
@@ -70,7 +70,7 @@ def test_a_request_cannot_choose_the_url(public: Idp) -> None:
 
 
 def test_every_app_is_there(shown: tuple[str, dict[str, App]]) -> None:
-    """In this order, each with something to copy, a button for each, and no placeholder left."""
+    """In this order, each with something to copy and a button for it, and no placeholder left."""
     url, apps = shown
     assert list(apps) == ALL
     for key, app in apps.items():
@@ -81,7 +81,7 @@ def test_every_app_is_there(shown: tuple[str, dict[str, App]]) -> None:
 
 
 def test_on_this_machine_hosted_apps_get_a_warning_and_no_url(local: Idp) -> None:
-    """Their dialogs refuse http and their servers reach no localhost; for Claude there is mcp-remote."""
+    """Their dialogs refuse http and their servers cannot reach localhost; for Claude there is mcp-remote."""
     apps = apps_of(local.get("/connect").text)
     assert {key for key, app in apps.items() if app.warned} == HOSTED
     for key in HOSTED:
@@ -92,7 +92,7 @@ def test_on_this_machine_hosted_apps_get_a_warning_and_no_url(local: Idp) -> Non
 
 
 def test_a_public_deployment_has_no_warning(public: Idp) -> None:
-    """Claude and ChatGPT are given the URL."""
+    """Claude and ChatGPT get the URL."""
     apps = apps_of(public.get("/connect").text)
     assert not any(app.warned for app in apps.values())
     assert apps["claude"].copied == apps["chatgpt"].copied == [PUBLIC]
@@ -114,7 +114,7 @@ def test_a_public_deployment_has_no_warning(public: Idp) -> None:
     ],
 )
 def test_who_can_be_reached_from_the_internet(url: str, reached: bool) -> None:
-    """https, port 443, no private name or address: what Claude's own servers take."""
+    """https, port 443, no private name or address, as Claude's servers require."""
     assert guide.is_public(url) is reached
 
 
@@ -175,7 +175,7 @@ def test_a_command_takes_the_url_as_one_word() -> None:
 
 
 def test_curl_is_told_where_to_make_a_token(public: Idp, local: Idp) -> None:
-    """Below the issuer's path."""
+    """At an address below the issuer's path."""
     assert apps_of(public.get("/connect").text)["curl"].links == [f"{ISSUER}/account/tokens"]
     assert apps_of(local.get("/connect").text)["curl"].links == [f"{local.issuer}/account/tokens"]
 
@@ -215,7 +215,7 @@ step = [{ say = "Put it in:", show = '{"url": "{url}"}', as = "json" }]
 
 
 def test_a_whole_file_is_taken() -> None:
-    """What the next test breaks is right before."""
+    """The file that the next test breaks is valid before that."""
     (app,) = guide.fill(guide.read(GOOD), LOCAL, "https://x.test/account")
     assert json.loads(app.steps[0].show) == {"url": LOCAL}
 

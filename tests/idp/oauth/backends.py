@@ -1,4 +1,4 @@
-"""A server with two resources and backends behind them, and what their resource servers ask it for."""
+"""A server with two resources that have backends, and the requests of their resource servers."""
 
 import asyncio
 import contextlib
@@ -80,7 +80,7 @@ ALL = "crm:read crm:write files:read"
 
 @dataclass(frozen=True)
 class ResourceServer:
-    """A resource server's credentials, and what it asks for with them."""
+    """A resource server's credentials, and its requests with them."""
 
     idp: Idp
     id: str
@@ -103,7 +103,7 @@ class ResourceServer:
         return self.ask(**form)
 
     def lists(self, resource: str | None = CRM, **changes: Any) -> httpx2.Response:
-        """A token of its own."""
+        """Requests a token on the resource server's own behalf."""
         return self.ask(**{"grant_type": "client_credentials", "resource": resource, **changes})
 
 
@@ -117,7 +117,7 @@ def beside_the_demo(folder: Path) -> str:
 
 @contextlib.contextmanager
 def with_backends(folder: Path, **changes: Any) -> Iterator[Server]:
-    """A server whose catalogue stands in ``folder``, where a test may change it."""
+    """A server whose catalogue is in ``folder``, where a test may change it."""
     path = folder / "catalogue.toml"
     path.write_text(RESOURCES + BACKENDS, encoding="utf-8")
     with running(folder, catalogue=str(path), **changes) as idp:
@@ -125,7 +125,7 @@ def with_backends(folder: Path, **changes: Any) -> Iterator[Server]:
 
 
 def changed(path: Path, text: str | None) -> None:
-    """Writes the catalogue, or with None removes it, and returns when its server has looked at it."""
+    """Writes the catalogue, or removes it for None, and returns once the server has noticed."""
     looked, look = threading.Event(), Backends.look
 
     def telling(backends: Backends) -> None:

@@ -1,4 +1,4 @@
-"""A server that the tests of the protocol share, and one of its own for a test that moves the clock."""
+"""A server shared by the protocol tests, and a separate one for a test that moves the clock."""
 
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -22,7 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def idp(tmp_path: Path) -> Iterator[Server]:
-    """A server of the test's own."""
+    """A separate server for the test."""
     with running(tmp_path) as served:
         yield served
 
@@ -35,14 +35,14 @@ def client(server: Server) -> TestClient:
 
 @pytest.fixture(scope="module")
 def alice(server: Server) -> Iterator[Person]:
-    """Somebody who is signed in at the shared server once a test let her walk; consents of hers may be remembered."""
+    """A person who stays signed in at the shared server after her first flow; her consents may be remembered."""
     with Person("alice@example.com", server.postbox) as person:
         yield person
 
 
 @pytest.fixture
 def newcomer(server: Server) -> Iterator[Callable[[], Person]]:
-    """Makes people whom the shared server has never seen."""
+    """Makes people who are new to the shared server."""
     made: list[Person] = []
 
     def person() -> Person:

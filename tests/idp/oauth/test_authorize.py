@@ -1,4 +1,4 @@
-"""A1, A6, A7, A13: with client and address certain, every refusal goes back to the client: error, state and iss."""
+"""A1, A6, A7, A13: once client and redirect URI are valid, each refusal goes to the client, with error, state, iss."""
 
 import socket
 import threading
@@ -55,7 +55,7 @@ def test_the_state_comes_back_with_the_code_as_it_was_sent(alice: Person, client
 
 @pytest.mark.clause("A13.state")
 def test_without_a_state_none_comes_back(alice: Person, client: TestClient) -> None:
-    """Nor where it is empty, which counts as absent (RFC 6749 section 3.1)."""
+    """Nor for an empty one, which counts as absent (RFC 6749 section 3.1)."""
     for state in (None, ""):
         assert "state" not in answer_of(alice.walk(client.authorize_url(state=state)))
         assert "state" not in error_of(authorize(client, state=state, prompt="none"), client)
@@ -63,13 +63,13 @@ def test_without_a_state_none_comes_back(alice: Person, client: TestClient) -> N
 
 @pytest.mark.clause("A13.state")
 def test_an_endless_state_is_refused(client: TestClient) -> None:
-    """4096 characters are enough for a URL."""
+    """More than 4096 characters are refused; that is enough for a URL."""
     assert error_of(authorize(client, state="s" * 4097), client)["error"] == "invalid_request"
 
 
 @pytest.mark.clause("A13.state")
 def test_an_endless_nonce_is_refused(client: TestClient) -> None:
-    """It is stored with each request, which anybody may begin: 60,000 characters at a time would fill the disk."""
+    """It is stored with each request, which anybody may begin: 60,000 characters each would fill the disk."""
     assert error_of(authorize(client, nonce="n" * 513), client)["error"] == "invalid_request"
     assert authorize(client, nonce="n" * 512).status_code == 303
 
@@ -114,7 +114,7 @@ REFUSED: dict[str, tuple[dict[str, str | None], str]] = {
 @pytest.mark.clause("A1.pkce-required", "A1.s256-only", "A1.response-type", "A6.error", "A7.unknown", "E7")
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_request_that_cannot_be_is_sent_back(client: TestClient, name: str) -> None:
-    """With its error, its state and iss, and in ASCII."""
+    """It goes back with its error, state and iss, in ASCII."""
     changes, error = REFUSED[name]
     found = error_of(authorize(client, **changes), client)
     assert found["error"] == error
@@ -125,7 +125,7 @@ def test_a_request_that_cannot_be_is_sent_back(client: TestClient, name: str) ->
 @pytest.mark.clause("A1.response-type")
 @pytest.mark.parametrize("value", [None, ""])
 def test_a_request_without_a_response_type_is_sent_back(client: TestClient, value: str | None) -> None:
-    """RFC 6749 lets a server call it either."""
+    """RFC 6749 allows either error code for it."""
     assert error_of(authorize(client, response_type=value), client)["error"] in (
         "invalid_request",
         "unsupported_response_type",
@@ -150,7 +150,7 @@ def test_pkce_cannot_be_dropped_by_somebody_who_is_signed_in(
 @pytest.mark.clause("A1.pkce-required", "A1.client-authentication")
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
 def test_a_client_with_a_secret_needs_pkce_too(server: Server, method: str) -> None:
-    """OAuth 2.1 asks it of all."""
+    """OAuth 2.1 requires it of every client."""
     client = registered(server, token_endpoint_auth_method=method)
     assert error_of(authorize(client, code_challenge=None), client)["error"] == "invalid_request"
 
@@ -171,7 +171,7 @@ REPEATABLE = {
 @pytest.mark.clause("E4")
 @pytest.mark.parametrize("name", REPEATABLE)
 def test_a_repeated_parameter_is_refused(client: TestClient, name: str) -> None:
-    """Two readers would take two different ones (RFC 6749 section 3.1); equal ones too, unknown ones too."""
+    """Two parsers may read different values (RFC 6749 section 3.1); so also if they are equal, or unknown."""
     pair = urlencode({name: REPEATABLE[name]})
     assert error_of(authorize(client, pair, pair), client)["error"] == "invalid_request"
 
@@ -188,16 +188,16 @@ def test_equal_resources_count_once(alice: Person, client: TestClient) -> None:
 @pytest.mark.clause("A7.repeats")
 @pytest.mark.parametrize("other", ["https://other.example/mcp", "http://localhost:9001/other"])
 def test_different_resources_are_refused(client: TestClient, other: str) -> None:
-    """A token is for one of them; which, is not for us to guess."""
+    """A token is for one resource; the server does not guess which."""
     assert error_of(authorize(client, f"resource={quote(other)}"), client)["error"] == "invalid_target"
 
 
 @pytest.mark.clause("A7.unknown")
 def test_the_log_says_which_resource_was_asked_for_and_which_there_are(client: TestClient) -> None:
-    """The operator reads the two side by side, and the setting to change."""
+    """The operator sees both side by side, with the setting to change."""
     with capture_logs() as logged:
         error_of(authorize(client, resource="https://other.example/mcp"), client)
-        client.idp.get("/healthz")  # the line of a request is written behind its answer
+        client.idp.get("/healthz")  # the log line of a request is written after its answer
     assert logged
     text = str(logged)
     assert "https://other.example/mcp" in text
@@ -207,7 +207,7 @@ def test_the_log_says_which_resource_was_asked_for_and_which_there_are(client: T
 
 @pytest.mark.clause("A7.bound", "A7.default")
 def test_without_a_resource_the_token_is_for_the_default_one(alice: Person, client: TestClient) -> None:
-    """The person is asked; the audience is the first resource of the catalogue."""
+    """The person is asked, and the audience is the catalogue's first resource."""
     server = client.idp
     assert isinstance(server, Server)
     for resource in (None, ""):
@@ -217,7 +217,7 @@ def test_without_a_resource_the_token_is_for_the_default_one(alice: Person, clie
 
 @pytest.mark.clause("A7.bound", "A7.token")
 def test_a_slash_at_the_end_makes_no_other_resource(alice: Person, client: TestClient) -> None:
-    """URL libraries of clients add it; what /authorize takes, /token and a refresh take too."""
+    """Clients' URL libraries add it; /authorize, /token and a refresh all accept it."""
     server = client.idp
     assert isinstance(server, Server)
     slashed = f"{server.settings.mcp_resource_url}/"
@@ -229,7 +229,7 @@ def test_a_slash_at_the_end_makes_no_other_resource(alice: Person, client: TestC
 
 @pytest.mark.clause("A7.case")
 def test_scheme_and_host_of_the_resource_are_read_in_any_case(alice: Person, client: TestClient) -> None:
-    """MCP asks for it; the audience stays as the operator wrote it."""
+    """MCP requires it; the audience stays as the operator wrote it."""
     server = client.idp
     assert isinstance(server, Server)
     own = server.settings.mcp_resource_url
@@ -243,7 +243,7 @@ def test_scheme_and_host_of_the_resource_are_read_in_any_case(alice: Person, cli
 @pytest.mark.clause("A13.request-object")
 @pytest.mark.parametrize("name", ["request_uri", "request"])
 def test_a_request_object_is_refused_and_nothing_is_fetched(client: TestClient, name: str) -> None:
-    """A server that fetches what a link names can be sent anywhere (SSRF)."""
+    """A server that fetches a URL from a link can be sent anywhere (SSRF)."""
     came = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(1)
@@ -289,13 +289,13 @@ def test_unknown_parameters_are_ignored(alice: Person, client: TestClient) -> No
     ],
 )
 def test_the_scope_that_is_given(alice: Person, client: TestClient, asked: str | None, given: str) -> None:
-    """Unknown names are left out; with none of the resource's the default set; and the response says which."""
+    """Unknown names are dropped; with none of the resource's left, the default set applies; the response says which."""
     assert scope_of(client.connect(alice, scope=asked)) == set(given.split())
 
 
 @pytest.mark.clause("A13.default-scope")
 def test_a_registrations_scope_caps_nothing(server: Server, alice: Person) -> None:
-    """Python's SDK registers a narrow one, and asks for more when it needs it."""
+    """The Python SDK registers a narrow scope, and asks for more when it needs it."""
     client = registered(server, scope="demo:read")
     assert scope_of(client.connect(alice)) == {"demo:read", "demo:echo"}
 
@@ -318,7 +318,7 @@ HOSTILE = {
 @pytest.mark.clause("E5")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_query_that_cannot_be_read_gets_a_page(client: TestClient, name: str) -> None:
-    """4xx, and no redirect: what cannot be read names no client."""
+    """4xx and no redirect: an unreadable query names no client."""
     path = client.authorize_url(state=None).removeprefix(client.idp.issuer)
     answer = raw_get(client.idp.base, path.encode() + b"&" + HOSTILE[name])
     assert answer.startswith(b"HTTP/1.1 4"), answer[:200]
@@ -335,7 +335,7 @@ def test_a_megabyte_of_query_is_refused(client: TestClient) -> None:
 
 
 def raw_get(base: str, path: bytes) -> bytes:
-    """A request as no client library would send it, and all that came back."""
+    """Sends a request that no client library would, and returns all that came back."""
     host = base.removeprefix("http://")
     name, _, port = host.partition(":")
     with socket.create_connection((name, int(port)), timeout=10) as connection:
@@ -353,7 +353,7 @@ def test_authorize_takes_get_alone(client: TestClient, method: str) -> None:
 @pytest.mark.clause("A12.prompt")
 @pytest.mark.parametrize("prompt", ["none", "none "])
 def test_nobody_is_asked_with_prompt_none_and_nobody_signed_in(client: TestClient, prompt: str) -> None:
-    """login_required; no page, no cookie, and nothing is kept."""
+    """login_required; no page, no cookie, and nothing is stored."""
     server = client.idp
     assert isinstance(server, Server)
     before = rows(server, "SELECT count(*) FROM authorization_request")
@@ -366,7 +366,7 @@ def test_nobody_is_asked_with_prompt_none_and_nobody_signed_in(client: TestClien
 
 @pytest.mark.clause("A12.prompt", "C1")
 def test_nobody_is_asked_with_prompt_none_before_they_agreed(newcomer: Callable[[], Person], server: Server) -> None:
-    """consent_required; afterwards a code, in silence."""
+    """consent_required; after the consent a code, without a page."""
     person = newcomer()
     registered(server, client_name="Another").connect(person)
     client = registered(server)
@@ -379,7 +379,7 @@ def test_nobody_is_asked_with_prompt_none_before_they_agreed(newcomer: Callable[
 
 @pytest.mark.clause("A12.prompt")
 def test_prompt_login_signs_in_again(newcomer: Callable[[], Person], client: TestClient) -> None:
-    """A mail again, though a session stands; once is enough."""
+    """A new mail, despite the session; signing in once is enough."""
     person = newcomer()
     client.connect(person)
     first = opened(server_of(client), client.connect(person)["access_token"]).claims["auth_time"]
@@ -396,7 +396,7 @@ def test_prompt_login_signs_in_again(newcomer: Callable[[], Person], client: Tes
 def test_prompt_consent_asks_with_the_whole_page(
     newcomer: Callable[[], Person], client: TestClient, prompt: str
 ) -> None:
-    """mcp-remote sends it; that somebody agreed before does not answer it."""
+    """mcp-remote sends it; a remembered consent does not satisfy it."""
     person = newcomer()
     client.connect(person)
     person.open(client.authorize_url(prompt=prompt))
@@ -408,13 +408,13 @@ def test_prompt_consent_asks_with_the_whole_page(
 
 @pytest.mark.clause("A12.prompt")
 def test_an_unknown_prompt_is_refused(client: TestClient) -> None:
-    """Rather than answered as if it had not been asked."""
+    """It is refused rather than ignored."""
     assert error_of(authorize(client, prompt="whatever"), client)["error"] == "invalid_request"
 
 
 @pytest.mark.clause("A12.max-age")
 def test_a_sign_in_older_than_max_age_is_done_again(idp: Server, people: Callable[[str], Person]) -> None:
-    """Within it nothing is asked; after it a mail; with prompt=none login_required."""
+    """Within max_age nothing is asked; after it a mail is; with prompt=none login_required."""
     alice, client = people("alice@example.com"), registered(idp)
     client.connect(alice)
     idp.clock.forward(seconds=100)
@@ -430,7 +430,7 @@ def test_a_sign_in_older_than_max_age_is_done_again(idp: Server, people: Callabl
 
 @pytest.mark.clause("A12.max-age")
 def test_max_age_zero_always_signs_in_again(newcomer: Callable[[], Person], client: TestClient) -> None:
-    """And does not go round in circles."""
+    """And it does not loop."""
     person = newcomer()
     client.connect(person)
     person.open(client.authorize_url(max_age="0"))

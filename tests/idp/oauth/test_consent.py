@@ -1,4 +1,4 @@
-"""C, A10: what is asked of the person, when nothing needs to be, and how far a yes goes."""
+"""C, A10: what the person is asked, when nothing is asked, and what a consent covers."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -29,14 +29,14 @@ DAY = 86_400
 
 
 def agreed(server: Server, person: Person, **metadata: Any) -> TestClient:
-    """A client to which the person said yes, to be remembered, at their first visit."""
+    """A client that the person consented to, remembered, at their first visit."""
     client = registered(server, **metadata)
     client.connect(person)
     return client
 
 
 def consent_page(person: Person, client: TestClient, **changes: str | None) -> None:
-    """Opens the consent page, signing in first where nobody is."""
+    """Opens the consent page, after signing in if needed."""
     person.open(client.authorize_url(**changes))
     if any("email" in form.names() for form in person.forms()):
         mails = len(person.postbox.to(person.email))
@@ -49,7 +49,7 @@ def consent_page(person: Person, client: TestClient, **changes: str | None) -> N
 
 @pytest.mark.clause("C1", "A6.code")
 def test_a_remembered_consent_answers_in_silence(server: Server, newcomer: Newcomer) -> None:
-    """https, the resource named, the same id: a 302 with the code, no page, no form."""
+    """With https, a named resource and the same client id: a 302 with the code, no page, no form."""
     person = newcomer()
     client = agreed(server, person)
     person.open(client.authorize_url())
@@ -61,7 +61,7 @@ def test_a_remembered_consent_answers_in_silence(server: Server, newcomer: Newco
 
 @pytest.mark.clause("C1")
 def test_silence_asks_nobody_but_stores_no_waiting_request(server: Server, newcomer: Newcomer) -> None:
-    """Nothing is left behind that somebody could come back to."""
+    """No stored request remains that somebody could come back to."""
     person = newcomer()
     client = agreed(server, person)
     before = rows(server, "SELECT count(*) FROM authorization_request")
@@ -73,7 +73,7 @@ def test_silence_asks_nobody_but_stores_no_waiting_request(server: Server, newco
 @pytest.mark.clause("C1")
 @pytest.mark.parametrize("scope", ["demo:read", "demo:echo", "demo:echo demo:read", "demo:read unknown"])
 def test_less_than_was_agreed_to_is_answered_in_silence(server: Server, newcomer: Newcomer, scope: str) -> None:
-    """And the token has just that."""
+    """And the token has exactly the scopes asked for."""
     person = newcomer()
     client = agreed(server, person)
     person.open(client.authorize_url(scope=scope))
@@ -94,8 +94,8 @@ def test_a_client_with_a_secret_is_answered_in_silence(server: Server, newcomer:
 def test_what_was_agreed_to_is_silent_and_what_was_unticked_is_asked_as_it_was_left(
     server: Server, newcomer: Newcomer
 ) -> None:
-    """The remembered yes is the one that was given. Whoever asks for more, as step-up does, meets the page, with the
-    boxes as the person left them."""
+    """The remembered consent is exactly the one given. A client that asks for more, as step-up does, gets the page,
+    with the boxes as the person left them."""
     person = newcomer()
     client = registered(server)
     consent_page(person, client)
@@ -111,7 +111,7 @@ def test_what_was_agreed_to_is_silent_and_what_was_unticked_is_asked_as_it_was_l
 
 @pytest.mark.clause("C2", "C1")
 def test_another_registration_of_the_same_kind_is_one_tap(server: Server, newcomer: Newcomer) -> None:
-    """A malicious server may register as the same kind, and forward its victim's challenge: somebody has to look.
+    """A malicious server may register as the same kind and forward its victim's challenge, so the person has to look.
 
     After the tap this registration is silent too, and the first one still is.
     """
@@ -151,7 +151,7 @@ def test_an_https_address_on_this_computer_is_one_tap(server: Server, newcomer: 
 
 @pytest.mark.clause("C2", "A7.default")
 def test_without_a_resource_it_is_one_tap(server: Server, newcomer: Newcomer) -> None:
-    """Which resource the client means is then only our guess, so a page names it."""
+    """The resource is then only the default, so a page names it."""
     person = newcomer()
     client = agreed(server, person)
     person.open(client.authorize_url(resource=None))
@@ -161,7 +161,7 @@ def test_without_a_resource_it_is_one_tap(server: Server, newcomer: Newcomer) ->
 
 @pytest.mark.clause("C2", "A12.prompt")
 def test_prompt_select_account_is_one_tap(server: Server, newcomer: Newcomer) -> None:
-    """It shows as whom."""
+    """The page shows which account."""
     person = newcomer()
     client = agreed(server, person)
     person.open(client.authorize_url(prompt="select_account"))
@@ -171,7 +171,7 @@ def test_prompt_select_account_is_one_tap(server: Server, newcomer: Newcomer) ->
 
 @pytest.mark.clause("C2", "C6")
 def test_what_was_agreed_to_can_be_looked_over_instead_of_tapped(server: Server, newcomer: Newcomer) -> None:
-    """The short page leads to the whole one, and what is ticked there counts."""
+    """The short page links to the whole one, and what is ticked there counts."""
     person = newcomer()
     agreed(server, person)
     second = registered(server)
@@ -186,7 +186,7 @@ def test_what_was_agreed_to_can_be_looked_over_instead_of_tapped(server: Server,
 
 @pytest.mark.clause("C2", "C5")
 def test_a_tap_in_a_second_tab_gives_a_code_too(server: Server, newcomer: Newcomer) -> None:
-    """After the first it would have been silent: the press that somebody made still counts."""
+    """After the first tap it would have been silent, so the second tap counts too."""
     person = newcomer()
     agreed(server, person)
     second = registered(server)
@@ -203,7 +203,7 @@ def test_a_tap_in_a_second_tab_gives_a_code_too(server: Server, newcomer: Newcom
 
 @pytest.mark.clause("C2", "C7")
 def test_one_tap_can_be_declined(server: Server, newcomer: Newcomer) -> None:
-    """access_denied; the earlier yes stands."""
+    """access_denied; the earlier consent stays."""
     person = newcomer()
     first = agreed(server, person)
     second = registered(server)
@@ -218,7 +218,7 @@ def test_one_tap_can_be_declined(server: Server, newcomer: Newcomer) -> None:
 
 @pytest.mark.clause("C2", "C3")
 def test_one_tap_renews_nothing(idp: Server, people: People) -> None:
-    """The date that was agreed to stands, however often somebody taps."""
+    """The consent's end date does not move, however often somebody taps."""
     alice = people("alice@example.com")
     client = agreed(idp, alice, redirect_uris=[LOOPBACK])
     for _ in range(6):
@@ -236,7 +236,7 @@ def test_one_tap_renews_nothing(idp: Server, people: People) -> None:
 
 @pytest.mark.clause("C3", "A10")
 def test_a_first_visit_sees_the_whole_page(server: Server, newcomer: Newcomer) -> None:
-    """Who asks, for whom, what, and until when it is remembered."""
+    """It shows who asks, for which account, for what, and until when it is remembered."""
     person = newcomer()
     consent_page(person, registered(server))
     assert asks_everything(person)
@@ -269,7 +269,7 @@ def test_more_scope_than_was_agreed_to_is_asked_for(server: Server, newcomer: Ne
     ],
 )
 def test_another_kind_of_client_is_asked_about(server: Server, newcomer: Newcomer, metadata: dict[str, Any]) -> None:
-    """Any of its metadata makes it another."""
+    """Any difference in metadata makes it another kind."""
     person = newcomer()
     agreed(server, person)
     client = registered(server, **metadata)
@@ -279,7 +279,7 @@ def test_another_kind_of_client_is_asked_about(server: Server, newcomer: Newcome
 
 @pytest.mark.clause("C3")
 def test_another_host_of_the_same_client_is_asked_about(server: Server, newcomer: Newcomer) -> None:
-    """The yes was to one host."""
+    """The consent was for one host."""
     person = newcomer()
     uris = ["https://client.test/callback", "https://other.test/callback"]
     client = agreed(server, person, redirect_uris=uris)
@@ -291,7 +291,7 @@ def test_another_host_of_the_same_client_is_asked_about(server: Server, newcomer
 
 @pytest.mark.clause("C3")
 def test_another_person_is_asked(server: Server, newcomer: Newcomer) -> None:
-    """A yes is its person's alone, in the same browser too."""
+    """A consent belongs to one person, even in the same browser."""
     first, second = newcomer(), newcomer()
     client = agreed(server, first)
     consent_page(second, client)
@@ -307,7 +307,7 @@ def test_another_person_is_asked(server: Server, newcomer: Newcomer) -> None:
 
 @pytest.mark.clause("C3", "A12.prompt")
 def test_prompt_consent_asks_again_and_the_new_answer_counts(server: Server, newcomer: Newcomer) -> None:
-    """It shows what was ticked last time; what is ticked now holds from here on."""
+    """It shows what was ticked last time; what is ticked now holds from then on."""
     person = newcomer()
     client = registered(server)
     consent_page(person, client)
@@ -321,7 +321,7 @@ def test_prompt_consent_asks_again_and_the_new_answer_counts(server: Server, new
 
 @pytest.mark.clause("C3", "C6")
 def test_an_answer_in_a_second_tab_counts_too(server: Server, newcomer: Newcomer) -> None:
-    """Though the first tab's yes was remembered meanwhile: the code has what was ticked in the tab it came from."""
+    """Even though the first tab's consent is remembered by then: each code has what was ticked in its own tab."""
     person = newcomer()
     client = registered(server)
     consent_page(person, client)
@@ -337,7 +337,7 @@ def test_an_answer_in_a_second_tab_counts_too(server: Server, newcomer: Newcomer
 @pytest.mark.clause("C3")
 @pytest.mark.parametrize(("days", "silent"), [(29, True), (31, False)])
 def test_a_consent_is_remembered_for_thirty_days(idp: Server, people: People, days: int, silent: bool) -> None:
-    """Kept signed in by visits on the way, which renew nothing."""
+    """Visits in between keep the person signed in, and renew nothing."""
     alice = people("alice@example.com")
     client = agreed(idp, alice)
     other = registered(idp, client_name="Other")
@@ -354,7 +354,7 @@ def test_a_consent_is_remembered_for_thirty_days(idp: Server, people: People, da
 
 @pytest.mark.clause("C4", "C3")
 def test_a_consent_that_is_not_to_be_remembered_is_asked_for_again(server: Server, newcomer: Newcomer) -> None:
-    """Unticked: good for this once."""
+    """With "remember" unticked the consent holds once."""
     person = newcomer()
     client = registered(server)
     consent_page(person, client)
@@ -366,7 +366,7 @@ def test_a_consent_that_is_not_to_be_remembered_is_asked_for_again(server: Serve
 
 @pytest.mark.clause("C4")
 def test_unticking_remember_forgets_what_was_remembered(server: Server, newcomer: Newcomer) -> None:
-    """A later answer takes the place of the earlier one."""
+    """A later answer replaces the earlier one."""
     person = newcomer()
     client = agreed(server, person)
     person.open(client.authorize_url(prompt="consent"))
@@ -380,7 +380,7 @@ def test_unticking_remember_forgets_what_was_remembered(server: Server, newcomer
     ("chosen", "days"), [("0", 0), ("1", 1), ("30", 30), ("7", 0), ("3650", 0), ("-1", 0), ("٣٠", 0), (None, 0)]
 )
 def test_a_person_chooses_how_long_it_is_remembered(idp: Server, chosen: str | None, days: int) -> None:
-    """This time only, a day, 30 days; what the page did not offer counts as this time only."""
+    """This time only, a day, or 30 days; a value that the page did not offer counts as this time only."""
     client = registered(idp)
     with Person("alice@example.com", idp.postbox) as alice:
         consent_page(alice, client)
@@ -391,7 +391,7 @@ def test_a_person_chooses_how_long_it_is_remembered(idp: Server, chosen: str | N
 
 @pytest.mark.clause("C4")
 def test_the_page_shows_the_dates(idp: Server) -> None:
-    """Each choice with its date, the longest one chosen; none beyond CONSENT_DAYS."""
+    """Each choice has its date, the longest is preselected, and none goes beyond CONSENT_DAYS."""
     with Person("alice@example.com", idp.postbox) as alice:
         consent_page(alice, registered(idp))
         now = idp.clock()
@@ -418,7 +418,7 @@ def test_with_no_days_to_remember_nothing_is(tmp_path_factory: pytest.TempPathFa
 
 @pytest.mark.clause("A10.host", "A10.unverified")
 def test_the_page_shows_the_host_and_takes_the_name_for_what_it_is(server: Server, newcomer: Newcomer) -> None:
-    """The host is where the answer goes; the name is what the client says of itself."""
+    """The host is where the answer goes; the name is only the client's claim."""
     person = newcomer()
     uri = "https://evil.test:8443/https://claude.ai/callback"
     consent_page(person, registered(server, client_name="Claude", redirect_uris=[uri]))
@@ -431,7 +431,7 @@ def test_the_page_shows_the_host_and_takes_the_name_for_what_it_is(server: Serve
 @pytest.mark.clause("A10.loopback", "A10.host")
 @pytest.mark.parametrize("uri", [LOOPBACK, "http://localhost:1/cb", "http://[::1]:1/cb", PRIVATE])
 def test_the_page_warns_where_nobody_can_prove_who_listens(server: Server, newcomer: Newcomer, uri: str) -> None:
-    """On the whole page, and on the short one."""
+    """On the whole page and on the short one."""
     person = newcomer()
     client = registered(server, redirect_uris=[uri])
     consent_page(person, client)
@@ -449,7 +449,7 @@ def test_the_page_warns_where_nobody_can_prove_who_listens(server: Server, newco
 @pytest.mark.clause("C6", "A9.scope")
 @pytest.mark.parametrize("left", [["demo:read"], ["demo:echo"], []])
 def test_an_unticked_scope_is_not_in_the_token(server: Server, newcomer: Newcomer, left: list[str]) -> None:
-    """Nor after a refresh; with nothing left the token has an empty scope, and is a token."""
+    """Nor after a refresh; with every box unticked a token is still issued, with an empty scope."""
     person = newcomer()
     client = registered(server)
     consent_page(person, client)
@@ -462,7 +462,7 @@ def test_an_unticked_scope_is_not_in_the_token(server: Server, newcomer: Newcome
 @pytest.mark.clause("C6")
 @pytest.mark.parametrize("tampered", ["demo:ops", "openid", "offline_access", "unknown", "demo:read demo:ops", "*", ""])
 def test_a_scope_that_was_not_asked_for_cannot_be_slipped_in(server: Server, newcomer: Newcomer, tampered: str) -> None:
-    """Whatever the form says, the request is the limit."""
+    """Whatever the form says, the scopes of the request are the limit."""
     person = newcomer()
     client = registered(server)
     consent_page(person, client, scope="demo:read")
@@ -472,7 +472,7 @@ def test_a_scope_that_was_not_asked_for_cannot_be_slipped_in(server: Server, new
 
 @pytest.mark.clause("C7", "A6.error", "A13.state")
 def test_a_no_is_told_to_the_client(server: Server, newcomer: Newcomer) -> None:
-    """access_denied with state and iss; nothing is remembered, and the request is over."""
+    """access_denied with state and iss; nothing is remembered, and the request is finished."""
     person = newcomer()
     client = registered(server)
     consent_page(person, client, state="a b&c=d")
@@ -493,7 +493,7 @@ def test_a_no_is_told_to_the_client(server: Server, newcomer: Newcomer) -> None:
 @pytest.mark.clause("C7", "C6")
 @pytest.mark.parametrize("decision", ["", "maybe", "Allow", "allow "])
 def test_anything_but_allow_is_a_no(server: Server, newcomer: Newcomer, decision: str) -> None:
-    """A form without its button counts as none."""
+    """So does a form without a button."""
     person = newcomer()
     client = registered(server)
     consent_page(person, client)
@@ -503,7 +503,7 @@ def test_anything_but_allow_is_a_no(server: Server, newcomer: Newcomer, decision
 
 @pytest.mark.clause("C7")
 def test_a_no_before_the_sign_in_is_told_to_the_client(server: Server, newcomer: Newcomer) -> None:
-    """The email page has a way out."""
+    """The email page has a button to decline."""
     person = newcomer()
     client = registered(server)
     person.open(client.authorize_url())
@@ -513,7 +513,7 @@ def test_a_no_before_the_sign_in_is_told_to_the_client(server: Server, newcomer:
 
 @pytest.mark.clause("C7", "C5")
 def test_use_another_address_ends_the_session_itself(server: Server, newcomer: Newcomer) -> None:
-    """Not only its cookie: who kept a copy of it is nobody."""
+    """Not only the cookie is removed: a copy of it is worth nothing."""
     person = newcomer()
     client = registered(server)
     consent_page(person, client)
@@ -527,7 +527,7 @@ def test_use_another_address_ends_the_session_itself(server: Server, newcomer: N
 
 @pytest.mark.clause("A1.person", "C5")
 def test_nobody_agrees_before_they_signed_in(newcomer: Newcomer, client: TestClient) -> None:
-    """The consent page leads to the sign-in, and its form, sent by hand with a token that is right, does too."""
+    """The consent page leads to the sign-in, and so does its form, posted directly with a valid token."""
     person = newcomer()
     person.open(client.authorize_url())
     request_id = str(person.page.url).rpartition("/")[2] if person.page else ""
@@ -544,7 +544,7 @@ def test_nobody_agrees_before_they_signed_in(newcomer: Newcomer, client: TestCli
 @pytest.mark.clause("C5")
 @pytest.mark.parametrize("second", ["allow", "deny"])
 def test_a_double_submit_gives_one_code(server: Server, newcomer: Newcomer, second: str) -> None:
-    """The second press sees that it is finished, and changes nothing of what the first one said."""
+    """The second press is told that it is finished, and changes nothing."""
     person = newcomer()
     client = registered(server)
     consent_page(person, client)
@@ -564,7 +564,7 @@ def test_a_double_submit_gives_one_code(server: Server, newcomer: Newcomer, seco
 
 @pytest.mark.clause("C5")
 def test_a_request_is_for_the_browser_that_made_it(server: Server, newcomer: Newcomer) -> None:
-    """Its address in another browser, signed in or not, shows nothing of it and takes no answer."""
+    """Its URL in another browser, signed in or not, shows nothing of it and accepts no answer."""
     person, other = newcomer(), newcomer()
     client = registered(server)
     registered(server, client_name="Other").connect(other)
@@ -593,7 +593,7 @@ def test_a_request_is_for_the_browser_that_made_it(server: Server, newcomer: New
     ids=str,
 )
 def test_a_consent_form_from_elsewhere_is_refused(server: Server, newcomer: Newcomer, headers: dict[str, str]) -> None:
-    """403, and the request still waits for its person."""
+    """403, and the request can still be answered by its person."""
     person = newcomer()
     client = registered(server)
     consent_page(person, client)
@@ -609,7 +609,7 @@ def test_a_consent_form_from_elsewhere_is_refused(server: Server, newcomer: Newc
 @pytest.mark.clause("C5")
 @pytest.mark.parametrize("csrf", [None, "", "x", "OTHER"])
 def test_a_consent_form_without_its_token_is_refused(server: Server, newcomer: Newcomer, csrf: str | None) -> None:
-    """Missing, wrong, or another browser's own."""
+    """Whether the token is missing, wrong, or another browser's."""
     person, other = newcomer(), newcomer()
     client = registered(server)
     consent_page(person, client)
@@ -641,13 +641,13 @@ def test_a_request_is_over_after_half_an_hour(idp: Server, people: People) -> No
     "path", ["/consent/x", "/consent/x?review=yes", "/consent/%00", "/consent/%ff", "/consent/" + "a" * 4000]
 )
 def test_a_consent_page_that_never_was_shows_nothing(server: Server, path: str) -> None:
-    """4xx, whatever stands in the address."""
+    """4xx, whatever the URL contains."""
     assert 400 <= server.get(path).status_code < 500
 
 
 @pytest.mark.clause("C2", "C5")
 def test_one_tap_cannot_be_pressed_where_everything_is_asked(server: Server, newcomer: Newcomer) -> None:
-    """A form of the short page, sent by hand for a request that nobody agreed to, gives the whole page."""
+    """The short page's form, posted for a request without an earlier consent, gets the whole page."""
     person = newcomer()
     client = registered(server)
     consent_page(person, client)

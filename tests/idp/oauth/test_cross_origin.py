@@ -1,4 +1,4 @@
-"""A14: what is meant for programs is open to every web page, without credentials; what is meant for people to none."""
+"""A14: endpoints for programs are open to every origin, without credentials; pages for people to none."""
 
 import pytest
 
@@ -13,7 +13,7 @@ ORIGIN = {"origin": "https://inspector.example"}
 
 
 def origins(headers: object) -> list[str]:
-    """Each Access-Control-Allow-Origin: a browser that meets two refuses both."""
+    """Every Access-Control-Allow-Origin: a browser that gets two refuses the answer."""
     return list(headers.get_list("access-control-allow-origin"))  # type: ignore[attr-defined]  # httpx2's Headers
 
 
@@ -48,7 +48,7 @@ def test_a_preflight_allows_the_headers_that_clients_send(server: Server, method
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 def test_no_other_origin_may_read_a_page(server: Server, method: str, path: str) -> None:
-    """A page has one person's address and forms in it."""
+    """A page contains one person's address and forms."""
     answer = server.request(method, path, headers={**ORIGIN, "access-control-request-method": "POST"})
     assert not [name for name in answer.headers if name.startswith("access-control-")]
 

@@ -1,4 +1,4 @@
-"""A2, A6, A9, A14: the documents that a client finds by itself, wherever it looks, and the keys behind them."""
+"""A2, A6, A9, A14: the discovery documents, at every address where clients look, and the signing keys."""
 
 import json
 from collections.abc import Iterator
@@ -25,14 +25,14 @@ OPENID = "/.well-known/openid-configuration"
 
 @pytest.fixture(scope="module")
 def below(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose issuer has a path; its requests go there, as behind a proxy that strips nothing."""
+    """A server whose issuer has a path, as behind a proxy that does not strip it."""
     with running(tmp_path_factory.mktemp("below"), path="/auth") as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that is known to the world as https://auth.example.com, behind a proxy that strips /id."""
+    """A server whose public issuer is at https://auth.example.com, behind a proxy that strips /id."""
     changes: dict[str, Any] = {
         "oauth_issuer": "https://auth.example.com/id",
         "mcp_resource_url": "https://mcp.example.com/mcp",
@@ -45,7 +45,7 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.mark.clause("A2", "A2.forms")
 @pytest.mark.parametrize("path", [OAUTH, OPENID, f"{OAUTH}/", f"{OPENID}/"])
 def test_both_documents_stand_at_the_root(server: Server, path: str) -> None:
-    """RFC 8414 and OpenID Discovery, a slash at the end or not."""
+    """RFC 8414 and OpenID Discovery, with or without a trailing slash."""
     answer = server.get(path)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
@@ -55,7 +55,7 @@ def test_both_documents_stand_at_the_root(server: Server, path: str) -> None:
 @pytest.mark.clause("A2.forms", "A2.issuer-path")
 @pytest.mark.parametrize("path", [f"{OAUTH}/auth", f"{OPENID}/auth", f"/auth{OAUTH}", f"/auth{OPENID}", OAUTH, OPENID])
 def test_an_issuer_with_a_path_is_found_in_every_form(below: Server, path: str) -> None:
-    """Path-inserted, appended, and at the root where a proxy stripped the path."""
+    """Path-inserted, appended, and at the root if a proxy stripped the path."""
     answer = below.line.get(f"{below.base}{path}")
     assert answer.status_code == 200
     assert answer.json()["issuer"] == below.settings.oauth_issuer
@@ -64,7 +64,7 @@ def test_an_issuer_with_a_path_is_found_in_every_form(below: Server, path: str) 
 @pytest.mark.clause("A2.forms")
 @pytest.mark.parametrize("path", [f"{OAUTH}/elsewhere", f"{OAUTH}/auth/more", "/.well-known/x", "/jwks"])
 def test_a_document_is_nowhere_else(below: Server, path: str) -> None:
-    """404: a client that probes tries the next form."""
+    """404 elsewhere, so that a probing client tries the next form."""
     assert below.line.get(f"{below.base}{path}").status_code == 404
 
 
@@ -83,7 +83,7 @@ def test_a_head_request_is_answered_like_a_get(server: Server, path: str) -> Non
 def test_the_issuer_is_byte_identical_in_metadata_answers_and_tokens(
     server: Server, alice: Person, client: TestClient
 ) -> None:
-    """Metadata, `iss` beside a code and beside an error, `iss` in both tokens: the operator's own characters."""
+    """Metadata, `iss` with a code and with an error, `iss` in both tokens: all exactly as the operator wrote it."""
     issuer = server.settings.oauth_issuer
     metadata = server.get(OAUTH).json()
     assert f'"issuer": "{issuer}"' in server.get(OAUTH).text
@@ -99,7 +99,7 @@ def test_the_issuer_is_byte_identical_in_metadata_answers_and_tokens(
 
 @pytest.mark.clause("A2", "A2.issuer-path")
 def test_every_endpoint_in_the_metadata_stands_below_the_issuer_and_answers(below: Server) -> None:
-    """No endpoint is advertised that is not there: each answers, with whatever it says to an empty request."""
+    """Every advertised endpoint exists: each answers an empty request in its own way."""
     metadata = below.get(OAUTH).json()
     endpoints = {name: url for name, url in metadata.items() if name.endswith(("_endpoint", "_uri"))}
     assert {"authorization_endpoint", "token_endpoint", "registration_endpoint", "jwks_uri"} <= endpoints.keys()
@@ -113,7 +113,7 @@ def test_every_endpoint_in_the_metadata_stands_below_the_issuer_and_answers(belo
 
 @pytest.mark.clause("A2.oidc")
 def test_the_openid_configuration_has_its_required_members(server: Server) -> None:
-    """A configuration that lacks one of them stops Claude Code."""
+    """Claude Code stops at a configuration that lacks one of them."""
     metadata = server.get(OPENID).json()
     for name in ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri"):
         assert isinstance(metadata[name], str), name
@@ -133,7 +133,7 @@ def test_no_member_of_the_metadata_is_empty(tmp_path: Path, path: str) -> None:
 
 @pytest.mark.clause("A2.rfc8414")
 def test_authlib_finds_nothing_wrong_with_the_metadata(public: Server) -> None:
-    """A stranger's reading of RFC 8414 and RFC 9207, on an https issuer with a path."""
+    """An independent implementation of RFC 8414 and RFC 9207, with an https issuer that has a path."""
     document = rfc8414.AuthorizationServerMetadata(public.get(OAUTH).json())
     document.validate(metadata_classes=[rfc9207.AuthorizationServerMetadata])
     assert document["issuer"] == "https://auth.example.com/id"
@@ -141,7 +141,7 @@ def test_authlib_finds_nothing_wrong_with_the_metadata(public: Server) -> None:
 
 @pytest.mark.clause("A1.s256-advertised", "A5.methods")
 def test_the_metadata_offers_what_is_taken_and_no_more(server: Server) -> None:
-    """S256 alone; the three ways to authenticate, `none` among them, or hosted Claude cannot come."""
+    """S256 only; three authentication methods, including `none`, without which hosted Claude cannot connect."""
     metadata = server.get(OAUTH).json()
     assert metadata["code_challenge_methods_supported"] == ["S256"]
     assert metadata["response_types_supported"] == ["code"]
@@ -156,7 +156,7 @@ def test_the_metadata_offers_what_is_taken_and_no_more(server: Server) -> None:
 
 @pytest.mark.clause("A12.scopes", "C1")
 def test_offline_access_is_not_advertised(server: Server) -> None:
-    """A client that sees it sends prompt=consent from then on, and no consent would ever be remembered."""
+    """A client that sees it always sends prompt=consent, so no consent would ever be remembered."""
     scopes = server.get(OAUTH).json()["scopes_supported"]
     assert scopes == ["demo:read", "demo:echo", "demo:ops", "openid", "profile", "email"]
 
@@ -164,7 +164,7 @@ def test_offline_access_is_not_advertised(server: Server) -> None:
 @pytest.mark.clause("A2.issuer-path")
 @pytest.mark.parametrize("stripped", [False, True])
 def test_the_whole_flow_runs_below_a_path(below: Server, stripped: bool) -> None:
-    """Registration, sign-in, consent, code, token: below the path, and at the root where a proxy stripped it."""
+    """Registration, sign-in, consent, code, token: below the path, and at the root if a proxy stripped it."""
     here = below.issuer.removesuffix("/auth") if stripped else below.issuer
     server = replace(below, issuer=here)
     client = registered(server)
@@ -189,13 +189,13 @@ def test_the_token_endpoint_answers_below_the_path_and_at_the_root(below: Server
 @pytest.mark.clause("A2.issuer-path")
 @pytest.mark.parametrize("path", ["/authority", "/authtoken", "/auth.json", "/authorized"])
 def test_a_path_that_only_begins_like_the_issuers_is_another(below: Server, path: str) -> None:
-    """The path ends at a slash: `/authtoken` is not `/token`."""
+    """The issuer's path ends at a slash: `/authtoken` is not `/token`."""
     page_of(below.line.get(f"{below.base}{path}"), 404)
 
 
 @pytest.mark.clause("A14.keys", "A9.header", "A12.rs256")
 def test_the_jwks_has_public_keys_alone(server: Server) -> None:
-    """One of each algorithm, with its use, algorithm, and the thumbprint as kid; nothing private."""
+    """One key per algorithm, with use, alg, and the thumbprint as kid; no private part."""
     answer = server.get("/jwks.json")
     assert answer.headers["content-type"] == "application/json"
     found = {key["alg"]: key for key in answer.json()["keys"]}
@@ -234,12 +234,12 @@ def test_a_new_key_is_published_before_it_signs_and_the_old_one_verifies_a_token
 
 
 def jwt_kid(token: str) -> str:
-    """The key that a token says it is signed with."""
+    """The kid of a token's header."""
     return str(json.loads(urlsafe_b64decode(token.partition(".")[0].encode()))["kid"])
 
 
 def wait_for_keys(idp: Server, kids: set[str]) -> None:
-    """Waits until the JWKS shows these, and that it goes on to."""
+    """Waits until the JWKS consistently shows these."""
     deadline = system_clock() + timedelta(seconds=10)
     while (shown := {k["kid"] for k in idp.get("/jwks.json").json()["keys"] if k["alg"] == "ES256"}) != kids:
         assert system_clock() < deadline, f"{shown} instead of {kids}"

@@ -1,4 +1,4 @@
-"""E5: what is meant to wear a server out, by being slow, packed or without end, is cut off, and others are served."""
+"""E5: slow, compressed or endless requests meant to exhaust the server are cut off, and others are served."""
 
 import gzip
 import socket
@@ -16,7 +16,7 @@ from tests.support.serving import answering
 
 
 def dripping(base: str, path: str, kind: str) -> bytes:
-    """The answer to a body of which a byte comes every 50 ms, for three seconds at the most."""
+    """The answer to a body sent one byte every 50 ms, for three seconds at most."""
     port = int(base.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
         head = f"POST {path} HTTP/1.1\r\nhost: localhost:{port}\r\ncontent-type: {kind}\r\ncontent-length: 500\r\n\r\n"
@@ -47,7 +47,7 @@ def dripping(base: str, path: str, kind: str) -> bytes:
     ],
 )
 def test_a_body_that_drips_is_cut_off(server: Server, monkeypatch: pytest.MonkeyPatch, path: str, kind: str) -> None:
-    """The limit is for the whole of it, so that a byte now and then buys no time; then the line is closed."""
+    """The limit is for the whole body, so that a byte now and then gains no time; then the connection is closed."""
     monkeypatch.setattr(guard, "BODY_SECONDS", 0.5)
     answer = dripping(server.base, path, kind)
     assert answer.startswith(b"HTTP/1.1 408 "), answer[:200]
@@ -57,7 +57,7 @@ def test_a_body_that_drips_is_cut_off(server: Server, monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def one_port(server: Server) -> Iterator[str]:
-    """Where ``demo --public`` listens for both servers; answers its URL."""
+    """Runs the one port of ``demo --public`` for both servers; returns its URL."""
     port = free_port()
     with answering(OnePort(server.base, server.base).application(), port):
         yield f"http://127.0.0.1:{port}"
@@ -65,7 +65,7 @@ def one_port(server: Server) -> Iterator[str]:
 
 @pytest.mark.clause("E5")
 def test_a_body_that_drips_is_cut_off_before_it_is_passed_on(one_port: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stands in front keeps to the same seconds: the server behind sees a body only once it is whole."""
+    """The front port has the same limit: the server behind it gets a body only once it is complete."""
     monkeypatch.setattr(guard, "BODY_SECONDS", 0.5)
     assert dripping(one_port, "/token", "application/json").startswith(b"HTTP/1.1 408 ")
     assert httpx2.get(f"{one_port}/healthz", trust_env=False).status_code == 200
@@ -74,7 +74,7 @@ def test_a_body_that_drips_is_cut_off_before_it_is_passed_on(one_port: str, monk
 @pytest.mark.clause("E5")
 @pytest.mark.parametrize("path", ["/token", "/mcp"])
 def test_a_huge_body_is_refused_before_it_is_passed_on(one_port: str, path: str) -> None:
-    """Behind the first mebibyte, whatever is still to come: nothing gathers here."""
+    """After the first mebibyte, whatever is still to come: nothing accumulates here."""
     port = int(one_port.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=5) as line:
         line.sendall(f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 400000000\r\n\r\n".encode())
@@ -85,7 +85,7 @@ def test_a_huge_body_is_refused_before_it_is_passed_on(one_port: str, path: str)
 @pytest.mark.clause("E5")
 @pytest.mark.parametrize(("path", "error"), [("/token", "invalid_request"), ("/register", "invalid_client_metadata")])
 def test_a_packed_body_is_never_opened(server: Server, path: str, error: str) -> None:
-    """A bomb of some kilobytes stays what it is: bytes that are no form and no JSON."""
+    """A decompression bomb of some kilobytes stays what it is: bytes that are neither a form nor JSON."""
     bomb = gzip.compress(b" " * 100_000_000, 9)[:200_000]
     kind = "application/json" if path == "/register" else "application/x-www-form-urlencoded"
     before = time.monotonic()
@@ -95,7 +95,7 @@ def test_a_packed_body_is_never_opened(server: Server, path: str, error: str) ->
 
 @pytest.mark.clause("E5")
 def test_ten_thousand_fields_in_a_form_are_refused(server: Server) -> None:
-    """Before any of them is looked at."""
+    """They are refused before any of them is read."""
     body = b"&".join(b"a%d=1" % number for number in range(10_000))
     page_of(server.raw("/sign-in/x", body))
     refused(server.raw("/token", body), "invalid_request")
@@ -104,6 +104,6 @@ def test_ten_thousand_fields_in_a_form_are_refused(server: Server) -> None:
 @pytest.mark.clause("E5")
 @pytest.mark.parametrize("size", [900, 100_000])
 def test_deep_json_is_refused(server: Server, size: int) -> None:
-    """Deeper than a parser's stack, or just below: metadata is no such thing."""
+    """Whether deeper than a parser's stack or just below it; no metadata is that deep."""
     refused(server.raw("/register", b"[" * size + b"]" * size, content_type="application/json"),
             "invalid_client_metadata")  # fmt: skip

@@ -1,4 +1,4 @@
-"""P: nothing of a request's Host or X-Forwarded-* comes out again, and pages hold themselves in."""
+"""P: no answer is built from a request's Host or X-Forwarded-*, and pages have their security headers."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +31,7 @@ FOREIGN = [
 
 @pytest.fixture(scope="module")
 def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that is known as https://auth.example.com, with one more Host for a proxy that rewrites it."""
+    """A server with the issuer https://auth.example.com, and one more Host for a proxy that rewrites it."""
     changes: dict[str, Any] = {
         "oauth_issuer": "https://auth.example.com",
         "mcp_resource_url": "https://mcp.example.com/mcp",
@@ -46,7 +46,7 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.mark.parametrize("host", FOREIGN)
 @pytest.mark.parametrize("path", ["/authorize", "/.well-known/oauth-authorization-server", "/token", "/", "/sign-in/x"])
 def test_a_foreign_host_is_refused(server: Server, host: str, path: str) -> None:
-    """421 in plain words, before anything else: DNS rebinding and poisoned caches find nothing here."""
+    """421 in plain words, before anything else, against DNS rebinding and cache poisoning."""
     answer = server.get(path, headers={"host": host})
     assert answer.status_code == 421
     assert host not in answer.text
@@ -55,7 +55,7 @@ def test_a_foreign_host_is_refused(server: Server, host: str, path: str) -> None
 
 @pytest.mark.clause("P1")
 def test_a_host_that_comes_twice_is_nobodys(server: Server) -> None:
-    """421, though the first of them is ours: a proxy in front may have read the other (RFC 9112 section 3.2)."""
+    """421, even if the first of them is ours: a proxy in front may have read the other (RFC 9112 section 3.2)."""
     line = Line("127.0.0.1", server.settings.idp_port)
     own = line.authority
     for hosts in ((own, b"evil.test"), (b"evil.test", own), (own, own)):
@@ -67,7 +67,7 @@ def test_a_host_that_comes_twice_is_nobodys(server: Server) -> None:
 
 @pytest.mark.clause("P1")
 def test_a_foreign_host_can_do_nothing(server: Server, alice: Person, client: TestClient) -> None:
-    """Neither register nor redeem: the code is still good afterwards."""
+    """It can neither register nor redeem: the code is still valid afterwards."""
     code = client.code(alice)
     form = f"grant_type=authorization_code&client_id={client.id}&code={code}&code_verifier={client.verifier}"
     assert server.raw("/token", form.encode(), host="evil.test").status_code == 421
@@ -81,7 +81,7 @@ def test_a_foreign_host_can_do_nothing(server: Server, alice: Person, client: Te
 @pytest.mark.clause("P1")
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_health_is_told_under_any_host(server: Server, path: str) -> None:
-    """A load balancer asks by address."""
+    """A load balancer probes by IP address."""
     assert server.get(path, headers={"host": "10.0.0.7:9000"}).status_code == 200
 
 
@@ -100,7 +100,7 @@ def test_health_is_told_under_any_host(server: Server, path: str) -> None:
     ],
 )
 def test_the_public_host_and_the_allowed_ones_are_served(public: Server, host: str) -> None:
-    """Loopback too, whose names nobody else can take; and the document is the same under each."""
+    """Loopback too, whose names nobody else can claim; and the document is the same under each."""
     answer = public.get("/.well-known/oauth-authorization-server", headers={"host": host})
     assert answer.status_code == 200
     assert answer.json()["issuer"] == "https://auth.example.com"
@@ -120,7 +120,7 @@ def test_forwarded_headers_change_no_document(server: Server, path: str) -> None
 
 @pytest.mark.clause("P1")
 def test_forwarded_headers_change_no_redirect_and_no_cookie(server: Server, client: TestClient) -> None:
-    """Neither the way to the sign-in, nor an error's way back, nor whether a cookie is Secure."""
+    """Neither the redirect to the sign-in, nor an error's redirect, nor whether a cookie is Secure."""
     for changes in ({}, {"response_type": "token"}):
         path = client.authorize_url(**changes).removeprefix(server.issuer)
         answer = server.get(path, headers=FORWARDED)
@@ -137,7 +137,7 @@ def test_forwarded_headers_change_no_redirect_and_no_cookie(server: Server, clie
 
 @pytest.mark.clause("P1", "P4")
 def test_forwarded_headers_change_no_page(server: Server, client: TestClient) -> None:
-    """Pages and their headers are built from settings alone."""
+    """Pages and their headers are built only from settings."""
     for path in ("/", "/nothing", "/authorize?client_id=x"):
         answer = server.get(path, headers=FORWARDED)
         assert "evil" not in answer.text
@@ -146,7 +146,7 @@ def test_forwarded_headers_change_no_page(server: Server, client: TestClient) ->
 
 @pytest.mark.clause("P1", "P4")
 def test_cookies_of_a_public_server_are_held_to_its_host(public: Server) -> None:
-    """__Host-, Secure, HttpOnly, SameSite=Lax, the whole path, no domain; and plain http changes none of it."""
+    """__Host-, Secure, HttpOnly, SameSite=Lax, Path=/, no domain; even over plain http behind a proxy."""
     client = registered(public)
     answer = authorize(client, resource="https://mcp.example.com/mcp")
     assert answer.status_code == 303
@@ -163,7 +163,7 @@ def test_cookies_of_a_public_server_are_held_to_its_host(public: Server) -> None
     "path", ["//evil.test", "//evil.test/", "/\\evil.test/", "/%2fevil.test/", "/.//evil.test/", "/token/../"]
 )
 def test_no_path_becomes_a_redirect(server: Server, path: str) -> None:
-    """A slash at the end is never answered by a redirect, so none can be bent outwards."""
+    """A trailing slash is never answered by a redirect, so none can lead to another host."""
     answer = server.line.get(f"{server.issuer}{path}")
     assert answer.status_code < 500
     assert "location" not in answer.headers
@@ -172,7 +172,7 @@ def test_no_path_becomes_a_redirect(server: Server, path: str) -> None:
 @pytest.mark.clause("P2")
 @pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded"])
 def test_no_limit_is_escaped_by_a_forged_address(tmp_path: Path, header: str) -> None:
-    """A flood with another address in each header is one caller's flood, and is braked as JSON."""
+    """A flood with a different forged address in each request counts as one caller's, and is limited, in JSON."""
     with running(tmp_path) as idp:
         statuses = [
             idp.request(
@@ -194,13 +194,13 @@ PAGES = ["/", "/nothing", "/authorize", "/sign-in/x", "/consent/x", "/sign-in/li
 @pytest.mark.clause("P4")
 @pytest.mark.parametrize("path", PAGES)
 def test_each_page_holds_itself_in(server: Server, path: str) -> None:
-    """No script but ours, no frame, no form elsewhere, no sniffing, no cache, no Referer to strangers."""
+    """No script but ours, no framing, no form to elsewhere, no sniffing, no cache, no Referer to other sites."""
     held_in(server.get(path).headers)
 
 
 @pytest.mark.clause("P4")
 def test_the_pages_of_a_journey_hold_themselves_in(server: Server, newcomer: Callable[[], Person]) -> None:
-    """Email, waiting, consent, finish and finished: no answer that carries a code stays in a cache."""
+    """Email, waiting, consent, finish and finished page: no answer with a code stays in a cache."""
     person, client = newcomer(), registered(server)
     seen = [person.open(client.authorize_url())]
     person.ask_for_mail()
@@ -222,7 +222,7 @@ def test_the_pages_of_a_journey_hold_themselves_in(server: Server, newcomer: Cal
 
 @pytest.mark.clause("P4")
 def test_the_answer_to_the_client_is_in_no_cache_and_no_referer(server: Server, newcomer: Callable[[], Person]) -> None:
-    """302, no-store, no-referrer: the code is in nobody's log but the client's."""
+    """302, no-store, no-referrer: the code reaches only the client."""
     person, client = newcomer(), registered(server)
     client.connect(person)
     answer = person.open(client.authorize_url())
@@ -234,7 +234,7 @@ def test_the_answer_to_the_client_is_in_no_cache_and_no_referer(server: Server, 
 @pytest.mark.clause("P4", "E5")
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"])
 def test_an_unknown_address_is_a_page_of_ours(server: Server, method: str) -> None:
-    """404 or 405, with a page's headers."""
+    """404 or 405, with our pages' headers."""
     answer = server.request(method, "/no/such/place")
     assert answer.status_code in (404, 405)
     held_in(answer.headers)
@@ -256,7 +256,7 @@ def test_a_form_of_a_page_that_cannot_be_read_is_refused(server: Server, path: s
 
 
 def held_in(headers: Any) -> None:
-    """What each page has to say of itself."""
+    """Asserts the security headers that each page must have."""
     policy = {part.split()[0]: part.split()[1:] for part in headers["content-security-policy"].split(";")}
     assert policy["default-src"] == ["'none'"]
     assert policy["frame-ancestors"] == ["'none'"]

@@ -1,4 +1,4 @@
-"""A7, A8, A9, A11, A12: what codes and refresh tokens are good for, once and for whom; and what tokens say."""
+"""A7, A8, A9, A11, A12: codes and refresh tokens, single use and bound to their client; and what tokens contain."""
 
 import time
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def grant(idp: Server, people: Callable[[str], Person]) -> tuple[TestClient, Per
 
 
 def ended(client: TestClient, refresh_token: str) -> bool:
-    """Whether the family of a refresh token is over."""
+    """Whether the family of a refresh token has ended."""
     answer = client.refresh(refresh_token)
     if answer.status_code == 200:
         return False
@@ -47,7 +47,7 @@ def ended(client: TestClient, refresh_token: str) -> bool:
 
 @pytest.mark.clause("A1", "A9.no-store", "A9.scope")
 def test_a_code_is_redeemed(alice: Person, client: TestClient) -> None:
-    """An access token, how long it lives, its scope, and a refresh token."""
+    """It gives an access token, its lifetime and scope, and a refresh token."""
     body = tokens_of(client.redeem(client.code(alice)))
     assert set(body) == {"access_token", "token_type", "expires_in", "scope", "refresh_token"}
     assert body["expires_in"] == 15 * 60
@@ -56,7 +56,7 @@ def test_a_code_is_redeemed(alice: Person, client: TestClient) -> None:
 
 @pytest.mark.clause("A8.bound")
 def test_a_code_of_another_client_is_refused(server: Server, alice: Person, client: TestClient) -> None:
-    """Not even another registration of the same kind; and it is not spent by that."""
+    """Even between registrations of the same kind; and that does not spend it."""
     code = client.code(alice)
     for other in (registered(server), registered(server, client_name="Other")):
         other.verifier = client.verifier
@@ -68,7 +68,7 @@ def test_a_code_of_another_client_is_refused(server: Server, alice: Person, clie
 def test_a_code_of_a_public_client_is_refused_to_one_with_a_secret(
     server: Server, alice: Person, client: TestClient
 ) -> None:
-    """A good secret makes no code one's own."""
+    """A valid secret does not make another client's code usable."""
     thief = registered(server, token_endpoint_auth_method="client_secret_basic")
     thief.verifier = client.verifier
     refused(thief.redeem(client.code(alice)), "invalid_grant")
@@ -87,7 +87,7 @@ def test_a_code_with_another_redirect_is_refused(alice: Person, client: TestClie
 
 @pytest.mark.clause("A8.bound", "A3.loopback-port")
 def test_a_code_with_another_loopback_port_is_refused(server: Server, alice: Person) -> None:
-    """The port is left aside at /authorize alone: the code is for the very address that it went to."""
+    """The port is ignored only at /authorize: the code is for exactly the address that it went to."""
     client = registered(server, redirect_uris=["http://127.0.0.1:5000/cb"])
     code = client.code(alice, redirect_uri="http://127.0.0.1:6000/cb")
     refused(client.redeem(code, redirect_uri="http://127.0.0.1:5000/cb"), "invalid_grant")
@@ -96,7 +96,7 @@ def test_a_code_with_another_loopback_port_is_refused(server: Server, alice: Per
 
 @pytest.mark.clause("A8.bound")
 def test_the_redirect_may_be_left_out_at_the_token_endpoint(alice: Person, client: TestClient) -> None:
-    """OAuth 2.1 dropped it (section 10.2): PKCE does its work."""
+    """OAuth 2.1 dropped it (section 10.2): PKCE replaces it."""
     tokens_of(client.redeem(client.code(alice), redirect_uri=None))
 
 
@@ -107,7 +107,7 @@ def test_the_redirect_may_be_left_out_at_the_token_endpoint(alice: Person, clien
     ids=ascii,
 )
 def test_a_wrong_verifier_is_refused(alice: Person, client: TestClient, verifier: str) -> None:
-    """The challenge itself is no verifier; a wrong one spends nothing."""
+    """The challenge itself is not a verifier; a wrong one does not spend the code."""
     code = client.code(alice)
     wrong = challenge_of(client.verifier) if verifier == "CHALLENGE" else verifier
     refused(client.redeem(code, code_verifier=wrong), "invalid_grant")
@@ -125,7 +125,7 @@ def test_each_verifier_that_the_rfc_allows_is_taken(server: Server, alice: Perso
 
 @pytest.mark.clause("A8.five-verifiers")
 def test_four_wrong_verifiers_leave_a_code_alive_and_the_fifth_ends_it(alice: Person, client: TestClient) -> None:
-    """So that nobody can go on guessing, and nobody can end another's code by one request."""
+    """So that nobody can go on guessing, and nobody can end another's code with one request."""
     code = client.code(alice)
     for _ in range(4):
         refused(client.redeem(code, code_verifier="x" * 43), "invalid_grant")
@@ -148,7 +148,7 @@ def test_a_code_lives_a_minute(grant: tuple[TestClient, Person], seconds: int, s
 
 @pytest.mark.clause("A8.replayed-code")
 def test_a_replayed_code_is_refused_and_ends_its_grant(alice: Person, client: TestClient) -> None:
-    """The code was in two hands, and nobody knows whose tokens are the thief's."""
+    """Two parties had the code, and nobody knows whose tokens are the thief's."""
     code = client.code(alice)
     tokens = tokens_of(client.redeem(code))
     refused(client.redeem(code), "invalid_grant")
@@ -157,7 +157,7 @@ def test_a_replayed_code_is_refused_and_ends_its_grant(alice: Person, client: Te
 
 @pytest.mark.clause("A8.replayed-code")
 def test_a_code_replayed_after_its_minute_ends_its_grant_too(grant: tuple[TestClient, Person]) -> None:
-    """Who waits is not let off."""
+    """Even a replay after the code's expiry ends its grant."""
     client, alice = grant
     code = client.code(alice)
     tokens = tokens_of(client.redeem(code))
@@ -168,7 +168,7 @@ def test_a_code_replayed_after_its_minute_ends_its_grant_too(grant: tuple[TestCl
 
 @pytest.mark.clause("A8.replayed-code")
 def test_a_replayed_code_ends_the_refreshed_family_too(alice: Person, client: TestClient) -> None:
-    """Every successor of the first refresh token is in the same hands."""
+    """Every successor of the first refresh token ends too."""
     code = client.code(alice)
     second = tokens_of(client.refresh(tokens_of(client.redeem(code))["refresh_token"]))
     refused(client.redeem(code), "invalid_grant")
@@ -177,7 +177,7 @@ def test_a_replayed_code_ends_the_refreshed_family_too(alice: Person, client: Te
 
 @pytest.mark.clause("A8.replayed-code", "A8.bound")
 def test_a_replay_that_is_not_fully_right_ends_nothing(server: Server, alice: Person, client: TestClient) -> None:
-    """Or else whoever sees a code go by in a log could end a stranger's connection."""
+    """Otherwise anybody who sees a code in a log could end a stranger's connection."""
     code = client.code(alice)
     tokens = tokens_of(client.redeem(code))
     other = registered(server)
@@ -200,7 +200,7 @@ def test_a_code_for_another_resource_is_refused(alice: Person, client: TestClien
 
 @pytest.mark.clause("A8.hashed")
 def test_codes_and_refresh_tokens_are_kept_as_hashes(server: Server, alice: Person, client: TestClient) -> None:
-    """Who reads the database or a backup of it holds nothing; the file is read whole, its log included."""
+    """A reader of the database or a backup gets no token; the test reads the whole file, with its journal."""
     code = client.code(alice)
     first = tokens_of(client.redeem(code))
     second = tokens_of(client.refresh(first["refresh_token"]))
@@ -216,7 +216,7 @@ def test_codes_and_refresh_tokens_are_kept_as_hashes(server: Server, alice: Pers
 
 @pytest.mark.clause("A8.rotation")
 def test_a_refresh_gives_a_new_refresh_token(alice: Person, client: TestClient) -> None:
-    """A chain: each leads to the next, and each access token is its own."""
+    """They form a chain: each leads to the next, with a new access token each time."""
     tokens = client.connect(alice)
     seen = [tokens["refresh_token"]]
     access = {tokens["access_token"]}
@@ -230,7 +230,7 @@ def test_a_refresh_gives_a_new_refresh_token(alice: Person, client: TestClient) 
 
 @pytest.mark.clause("A8.grace", "A8.rotation")
 def test_a_repeat_within_the_grace_gets_the_same_successor(grant: tuple[TestClient, Person]) -> None:
-    """An answer got lost: the repeat is answered with the same refresh token, however long the chain has grown."""
+    """If an answer got lost, the repeat gets the same refresh token, however long the chain has grown."""
     client, alice = grant
     first = client.connect(alice)["refresh_token"]
     second = tokens_of(client.refresh(first))["refresh_token"]
@@ -244,7 +244,7 @@ def test_a_repeat_within_the_grace_gets_the_same_successor(grant: tuple[TestClie
 @pytest.mark.clause("A8.reuse")
 @pytest.mark.parametrize("generation", [0, 1])
 def test_a_repeat_after_the_grace_ends_the_family(grant: tuple[TestClient, Person], generation: int) -> None:
-    """Thief or victim, one of the two comes too late, and then neither has anything."""
+    """Thief or victim, one of them comes too late, and then neither has a working token."""
     client, alice = grant
     chain = [client.connect(alice)["refresh_token"]]
     for _ in range(2):
@@ -292,7 +292,7 @@ def test_a_refresh_token_of_another_client_is_refused(server: Server, alice: Per
 @pytest.mark.clause("A8.refresh-bound", "A1.client-authentication")
 @pytest.mark.parametrize("secret", [None, "", "wrong"], ids=repr)
 def test_a_refresh_without_its_clients_secret_is_refused(server: Server, alice: Person, secret: str | None) -> None:
-    """401, and nothing is spent: a refresh token of a client with a secret is worth nothing alone."""
+    """401, and nothing is spent: without the secret the refresh token is useless."""
     client = registered(server, token_endpoint_auth_method="client_secret_post")
     first = client.connect(alice)["refresh_token"]
     refused(client.refresh(first, client_secret=secret), "invalid_client", 401)
@@ -303,7 +303,7 @@ def test_a_refresh_without_its_clients_secret_is_refused(server: Server, alice: 
 
 @pytest.mark.clause("A8.refresh-bound")
 def test_a_thief_with_another_id_cannot_end_a_family_after_the_grace(grant: tuple[TestClient, Person]) -> None:
-    """A spent token in a foreign client's hands is refused before it counts as a repeat."""
+    """A spent token from another client is refused before it counts as a repeat."""
     client, alice = grant
     first = client.connect(alice)["refresh_token"]
     second = tokens_of(client.refresh(first))["refresh_token"]
@@ -314,7 +314,7 @@ def test_a_thief_with_another_id_cannot_end_a_family_after_the_grace(grant: tupl
 
 @pytest.mark.clause("A8.narrows")
 def test_scope_at_a_refresh_narrows_that_one_token(server: Server, alice: Person, client: TestClient) -> None:
-    """The next refresh has it all again; what was never granted is not to be had."""
+    """The next refresh has the full scope again; a scope never granted is refused."""
     tokens = client.connect(alice)
     for asked, given in [
         ("demo:read", "demo:read"),
@@ -330,7 +330,7 @@ def test_scope_at_a_refresh_narrows_that_one_token(server: Server, alice: Person
 
 @pytest.mark.clause("A7.token")
 def test_a_refresh_for_another_resource_is_refused(alice: Person, client: TestClient) -> None:
-    """invalid_target, nothing spent, nothing ended; the own one may come even where /authorize had none."""
+    """invalid_target, and nothing is spent or ended; its own resource may be named even if /authorize had none."""
     tokens = client.connect(alice, resource=None)
     refused(client.refresh(tokens["refresh_token"], resource="https://other.example/mcp"), "invalid_target")
     tokens_of(client.refresh(tokens["refresh_token"], resource=client.idp.settings.mcp_resource_url))
@@ -364,7 +364,7 @@ def test_a_connection_lives_a_year_at_the_most(grant: tuple[TestClient, Person])
 def test_a_scope_that_a_person_lost_is_gone_at_the_next_refresh(
     server: Server, newcomer: Callable[[], Person], client: TestClient
 ) -> None:
-    """In a comparable server it survived every refresh; given back, it is there again."""
+    """In a comparable server it survived every refresh; once granted again, it returns."""
     person = newcomer()
     tokens = client.connect(person)
     account, resource = str(opened(server, tokens["access_token"]).claims["sub"]), server.settings.mcp_resource_url
@@ -379,7 +379,7 @@ def test_a_scope_that_a_person_lost_is_gone_at_the_next_refresh(
 def test_a_scope_that_a_person_got_later_is_in_the_next_token_where_it_was_agreed_to(
     server: Server, newcomer: Callable[[], Person], client: TestClient
 ) -> None:
-    """Asked and ticked but not held: it stays out until the operator gives it."""
+    """A scope asked for and ticked but not held stays out until the operator grants it."""
     person = newcomer()
     tokens = client.connect(person, scope="demo:read demo:ops")
     assert tokens["scope"] == "demo:read"
@@ -405,7 +405,7 @@ def test_revoking_a_refresh_token_ends_its_family(alice: Person, client: TestCli
 
 @pytest.mark.clause("A11.revoke")
 def test_revoking_a_spent_refresh_token_ends_its_family_too(alice: Person, client: TestClient) -> None:
-    """A client that lost an answer revokes what it has."""
+    """A client that lost an answer revokes the token it has."""
     first = client.connect(alice)["refresh_token"]
     second = tokens_of(client.refresh(first))["refresh_token"]
     assert revoke(client, first) == 200
@@ -415,13 +415,13 @@ def test_revoking_a_spent_refresh_token_ends_its_family_too(alice: Person, clien
 @pytest.mark.clause("A11.revoke")
 @pytest.mark.parametrize("token", ["gp_rt_unknown", "x", "é", "a" * 10_000, "gp_ac_unknown"], ids=lambda t: t[:9])
 def test_revoking_an_unknown_token_is_no_error(client: TestClient, token: str) -> None:
-    """200: what the client wants is so already (RFC 7009 section 2.2)."""
+    """200: the token is already invalid, as the client wants (RFC 7009 section 2.2)."""
     assert revoke(client, token) == 200
 
 
 @pytest.mark.clause("A11.access-token")
 def test_revoking_an_access_token_is_refused(alice: Person, client: TestClient) -> None:
-    """unsupported_token_type: it goes on until it expires, and 200 would say otherwise. Its refresh token lives."""
+    """unsupported_token_type: it stays valid until it expires, which 200 would deny. Its refresh token still works."""
     tokens = client.connect(alice)
     form = {"client_id": client.id, "token": tokens["access_token"]}
     for hint in ({}, {"token_type_hint": "access_token"}, {"token_type_hint": "refresh_token"}):
@@ -433,7 +433,7 @@ def test_revoking_an_access_token_is_refused(alice: Person, client: TestClient) 
 def test_revoking_an_access_token_that_is_none_of_its_own_is_no_error(
     idp: Server, people: Callable[..., Person]
 ) -> None:
-    """200 for another client's, for a forged one and for one that expired: nothing has to end."""
+    """200 for another client's, a forged or an expired one: there is nothing to end."""
     client, alice = registered(idp), people("alice@example.com")
     token = client.connect(alice)["access_token"]
     assert revoke(registered(idp), token) == 200
@@ -451,7 +451,7 @@ def test_revoking_twice_is_no_error(alice: Person, client: TestClient) -> None:
 
 @pytest.mark.clause("A11.own")
 def test_a_token_of_another_client_is_not_revoked(server: Server, alice: Person, client: TestClient) -> None:
-    """200, which tells nothing, and the token goes on."""
+    """200, which reveals nothing, and the token still works."""
     token = client.connect(alice)["refresh_token"]
     assert revoke(registered(server), token) == 200
     assert not ended(client, token)
@@ -467,7 +467,7 @@ def test_revoking_nothing_is_refused(client: TestClient, token: str | None) -> N
 
 @pytest.mark.clause("A8.restart", "A11.revoke")
 def test_what_was_ended_stays_ended_after_a_restart(idp: Server, people: Callable[[str], Person]) -> None:
-    """Keycloak CVE-2026-9802. What lives goes on: keys, ids and tokens are the database's, not the process's."""
+    """Keycloak CVE-2026-9802. What is valid stays so: keys, ids and tokens are in the database, not the process."""
     client, alice = registered(idp), people("alice@example.com")
     code = client.code(alice)
     spent = tokens_of(client.redeem(code))["refresh_token"]
@@ -511,7 +511,7 @@ def test_an_access_token_says_who_may_do_what_where(server: Server, alice: Perso
 
 @pytest.mark.clause("A9.claims")
 def test_entitlements_are_what_step_up_could_add(server: Server, alice: Person, client: TestClient) -> None:
-    """Held, and not in this token: narrowed at a refresh, or never asked for."""
+    """Scopes held but not in this token: narrowed at a refresh, or never asked for."""
     tokens = client.connect(alice, scope="demo:read")
     assert opened(server, tokens["access_token"]).claims["entitlements"] == ["demo:echo"]
     wide = client.connect(alice)
@@ -521,7 +521,7 @@ def test_entitlements_are_what_step_up_could_add(server: Server, alice: Person, 
 
 @pytest.mark.clause("A9.claims")
 def test_each_access_token_has_an_id_of_its_own(server: Server, alice: Person, client: TestClient) -> None:
-    """And the subject is the same for one person, whichever client asks."""
+    """And the subject of one person is the same for every client."""
     tokens = [client.connect(alice)["access_token"], registered(server, client_name="B").connect(alice)["access_token"]]
     found = [opened(server, token).claims for token in tokens]
     assert found[0]["jti"] != found[1]["jti"]
@@ -530,7 +530,7 @@ def test_each_access_token_has_an_id_of_its_own(server: Server, alice: Person, c
 
 @pytest.mark.clause("A12.id-token", "A12.scopes")
 def test_an_id_token_comes_with_openid(server: Server, alice: Person, client: TestClient) -> None:
-    """For the client itself, with the nonce of the request, and with the address where email was asked."""
+    """Its audience is the client; it has the request's nonce, and the address if email was asked for."""
     nonce = "n-0S6_WzA2Mj & š"
     tokens = client.connect(alice, scope="openid email demo:read", nonce=nonce)
     token = opened(server, tokens["id_token"])
@@ -546,7 +546,7 @@ def test_an_id_token_comes_with_openid(server: Server, alice: Person, client: Te
 
 @pytest.mark.clause("A12.id-token", "A12.scopes")
 def test_an_id_token_says_no_more_than_was_asked(server: Server, alice: Person, client: TestClient) -> None:
-    """No nonce unless one came, no address without email, and no id_token without openid."""
+    """No nonce unless one was sent, no address without email, and no id_token without openid."""
     claims = opened(server, client.connect(alice, scope="openid")["id_token"]).claims
     assert not {"nonce", "email", "email_verified"} & claims.keys()
     for scope in ("demo:read", "email profile", "offline_access"):
@@ -555,7 +555,7 @@ def test_an_id_token_says_no_more_than_was_asked(server: Server, alice: Person, 
 
 @pytest.mark.clause("A12.id-token", "R3")
 def test_an_id_token_is_no_access_token(server: Server, alice: Person, client: TestClient) -> None:
-    """Another type and another audience: a resource server takes it for neither."""
+    """It has another type and another audience, and a resource server refuses it for either."""
     tokens = client.connect(alice, scope="openid")
     token = opened(server, tokens["id_token"])
     assert token.header["typ"] != "at+jwt"
@@ -565,13 +565,13 @@ def test_an_id_token_is_no_access_token(server: Server, alice: Person, client: T
 
 @pytest.mark.clause("A8.rotation", "A12.scopes")
 def test_a_refresh_token_comes_without_offline_access(alice: Person, client: TestClient) -> None:
-    """A client that registered the grant gets one; the scope is accepted and changes nothing."""
+    """A client that registered the grant gets one; the scope is accepted and has no effect."""
     assert "refresh_token" in client.connect(alice, scope="demo:read")
     assert "refresh_token" in client.connect(alice, scope="demo:read offline_access")
 
 
 def revoke(client: TestClient, token: str, **more: str) -> int:
-    """POST /revoke; answers the status."""
+    """POST /revoke; returns the status."""
     form = {"client_id": client.id, **client.secret, "token": token, **more}
     answer = client.idp.post("/revoke", form)
     assert answer.content == b""

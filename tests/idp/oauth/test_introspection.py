@@ -1,4 +1,4 @@
-"""A11: a resource server asks about tokens, with credentials of its own, and hears of its own resource alone."""
+"""A11: a resource server asks about tokens, with its own credentials, and learns only of its own resource's."""
 
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def introspect(server: Server, token: str, own: tuple[str, str], **more: str) ->
 
 
 def test_a_living_token_is_active(server: Server, alice: Person, client: TestClient, own: tuple[str, str]) -> None:
-    """All that the token says, and the person's address."""
+    """With all the token's claims, and the person's address."""
     tokens = client.connect(alice, scope="demo:read")
     claims = opened(server, tokens["access_token"]).claims
     found = introspect(server, tokens["access_token"], own, token_type_hint="access_token")
@@ -60,7 +60,7 @@ def test_a_living_token_is_active(server: Server, alice: Person, client: TestCli
 def test_a_hint_that_is_wrong_changes_nothing(
     server: Server, alice: Person, client: TestClient, own: tuple[str, str], hint: str
 ) -> None:
-    """It may speed up a search, never end one (RFC 7662 section 2.1)."""
+    """A hint may speed up a search, never end it (RFC 7662 section 2.1)."""
     token = client.connect(alice)["access_token"]
     assert introspect(server, token, own, token_type_hint=hint)["active"] is True
 
@@ -73,7 +73,7 @@ def test_secret_in_the_form_is_taken_too(server: Server, alice: Person, client: 
 
 
 def test_everything_else_is_inactive(server: Server, alice: Person, client: TestClient, own: tuple[str, str]) -> None:
-    """A refresh token, an id_token, a code, noise: no more than `active: false` (RFC 7662 section 2.2)."""
+    """A refresh token, an id_token, a code, noise: only `active: false` (RFC 7662 section 2.2)."""
     tokens = client.connect(alice, scope="openid demo:read")
     code = client.code(alice)
     parts = tokens["access_token"].split(".")
@@ -83,7 +83,7 @@ def test_everything_else_is_inactive(server: Server, alice: Person, client: Test
 
 
 def test_of_its_own_audience_only(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The token of another resource is as unknown as a forged one, both ways."""
+    """Another resource's token is as unknown as a forged one, in both directions."""
     folder = tmp_path_factory.mktemp("two")
     resources = ["http://localhost:9001/mcp", "http://localhost:9003/mcp"]
     scope = '[[resource.scope]]\nname = "demo:read"\ntitle = "Read"\nnew_accounts = true\n'
@@ -121,7 +121,7 @@ def test_a_token_is_inactive_as_soon_as_its_grant_ends(idp: Server) -> None:
 
 
 def test_the_access_tokens_of_a_client_that_was_switched_off_are_inactive(idp: Server) -> None:
-    """At once, here and at /userinfo: an operator who switches it off wants it out now. They live again with it."""
+    """At once, here and at /userinfo, since the operator wants it stopped now. Enabling the client revives them."""
     own, client = credentials(idp), registered(idp)
     with Person("alice@example.com", idp.postbox) as alice:
         token = client.connect(alice, scope="demo:read openid")["access_token"]
@@ -140,7 +140,7 @@ def asked(server: Server, own: tuple[str, str], token: str = "x") -> httpx2.Resp
 
 
 def test_nobody_else_may_ask(server: Server, alice: Person, client: TestClient, own: tuple[str, str]) -> None:
-    """No credentials, wrong ones, a public client, a confidential client: nothing is learnt about the token."""
+    """No credentials, wrong ones, a public client, a confidential client: none learns anything about the token."""
     token = client.connect(alice)["access_token"]
     refused(server.post("/introspect", {"token": token}), "invalid_client", 401)
     wrong = asked(server, (own[0], "wrong"), token)
@@ -156,7 +156,7 @@ def test_nobody_else_may_ask(server: Server, alice: Person, client: TestClient, 
 def test_strangers_cannot_use_up_what_a_resource_server_may_ask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It asks about whatever strangers send it, and all from its own network: no brake but on wrong credentials."""
+    """It asks about whatever strangers send it, all from one network: only wrong credentials are limited."""
     monkeypatch.setitem(limits.BRAKES, "token", "6/minute")
     with running(tmp_path) as idp:
         own = credentials(idp)
@@ -166,7 +166,7 @@ def test_strangers_cannot_use_up_what_a_resource_server_may_ask(
 
 
 def test_disabled_credentials_end_within_ten_seconds(idp: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An operator who suspects a leak cuts them off: gatepost clients disable."""
+    """With gatepost clients disable, for an operator who suspects a leak."""
     monkeypatch.setattr("gatepost_idp.clients.registry._CACHE_SECONDS", 0.0)
     own = credentials(idp)
     assert asked(idp, own).json() == {"active": False}
@@ -175,7 +175,7 @@ def test_disabled_credentials_end_within_ten_seconds(idp: Server, monkeypatch: p
 
 
 def test_a_resource_server_gets_no_tokens(server: Server, alice: Person, own: tuple[str, str]) -> None:
-    """Its credentials open /introspect and nothing else: no page is shown for it, no grant is taken from it."""
+    """Its credentials get no page at /authorize and no client's grant at /token."""
     client = TestClient(server, {"client_id": own[0], "client_secret": own[1]})
     assert alice.browser.get(client.authorize_url()).status_code == 400
     for grant in ({"grant_type": "authorization_code", "code": "x", "code_verifier": "y" * 43},
@@ -190,13 +190,13 @@ def test_a_question_without_a_token(server: Server, own: tuple[str, str]) -> Non
 
 
 def test_no_web_page_may_introspect(server: Server, own: tuple[str, str]) -> None:
-    """It is for servers: no CORS, so that no secret of one is ever put into a page."""
+    """It is for servers: no CORS, so that nobody puts a server's secret into a page."""
     answer = server.post("/introspect", {"token": "x"}, headers={**basic(*own), "origin": "https://client.test"})
     assert "access-control-allow-origin" not in answer.headers
 
 
 def test_discovery_names_the_endpoint(server: Server) -> None:
-    """And that it wants a secret."""
+    """And that it requires a secret."""
     document = server.get("/.well-known/oauth-authorization-server").json()
     assert document["introspection_endpoint"] == f"{server.issuer}/introspect"
     assert "none" not in document["introspection_endpoint_auth_methods_supported"]

@@ -1,4 +1,4 @@
-"""A4: a client that is the URL of its metadata document, through the server's own doors."""
+"""A4: a client whose id is the URL of its metadata document, through the server's endpoints."""
 
 import html
 import re
@@ -56,14 +56,14 @@ CALLBACK = "https://client.test/callback"
 
 @pytest.fixture
 def host() -> Iterator[DocumentHost]:
-    """Where the documents of the test's clients are."""
+    """The host of the test clients' documents."""
     with showing() as shown:
         yield shown
 
 
 @pytest.fixture
 def idp(tmp_path: Path, host: DocumentHost) -> Iterator[Server]:
-    """A server that finds documents at ``host``."""
+    """A server that fetches documents from ``host``."""
     with running(tmp_path, fetcher=host.fetcher()) as served:
         yield served
 
@@ -80,12 +80,12 @@ def client_of(idp: Server, url: str, redirect_uri: str = CALLBACK) -> TestClient
 
 
 def problem_of(idp: Server, url: str) -> str:
-    """What a person reads who is sent here by ``url``."""
+    """The text of the page that a person sent here by ``url`` gets."""
     return page_of(authorize(client_of(idp, url)))
 
 
 def consent_page(person: Person, client: TestClient) -> str:
-    """The page after the sign-in, where one is needed."""
+    """The consent page, after the sign-in if one is needed."""
     person.open(client.authorize_url())
     if any("email" in form.names() for form in person.forms()):
         mails = len(person.postbox.to(person.email))
@@ -110,7 +110,7 @@ def test_a_url_connects_without_registering(idp: Server, host: DocumentHost, ali
 
 @pytest.mark.clause("A4.public")
 def test_a_document_that_prefers_a_key_connects_by_pkce(idp: Server, host: DocumentHost, alice: Person) -> None:
-    """As ChatGPT's: private_key_jwt, and none beside it, which is what our metadata offers."""
+    """As ChatGPT's does: private_key_jwt, with `none` beside it, which our metadata offers."""
     url = host.show(
         token_endpoint_auth_method="private_key_jwt",
         token_endpoint_auth_methods_supported=["none", "private_key_jwt"],
@@ -122,7 +122,7 @@ def test_a_document_that_prefers_a_key_connects_by_pkce(idp: Server, host: Docum
 
 @pytest.mark.clause("A4.advertised")
 def test_metadata_says_that_urls_are_taken(idp: Server) -> None:
-    """And that a client may do without authentication: Claude looks for both."""
+    """And that clients need no authentication: Claude checks both."""
     for name in ("oauth-authorization-server", "openid-configuration"):
         found = idp.get(f"/.well-known/{name}").json()
         assert found["client_id_metadata_document_supported"] is True
@@ -131,7 +131,7 @@ def test_metadata_says_that_urls_are_taken(idp: Server) -> None:
 
 @pytest.mark.clause("A4", "A3.exact", "A3.no-open-redirect")
 def test_only_the_documents_redirects_are_answered(idp: Server, host: DocumentHost) -> None:
-    """By the rules of every other client: exact, and nothing unacceptable although the document lists it."""
+    """By the rules for every client: exact match, and no unacceptable URI even if the document lists it."""
     url = host.show(redirect_uris=["http://evil.test/", "javascript:alert(1)", CALLBACK, "http://127.0.0.1/cb"])
     for uri in ("http://evil.test/", "javascript:alert(1)", f"{CALLBACK}/", "https://evil.test/callback"):
         assert "did not register" in page_of(authorize(client_of(idp, url, uri)))
@@ -144,7 +144,7 @@ def test_only_the_documents_redirects_are_answered(idp: Server, host: DocumentHo
 
 @pytest.mark.clause("A10.vouched", "A10.host")
 def test_the_page_names_the_domain_that_vouches(idp: Server, host: DocumentHost, alice: Person) -> None:
-    """The name is that domain's word: whoever calls itself Claude elsewhere is Claude of elsewhere."""
+    """The name is that domain's claim: whoever calls itself Claude on another domain is shown with that domain."""
     url = host.show(name="other.test", client_name="Claude", redirect_uris=["https://OTHER.test/callback"])
     page = consent_page(alice, client_of(idp, url, "https://OTHER.test/callback"))
     assert f"Verified: it is “<bdi>Claude</bdi>” of <b><bdi>other.test:{host.port}</bdi></b>." in page
@@ -158,7 +158,7 @@ def test_the_page_names_the_domain_that_vouches(idp: Server, host: DocumentHost,
 def test_a_host_that_shows_what_strangers_write_verifies_no_name(
     idp: Server, host: DocumentHost, alice: Person, redirect: str
 ) -> None:
-    """Such as a CDN: where the answer goes somewhere else, be it below or above that host, it vouches for nothing."""
+    """Such as a CDN: if the answer goes to any other host, even a sub- or parent domain, it vouches for nothing."""
     url = host.show(name="other.test", client_name="Claude by Anthropic", redirect_uris=[redirect])
     page = consent_page(alice, client_of(idp, url, redirect))
     assert f"calls itself “<bdi>Claude by Anthropic</bdi>” of <bdi>other.test:{host.port}</bdi>, not verified." in page
@@ -173,7 +173,7 @@ def test_a_host_that_shows_what_strangers_write_verifies_no_name(
 
 @pytest.mark.clause("A10.vouched", "A10.loopback", "A10.unverified")
 def test_no_domain_vouches_for_a_program_on_this_computer(idp: Server, host: DocumentHost, alice: Person) -> None:
-    """Every program there can use that URL as its own."""
+    """Every program on this computer can use that URL as its id."""
     url = host.show(redirect_uris=["http://localhost/callback"])
     page = consent_page(alice, client_of(idp, url, "http://localhost:5000/callback"))
     assert "leads to a program on this computer" in page
@@ -185,7 +185,7 @@ def test_no_domain_vouches_for_a_program_on_this_computer(idp: Server, host: Doc
 def test_a_url_is_one_tap_until_the_operator_says_that_it_checks_iss(
     idp: Server, host: DocumentHost, alice: Person
 ) -> None:
-    """Everybody knows a URL, so silence could serve a mix-up; a client that checks iss notices one (RFC 9207)."""
+    """URLs are public, so silence could serve a mix-up attack; a client that checks iss detects one (RFC 9207)."""
     client = client_of(idp, host.show())
     client.connect(alice)
     alice.open(client.authorize_url())
@@ -222,7 +222,7 @@ def test_loopback_is_one_tap_although_the_client_checks_iss(idp: Server, host: D
 def test_changed_metadata_is_agreed_to_anew(
     idp: Server, host: DocumentHost, alice: Person, change: dict[str, Any]
 ) -> None:
-    """Once the copy is no longer fresh; what was connected stays connected."""
+    """Once the copy is no longer fresh; existing connections stay."""
     client = client_of(idp, host.show())
     tokens = client.connect(alice)
     host.show(**change)
@@ -239,7 +239,7 @@ def test_changed_metadata_is_agreed_to_anew(
 
 @pytest.mark.clause("A4.cache")
 def test_a_document_is_asked_for_again_by_its_tag(idp: Server, host: DocumentHost) -> None:
-    """Not within its max-age; then with If-None-Match, and 304 renews it by the headers it brings."""
+    """Not within its max-age; then with If-None-Match, and a 304 renews it by its own headers."""
     url = host.show(headers={"cache_control": "max-age=7200", "etag": '"one"'})
     client = client_of(idp, url)
     for _ in range(3):
@@ -271,7 +271,7 @@ def test_a_document_is_asked_for_again_by_its_tag(idp: Server, host: DocumentHos
 def test_a_stale_copy_serves_where_a_fetch_fails(
     idp: Server, host: DocumentHost, alice: Person, broken: bytes | None
 ) -> None:
-    """For a week, and the host is asked again every five minutes; then no more."""
+    """For a week, while the host is asked again every five minutes; after that it is not used."""
     client = client_of(idp, host.show())
     tokens = client.connect(alice)
     host.is_down = broken is None
@@ -294,7 +294,7 @@ def test_a_stale_copy_serves_where_a_fetch_fails(
 
 @pytest.mark.clause("A4.cache")
 def test_copies_outlive_a_restart_and_are_shared(idp: Server, host: DocumentHost) -> None:
-    """Another process on the same database asks nobody, and serves on while the network is down."""
+    """Another process on the same database fetches nothing, and works while the network is down."""
     client = client_of(idp, host.show())
     assert authorize(client).status_code == 303
     host.is_down = True
@@ -311,7 +311,7 @@ def test_copies_outlive_a_restart_and_are_shared(idp: Server, host: DocumentHost
 
 @pytest.mark.clause("A4.cache")
 def test_what_nobody_uses_is_forgotten(idp: Server, host: DocumentHost, alice: Person) -> None:
-    """After ninety days; not what somebody agreed to, nor what the operator said."""
+    """After ninety days, except documents with a consent or an operator's decision."""
     used, unused = client_of(idp, host.show("/used.json")), client_of(idp, host.show("/unused.json"))
     used.connect(alice)
     assert authorize(unused).status_code == 303
@@ -345,7 +345,7 @@ def test_well_known_clients_connect_while_their_documents_cannot_be_had(
 def test_a_fetched_document_comes_before_its_pinned_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: DocumentHost
 ) -> None:
-    """While it is fresh, and when a later fetch fails; the pinned copy is for who never fetched one."""
+    """While it is fresh, and when a later fetch fails; the pinned copy serves only if nothing was ever fetched."""
     url = host.show(redirect_uris=["https://client.test/new"])
     known = pinned.documents()[CLAUDE]
     monkeypatch.setattr(pinned, "documents", lambda: {url: known})
@@ -392,7 +392,7 @@ def test_a_person_reads_what_is_wrong_with_which_url(idp: Server, host: Document
 
 @pytest.mark.clause("A4.said")
 def test_a_document_without_a_redirect_that_may_be_used_is_refused(idp: Server, host: DocumentHost) -> None:
-    """The page shows what there was."""
+    """The page shows the redirect URIs it found."""
     page = problem_of(idp, host.show(redirect_uris=["http://client.test/callback"]))
     assert "redirect_uris may be used" in page
     assert "http://client.test/callback" in page
@@ -403,7 +403,7 @@ def test_a_document_without_a_redirect_that_may_be_used_is_refused(idp: Server, 
 def test_page_and_trace_tell_what_is_wrong_and_what_is_there_instead(
     idp: Server, host: DocumentHost, instead: str
 ) -> None:
-    """To the letter, for the person and for the operator; nothing is there instead where nothing came."""
+    """The exact texts, for the person and for the operator; without a value there is nothing to show."""
     url = host.show(redirect_uris=[instead])
     wrong = "None of the document's redirect_uris may be used."
     if not instead:
@@ -434,7 +434,7 @@ def test_page_and_trace_tell_what_is_wrong_and_what_is_there_instead(
      "https://client.test/a#b", "https://client.test/<b>", "https://client.test/ ", "://"],
 )  # fmt: skip
 def test_a_url_that_names_no_client_is_not_asked(idp: Server, host: DocumentHost, url: str) -> None:
-    """Nothing goes out for it."""
+    """No request is made for it."""
     page = problem_of(idp, url)
     assert '<b>"' not in page
     assert "What is wrong with it" in page
@@ -444,7 +444,7 @@ def test_a_url_that_names_no_client_is_not_asked(idp: Server, host: DocumentHost
 
 @pytest.mark.clause("A4.said", "E6")
 def test_basic_credentials_with_a_url_are_told_so(idp: Server, host: DocumentHost) -> None:
-    """401 with the challenge; a document has no secret to prove."""
+    """401 with the challenge; a document's client has no secret."""
     answer = idp.post("/token", {"grant_type": "refresh_token"}, headers=basic("https%3A%2F%2Fclient.test%2F", "x"))
     refused(answer, "invalid_client", 401)
     assert answer.headers["www-authenticate"].startswith("Basic")
@@ -452,7 +452,7 @@ def test_basic_credentials_with_a_url_are_told_so(idp: Server, host: DocumentHos
 
 @pytest.mark.clause("A4.addresses", "A4.said")
 def test_a_server_as_it_is_shipped_fetches_from_no_private_address(tmp_path: Path, host: DocumentHost) -> None:
-    """No setting opens it: a document on this machine is refused, and nobody connects."""
+    """No setting allows it: a document on this machine is refused, without a connection."""
     with running(tmp_path) as idp:
         page = problem_of(idp, host.show(name="localhost"))
         assert "leads to an address that is not public" in page
@@ -461,7 +461,7 @@ def test_a_server_as_it_is_shipped_fetches_from_no_private_address(tmp_path: Pat
 
 @pytest.mark.clause("A4.disabled")
 def test_a_disabled_url_is_refused_in_every_version(idp: Server, host: DocumentHost, alice: Person) -> None:
-    """At once, at each door, whatever its document says by then; nothing is fetched for it; enabling takes it back."""
+    """At once, at each endpoint, whatever its document says by then, without a fetch; enabling it undoes that."""
     client = client_of(idp, host.show())
     tokens = client.connect(alice)
     now, grant = idp.clock(), opened(idp, tokens["access_token"]).claims["jti"].partition(".")[0]
@@ -480,7 +480,7 @@ def test_a_disabled_url_is_refused_in_every_version(idp: Server, host: DocumentH
 
 @pytest.mark.clause("A4.disabled", "A4.pinned")
 def test_a_url_can_be_disabled_before_anybody_used_it(idp: Server, host: DocumentHost) -> None:
-    """A well-known one as well: its pinned copy does not serve."""
+    """So can a well-known one: its pinned copy is not used."""
     host.is_down = True
     now = idp.clock()
     urls = (CLAUDE, host.show())
@@ -500,14 +500,14 @@ def test_a_url_can_be_disabled_before_anybody_used_it(idp: Server, host: Documen
 
 
 def at_once(count: int, ask: Callable[[int], int]) -> list[int]:
-    """Asks so many times at the same moment."""
+    """Sends that many requests at the same moment."""
     with ThreadPoolExecutor(count) as threads:
         return list(threads.map(ask, range(count)))
 
 
 @pytest.mark.clause("A4.bounded")
 def test_a_hundred_urls_at_once_stay_bounded(idp: Server, host: DocumentHost) -> None:
-    """A few connections to one host, whatever is asked for; the others are told to come again, and the server lives."""
+    """At most a few connections to one host; other requests are told to come again, and the server goes on."""
     host.slow = 0.5
     urls = [host.show(f"/{number}.json") for number in range(100)]
     pages = at_once(100, lambda number: _status(idp, urls[number]))
@@ -519,15 +519,15 @@ def test_a_hundred_urls_at_once_stay_bounded(idp: Server, host: DocumentHost) ->
 
 
 def _status_for(idp: Server, url: str, network: str) -> int:
-    """What /authorize answers somebody there."""
+    """The status of /authorize for a caller in that network."""
     with line() as own:
         return own.get(client_of(idp, url).authorize_url(), headers={"x-forwarded-for": network}).status_code
 
 
 @pytest.mark.clause("A4.bounded")
 def test_one_network_cannot_take_every_turn(tmp_path: Path, host: DocumentHost) -> None:
-    """It has a share of the fetches at once and of those of a minute; and where it had no turn, another gets one for
-    the same document."""
+    """A network has a share of the concurrent fetches and of those per minute; when it is refused, another network is
+    still served, for the same document."""
     a_minute, at_once_of_a_network = rules.A_MINUTE_FROM_A_NETWORK, AT_ONCE_FROM_A_NETWORK
     with running(tmp_path, fetcher=host.fetcher(), trusted_proxies=("127.0.0.1/32",)) as idp:
         idp.clock.forward(seconds=60 - idp.clock().second)
@@ -546,7 +546,7 @@ def test_one_network_cannot_take_every_turn(tmp_path: Path, host: DocumentHost) 
 
 @pytest.mark.clause("A4.bounded")
 def test_many_who_ask_for_one_url_wait_for_one_fetch(idp: Server, host: DocumentHost) -> None:
-    """And all of them get it."""
+    """Many concurrent requests for one URL share one fetch, and all get the document."""
     host.slow = 0.5
     url = host.show()
     assert at_once(30, lambda _number: _status(idp, url)) == [303] * 30
@@ -555,7 +555,7 @@ def test_many_who_ask_for_one_url_wait_for_one_fetch(idp: Server, host: Document
 
 @pytest.mark.clause("A4.bounded")
 def test_a_refused_url_is_not_asked_for_again_at_once(idp: Server, host: DocumentHost) -> None:
-    """Ten seconds later it is: whoever mends a document does not wait long, and no error is kept as one."""
+    """It is again ten seconds later: a fixed document works soon, and no error is cached longer."""
     client = client_of(idp, host.url())
     for _ in range(5):
         assert "It answered 404" in page_of(authorize(client))
@@ -567,8 +567,8 @@ def test_a_refused_url_is_not_asked_for_again_at_once(idp: Server, host: Documen
 
 @pytest.mark.clause("A4.bounded")
 def test_a_host_is_asked_so_often_a_minute(idp: Server, host: DocumentHost) -> None:
-    """However many paths it has; the next minute it is asked again."""
-    idp.clock.forward(seconds=60 - idp.clock().second)  # so that the minute does not turn meanwhile
+    """However many paths it has, a host is asked only so often a minute."""
+    idp.clock.forward(seconds=60 - idp.clock().second)  # so that a new minute does not begin meanwhile
     for number in range(rules.A_MINUTE_FROM_A_HOST + 20):
         _status(idp, host.url(f"/{number}.json"))
     assert len(host.asked) == rules.A_MINUTE_FROM_A_HOST
@@ -578,6 +578,6 @@ def test_a_host_is_asked_so_often_a_minute(idp: Server, host: DocumentHost) -> N
 
 
 def _status(idp: Server, url: str) -> int:
-    """What /authorize answers for ``url``, over a connection of its own."""
+    """The status of /authorize for ``url``, over a new connection."""
     with line() as own:
         return own.get(client_of(idp, url).authorize_url()).status_code

@@ -1,4 +1,4 @@
-"""A4: fetching a metadata document, each guard by its attack, from a real HTTPS server."""
+"""A4: fetching a metadata document from a real HTTPS server: each guard, tested by its attack."""
 
 import asyncio
 import gzip
@@ -40,14 +40,14 @@ def shared_host() -> Iterator[DocumentHost]:
 
 @pytest.fixture
 def host(shared_host: DocumentHost) -> DocumentHost:
-    """A host that has seen nobody yet."""
+    """A host without requests so far."""
     shared_host.asked.clear()
     shared_host.answers.clear()
     return shared_host
 
 
 async def fetched(fetcher: Fetcher, url: str, etag: str = "") -> Fetched:
-    """What a fetch gives; the fetcher is closed behind it."""
+    """The result of a fetch; the fetcher is then closed."""
     try:
         return await fetcher.fetch(metadata_document.parse(url), etag)
     finally:
@@ -55,26 +55,26 @@ async def fetched(fetcher: Fetcher, url: str, etag: str = "") -> Fetched:
 
 
 async def refusal(fetcher: Fetcher, url: str) -> str:
-    """Why a fetch is refused, in the words of the page."""
+    """Why a fetch is refused, as the page says it."""
     with pytest.raises(NoDocument) as refused:
         await fetched(fetcher, url)
     return refused.value.words
 
 
 def answering(host: DocumentHost, body: bytes, status: str = "200 OK", **headers: str) -> str:
-    """The URL of an answer that is this one."""
+    """A URL with this answer."""
     host.answers["/client.json"] = response(body, status, **headers)
     return host.url()
 
 
 def talking(host: DocumentHost, talk: Talk) -> str:
-    """The URL of an answer that is said bit by bit."""
+    """A URL whose answer is sent bit by bit."""
     host.answers["/client.json"] = talk
     return host.url()
 
 
 async def test_a_document_is_fetched(host: DocumentHost) -> None:
-    """The name stands in TLS and in Host, the path as it came; nothing else is told, no cookie, no referrer."""
+    """The name is sent in TLS and in Host, the path unchanged, and nothing else: no cookie, no referrer."""
     url = host.show("/%41/client.json?a=%42", headers={"etag": '"one"'})
     found = await fetched(host.fetcher(), url)
     assert json.loads(found.body or b"")["client_id"] == url
@@ -93,7 +93,7 @@ async def test_a_document_is_fetched(host: DocumentHost) -> None:
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
 @pytest.mark.parametrize("place", ["https://127.0.0.1/x", "http://169.254.169.254/latest/", "/other.json", "OTHER"])
 async def test_a_redirect_is_not_followed(host: DocumentHost, status: str, place: str) -> None:
-    """Neither to private places nor to a right document beside it."""
+    """Neither to private addresses nor to a correct document beside it."""
     other = host.show("/other.json")
     url = answering(host, b"{}", status, location=other if place == "OTHER" else place)
     assert "redirects" in await refusal(host.fetcher(), url)
@@ -102,14 +102,14 @@ async def test_a_redirect_is_not_followed(host: DocumentHost, status: str, place
 
 @pytest.mark.parametrize("status", STATUSES)
 async def test_only_200_is_an_answer(host: DocumentHost, status: str) -> None:
-    """Also where a right document stands in it; 304 is one only where a tag was sent."""
+    """Whatever the body; 304 counts only if a tag was sent."""
     url = answering(host, json.dumps(document(host.url())).encode(), status)
     await refusal(host.fetcher(), url)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_another_content_type_is_refused(host: DocumentHost, kind: str) -> None:
-    """A page that somebody could upload to a domain is no document of it."""
+    """A page that somebody could upload to a domain is not that domain's document."""
     url = answering(host, json.dumps(document(host.url())).encode(), content_type=kind)
     assert "content type" in await refusal(host.fetcher(), url)
 
@@ -118,7 +118,7 @@ async def test_another_content_type_is_refused(host: DocumentHost, kind: str) ->
     "kind", ["application/json", "Application/JSON; charset=utf-8", "application/oauth-client+json"]
 )
 async def test_json_content_types_are_taken(host: DocumentHost, kind: str) -> None:
-    """Any of the application/…+json family too, as the draft says."""
+    """Any application/…+json too, as the draft says."""
     assert (await fetched(host.fetcher(), answering(host, b"{}", content_type=kind))).body == b"{}"
 
 
@@ -134,7 +134,7 @@ async def test_a_document_of_five_kib_is_taken_and_one_byte_more_is_not(host: Do
 
 @pytest.mark.parametrize("length", ["5121", "99999999999", "9" * 20])
 async def test_a_long_content_length_is_believed_at_once(host: DocumentHost, length: str) -> None:
-    """Nothing of the body is waited for."""
+    """It is refused without waiting for the body."""
 
     def wait(line: ssl.SSLSocket) -> None:
         line.sendall(response(b"", content_length=length))
@@ -147,7 +147,7 @@ async def test_a_long_content_length_is_believed_at_once(host: DocumentHost, len
 
 
 async def test_an_endless_body_is_cut(host: DocumentHost) -> None:
-    """Chunks for ever: reading ends after five KiB, and the sender finds the line cut."""
+    """Endless chunks: reading ends after five KiB, and the connection is closed."""
     cut = threading.Event()
 
     def endless(line: ssl.SSLSocket) -> None:
@@ -164,7 +164,7 @@ async def test_an_endless_body_is_cut(host: DocumentHost) -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "identity, gzip", "x"])
 async def test_a_compressed_body_is_refused_unread(host: DocumentHost, encoding: str) -> None:
-    """A bomb of a few bytes never opens: identity was asked for, and nothing else is taken."""
+    """A decompression bomb is never unpacked: identity was asked for, and nothing else is accepted."""
     bomb = gzip.compress(b" " * 50_000_000)[:4000]
     assert "compressed" in await refusal(host.fetcher(), answering(host, bomb, content_encoding=encoding))
 
@@ -173,7 +173,7 @@ async def test_a_compressed_body_is_refused_unread(host: DocumentHost, encoding:
 async def test_a_slow_drip_ends_after_five_seconds(
     host: DocumentHost, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """The limit is for the whole of it: each byte alone would come in time."""
+    """The limit is for the whole fetch: each single byte would be in time."""
     assert SECONDS == 5
     monkeypatch.setattr(fetching, "SECONDS", 1.0)
 
@@ -191,7 +191,7 @@ async def test_a_slow_drip_ends_after_five_seconds(
 async def test_a_name_server_that_does_not_answer_counts_as_well(
     host: DocumentHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Looking up is part of the five seconds."""
+    """Name resolution is part of the five seconds."""
     monkeypatch.setattr(fetching, "SECONDS", 0.2)
 
     async def never(_host: str, _port: int) -> list[str]:
@@ -203,7 +203,7 @@ async def test_a_name_server_that_does_not_answer_counts_as_well(
 
 @pytest.mark.clause("A4.bounded")
 async def test_names_that_hang_stop_nobody_elses_document(host: DocumentHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lookup cannot be broken off: it counts for the network that wants it until it ends, not until that gave up."""
+    """A lookup cannot be cancelled: it counts against the network that caused it until it ends."""
     find, hang, hung = socket.getaddrinfo, threading.Event(), list[str]()
 
     def looked_up(name: str, *rest: Any) -> Any:
@@ -238,7 +238,7 @@ async def test_names_that_hang_stop_nobody_elses_document(host: DocumentHost, mo
 
 
 def resolving(*answers: list[str]) -> Any:
-    """A resolver that answers differently each time, and counts."""
+    """A resolver that answers differently each time, and counts its calls."""
     left = list(answers)
 
     async def resolve(_host: str, _port: int) -> list[str]:
@@ -250,7 +250,7 @@ def resolving(*answers: list[str]) -> Any:
 
 @pytest.mark.clause("A4.addresses")
 async def test_a_name_that_is_bound_anew_is_not_looked_up_twice(host: DocumentHost) -> None:
-    """DNS rebinding: public at the check, private at the connection. There is one look, and it is both."""
+    """DNS rebinding: public at the check, private at the connection. There is one lookup, used for both."""
     resolve = resolving(["127.0.0.1"], ["169.254.169.254"])
     await fetched(host.fetcher(resolve=resolve), host.show())
     assert resolve.left == [["169.254.169.254"]]
@@ -260,7 +260,7 @@ async def test_a_name_that_is_bound_anew_is_not_looked_up_twice(host: DocumentHo
 @pytest.mark.clause("A4.addresses")
 @pytest.mark.parametrize("addresses", [["10.0.0.1"], ["127.0.0.1", "10.0.0.1"], ["fe80::1%lo", "127.0.0.1"], []])
 async def test_one_address_that_is_not_public_refuses_the_name(host: DocumentHost, addresses: list[str]) -> None:
-    """Every address is looked at, not only the one that would be taken; nothing is connected to."""
+    """Every address is checked, not only the one that would be used, and no connection is made."""
     assert "not public" in await refusal(host.fetcher(resolve=resolving(addresses)), host.show())
     assert host.asked == []
 
@@ -269,7 +269,7 @@ async def test_one_address_that_is_not_public_refuses_the_name(host: DocumentHos
 @pytest.mark.parametrize("name", ["127.0.0.1", "127.1", "2130706433", "0x7f.1", "0177.0.0.1", "localhost", "[::1]",
                                   "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "0", "[::]"])  # fmt: skip
 async def test_loopback_is_refused_however_it_is_written(host: DocumentHost, name: str) -> None:
-    """By the machine's own resolver and the rule that a server has by default: a real listener sees nobody."""
+    """With the machine's own resolver and the default rule, a real listener gets no connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0.2)
         port = listener.getsockname()[1]
@@ -281,13 +281,13 @@ async def test_loopback_is_refused_however_it_is_written(host: DocumentHost, nam
 @pytest.mark.clause("A4.addresses")
 @pytest.mark.parametrize("address", PRIVATE)
 async def test_a_private_address_behind_a_name_is_refused(host: DocumentHost, address: str) -> None:
-    """By the rule that a server has by default; the whole table is in tests/idp/ground."""
+    """By the default rule; the whole table is in tests/idp/ground."""
     assert "not public" in await refusal(Fetcher(resolve=resolving([address])), host.show())
 
 
 @pytest.mark.clause("A4.addresses")
 async def test_no_proxy_of_the_environment_is_used(host: DocumentHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy would look the name up again, past the check."""
+    """A proxy would resolve the name again, past the check."""
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -295,14 +295,14 @@ async def test_no_proxy_of_the_environment_is_used(host: DocumentHost, monkeypat
 
 
 async def test_the_next_address_is_tried_where_one_takes_no_connection(host: DocumentHost) -> None:
-    """Half a network is enough."""
+    """It is enough if one address works."""
     fetcher = host.fetcher(resolve=resolving(["127.0.0.2", "127.0.0.1"]), is_allowed=lambda _each: True)
     assert (await fetched(fetcher, host.show())).body
 
 
 @pytest.mark.parametrize("name", ["unknown.test", "a.b.client.test", "client.test.evil.test"])
 async def test_a_certificate_for_another_name_is_refused(host: DocumentHost, name: str) -> None:
-    """The connection goes to a number, and still it is the name that must be proven."""
+    """The connection goes to an IP address, but the certificate must be for the name."""
     assert "secure" in await refusal(host.fetcher(), host.show(name=name))
     assert host.asked == []
 
@@ -317,7 +317,7 @@ async def test_a_certificate_of_an_unknown_authority_is_refused(host: DocumentHo
 
 
 async def test_a_server_that_breaks_off_is_refused(host: DocumentHost) -> None:
-    """In the middle of the head or the body, or with what is no HTTP."""
+    """In the middle of the head or the body, or with an answer that is not HTTP."""
     for said in (b"", b"HTTP/1.1 200", response(b"{}", content_length="50"), b"SSH-2.0-OpenSSH\r\n", b"\x00" * 5000):
         host.answers["/client.json"] = said
         assert await refusal(host.fetcher(), host.url())
@@ -347,13 +347,13 @@ async def test_a_server_that_breaks_off_is_refused(host: DocumentHost) -> None:
     ids=str,
 )
 async def test_how_long_a_document_is_fresh(host: DocumentHost, headers: dict[str, str], fresh_for: timedelta) -> None:
-    """As its server says, but no less than five minutes and no more than a day."""
+    """As long as its server says, but at least five minutes and at most a day."""
     assert (await fetched(host.fetcher(), answering(host, b"{}", **headers))).fresh_for == fresh_for
 
 
 @pytest.mark.clause("A4.cache")
 async def test_a_document_that_did_not_change_is_not_sent_again(host: DocumentHost) -> None:
-    """The tag goes back as it came; a tag that could not be a header is dropped."""
+    """The tag is sent back unchanged; one that is no valid header value is dropped."""
     url = answering(host, b"", "304 Not Modified", content_length="", cache_control="max-age=7200")
     found = await fetched(host.fetcher(), url, '"one"')
     assert (found.body, found.etag, found.fresh_for) == (None, '"one"', timedelta(hours=2))

@@ -1,4 +1,4 @@
-"""P1: the same journey twice, once with every header that could bend an address: nothing that leaves is different."""
+"""P1: the same journey twice, once with every header that could alter a URL: all output is identical."""
 
 import re
 import socket
@@ -19,34 +19,34 @@ from tests.support.smtp import text_of
 
 
 def plainly(_request: httpx2.Request) -> None:
-    """As any browser."""
+    """Sends what any browser sends."""
 
 
 def with_headers(request: httpx2.Request) -> None:
-    """With every header of the kind."""
+    """Sends every such header."""
     request.headers.update(FORWARDED)
 
 
 def in_absolute_form(request: httpx2.Request) -> None:
-    """With another host in the request line (RFC 9112 section 3.2.2), as a proxy would be asked."""
+    """Sends another host in the request line (RFC 9112 section 3.2.2), as to a proxy."""
     with_headers(request)
     request.extensions = {**request.extensions, "target": b"http://evil.test" + request.url.raw_path}
 
 
 def through_a_proxy_that_says_https(request: httpx2.Request) -> None:
-    """With what our own proxy could have said, under other names and twice over."""
+    """Sends what our own proxy could have sent, under other names and twice."""
     request.headers.update({name: f"{value}, {value}" for name, value in FORWARDED.items()})
     request.headers["x-forwarded-proto"] = "http"
 
 
-# How far the mail is when the page is written is a matter of milliseconds.
+# How far the mail is when the page is rendered varies by milliseconds.
 _MAIL_STATE = re.compile(r"Your mail is (about to leave|sent\. It is usually there within a minute)\.")
 SPOOFS = (with_headers, in_absolute_form, through_a_proxy_that_says_https)
 
 
 @pytest.fixture(scope="module", params=["", "127.0.0.0/8", "0.0.0.0/0"], ids=["outside", "inside", "anywhere"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that believes nobody, its neighbours, or everybody."""
+    """A server that trusts no proxies, its neighbours, or everybody."""
     trusted = tuple(filter(None, [request.param]))
     with running(tmp_path_factory.mktemp("spoofed"), trusted_proxies=trusted) as served:
         served.clock.stop()
@@ -56,9 +56,9 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.mark.clause("P1", "P2")
 @pytest.mark.parametrize("spoof", SPOOFS)
 def test_nothing_that_leaves_is_made_from_a_request(server: Server, spoof: Callable[[httpx2.Request], None]) -> None:
-    """Every page, redirect, cookie, document, token answer and mail of a journey: the same but for what is random.
+    """Every page, redirect, cookie, document, token answer and mail of a journey is the same, except for random parts.
 
-    One thing comes through, and only from a proxy of ours: the caller's address, which the mail shows.
+    One thing does pass, and only from a trusted proxy: the caller's address, which the mail shows.
     """
     believed = "203.0.113.9" if server.settings.trusted_proxies else "127.0.0.1"
     spoofed = journey(server, f"bent{SPOOFS.index(spoof)}@example.com", spoof, believed)
@@ -71,7 +71,7 @@ def test_nothing_that_leaves_is_made_from_a_request(server: Server, spoof: Calla
 
 
 def journey(server: Server, email: str, change: Callable[[httpx2.Request], None], address: str) -> list[str]:
-    """All that a person and their client are told, without their name, their two words and their ``address``."""
+    """All that a person and their client get, without their name, their two words and their ``address``."""
     told: list[str] = []
     with Person(email, server.postbox) as person, line() as program:
         person.browser.event_hooks = program.event_hooks = {"request": [change]}
@@ -88,7 +88,7 @@ def journey(server: Server, email: str, change: Callable[[httpx2.Request], None]
 
 
 def walk(person: Person, client: TestClient) -> None:
-    """Documents, sign-in, consent, tokens, a silent second time, an error on its way back, a page of refusal."""
+    """Documents, sign-in, consent, tokens, a silent repeat, a redirected error, an error page."""
     issuer = client.idp.issuer
     for place in ("/", "/jwks.json", "/.well-known/openid-configuration", "/nothing", "/sign-in/x", "/account/access"):
         person.browser.get(f"{issuer}{place}")
@@ -104,7 +104,7 @@ def walk(person: Person, client: TestClient) -> None:
 
 
 def shown(answer: httpx2.Response) -> str:
-    """Status, headers but the hour, and body."""
+    """Status, headers except the date, and body."""
     answer.read()
     headers = [
         f"{name}: {value}" for name, value in answer.headers.multi_items() if name not in ("date", "content-length")
@@ -113,7 +113,7 @@ def shown(answer: httpx2.Response) -> str:
 
 
 def letter(mail: EmailMessage) -> str:
-    """A mail as it reads: its headers but the hour, and each of its parts, with dots that are no wrapped ones."""
+    """A mail as read: its headers except the date, and each of its parts, without differences in wrapping."""
     headers = [f"{name}: {value}" for name, value in mail.items() if name != "Date"]
     html = mail.get_body(("html",))
     assert html is not None
@@ -127,7 +127,7 @@ def letter(mail: EmailMessage) -> str:
     ids=["ours-first", "ours-last", "ours-twice", "none"],
 )
 def test_a_host_is_said_once(server: Server, headers: list[bytes]) -> None:
-    """Two Hosts, of which a proxy may have looked at the other one, or none: refused (RFC 9112 section 3.2)."""
+    """Two Hosts, of which a proxy may have read the other one, or none, are refused (RFC 9112 section 3.2)."""
     own = server.base.removeprefix("http://")
     sent = b"\r\n".join([b"GET / HTTP/1.1", *(part.replace(b"%s", own.encode()) for part in headers), b"", b""])
     assert raw(own, sent).split(b" ")[1] in (b"400", b"421")
@@ -135,7 +135,7 @@ def test_a_host_is_said_once(server: Server, headers: list[bytes]) -> None:
 
 @pytest.mark.clause("P1")
 def test_a_refused_host_is_logged_with_the_setting_to_look_at(server: Server) -> None:
-    """OAUTH_ISSUER first: ALLOWED_HOSTS mends a rewritten Host, and would only hide a wrong issuer."""
+    """OAUTH_ISSUER first: ALLOWED_HOSTS is for a rewritten Host, and would only hide a wrong issuer."""
     with capture_logs() as logged:
         assert server.get("/", headers={"host": "evil.test"}).status_code == 421
     (line,) = [entry for entry in logged if entry["event"] == "foreign_host"]
@@ -144,7 +144,7 @@ def test_a_refused_host_is_logged_with_the_setting_to_look_at(server: Server) ->
 
 
 def raw(place: str, sent: bytes) -> bytes:
-    """The beginning of the answer to these very bytes."""
+    """The beginning of the answer to exactly these bytes."""
     host, _, port = place.partition(":")
     with socket.create_connection((host, int(port)), timeout=5) as connection:
         connection.sendall(sent)

@@ -1,4 +1,4 @@
-"""A12: what OpenID Connect's clients find here beyond the id_token itself: its algorithm, and /userinfo."""
+"""A12: OpenID Connect beyond the id_token's content: its algorithm, and /userinfo."""
 
 import base64
 import json
@@ -32,7 +32,7 @@ def userinfo(server: Server, token: str, method: str = "GET") -> httpx2.Response
 def test_an_id_token_is_signed_as_the_client_registered(
     server: Server, alice: Person, asked: object, algorithm: str
 ) -> None:
-    """RS256 unless ES256 was asked; never `none`, and never a secret as the key. Access tokens are ES256 for all."""
+    """RS256 unless ES256 was registered; never `none` or a secret as the key. Access tokens are always ES256."""
     client = registered(server, **({} if asked is None else {"id_token_signed_response_alg": asked}))
     assert client.information["id_token_signed_response_alg"] == algorithm
     tokens = client.connect(alice, scope="openid demo:read")
@@ -44,7 +44,7 @@ def test_an_id_token_is_signed_as_the_client_registered(
 @pytest.mark.clause("A12.userinfo")
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_userinfo_says_who_it_is(server: Server, alice: Person, client: TestClient, method: str) -> None:
-    """The same sub as in the id_token, and the address, as JSON that nobody stores."""
+    """The same sub as in the id_token, and the address, as JSON with no-store."""
     tokens = client.connect(alice, scope=WHO)
     answer = userinfo(server, tokens["access_token"], method)
     assert answer.status_code == 200
@@ -56,7 +56,7 @@ def test_userinfo_says_who_it_is(server: Server, alice: Person, client: TestClie
 
 @pytest.mark.clause("A12.userinfo")
 def test_userinfo_says_no_more_than_was_asked(server: Server, alice: Person, client: TestClient) -> None:
-    """Without email there is the sub alone; without openid there is 403 with the scope to ask for."""
+    """Without email there is only the sub; without openid, 403 with the scope to ask for."""
     token = client.connect(alice, scope="openid demo:read")["access_token"]
     assert userinfo(server, token).json().keys() == {"sub"}
     answer = userinfo(server, client.connect(alice, scope="demo:read")["access_token"])
@@ -74,7 +74,7 @@ def resigned(token: str, **changes: Any) -> str:
 
 @pytest.mark.clause("A12.userinfo", "A12.id-token")
 def test_userinfo_refuses_what_is_no_access_token_of_ours(server: Server, alice: Person, client: TestClient) -> None:
-    """An id_token, a refresh token, a changed token, noise: 401 invalid_token; nothing at all: a bare challenge."""
+    """An id_token, a refresh token, a changed token, noise: 401 invalid_token; no token: a bare challenge."""
     tokens = client.connect(alice, scope=WHO)
     same_key = registered(server, id_token_signed_response_alg="ES256").connect(alice, scope=WHO)
     bad = [
@@ -121,7 +121,7 @@ def test_userinfo_ends_with_the_grant_and_with_the_token(idp: Server) -> None:
 
 @pytest.mark.clause("A12.userinfo", "A14.open")
 def test_userinfo_is_open_to_web_pages(server: Server, alice: Person, client: TestClient) -> None:
-    """A client in a browser reads it with its bearer; the answer needs no cookie."""
+    """A client in a browser reads it with its bearer and no cookie."""
     token = client.connect(alice, scope=WHO)["access_token"]
     headers = {"authorization": f"Bearer {token}", "origin": "https://client.test"}
     answer = server.request("GET", "/userinfo", headers=headers)
@@ -132,7 +132,7 @@ def test_userinfo_is_open_to_web_pages(server: Server, alice: Person, client: Te
 
 @pytest.mark.clause("A12.userinfo", "A2.oidc")
 def test_discovery_names_userinfo_and_both_algorithms(server: Server) -> None:
-    """RS256 has to be there (OIDC Discovery section 3)."""
+    """RS256 is mandatory (OIDC Discovery section 3)."""
     document = server.get("/.well-known/openid-configuration").json()
     assert document["userinfo_endpoint"] == f"{server.issuer}/userinfo"
     assert set(document["id_token_signing_alg_values_supported"]) == {"RS256", "ES256"}

@@ -1,4 +1,4 @@
-"""A8: twenty at once. Comparable servers let 2 to 5 of 20 redemptions and 6 to 10 of 20 refreshes succeed."""
+"""A8: twenty concurrent requests. Comparable servers let 2 to 5 of 20 redemptions and 6 to 10 refreshes succeed."""
 
 import contextlib
 import threading
@@ -20,7 +20,7 @@ ROUNDS = 2
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Each database in turn: SQLite has one writer, on PostgreSQL the twenty really meet."""
+    """Each database in turn: SQLite has one writer, on PostgreSQL the twenty really run concurrently."""
     with contextlib.ExitStack() as kept:
         changes: dict[str, Any] = {}
         if request.param == "postgresql":
@@ -29,12 +29,12 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def at_once(server: Server, path: str, forms: list[dict[str, str]]) -> list[httpx2.Response]:
-    """Sends each form over a connection of its own, all of them at the same moment."""
+    """Sends each form over a separate connection, all at the same moment."""
     gate = threading.Barrier(len(forms))
 
     def send(form: dict[str, str]) -> httpx2.Response:
         with line() as own:
-            own.get(f"{server.issuer}/healthz")  # the connection stands before the race begins
+            own.get(f"{server.issuer}/healthz")  # the connection is open before the race begins
             gate.wait()
             return own.post(f"{server.issuer}{path}", data=form)
 
@@ -47,7 +47,7 @@ def at_once(server: Server, path: str, forms: list[dict[str, str]]) -> list[http
 def test_of_twenty_parallel_redemptions_one_wins_and_its_grant_ends(
     server: Server, alice: Person, client: TestClient, _round: int
 ) -> None:
-    """For the others are replays: the code was in many hands."""
+    """The others are replays, so the grant ends."""
     form = {
         "grant_type": "authorization_code",
         "client_id": client.id,
@@ -70,7 +70,7 @@ def test_of_twenty_parallel_redemptions_one_wins_and_its_grant_ends(
 def test_twenty_parallel_refreshes_get_one_and_the_same_successor(
     server: Server, alice: Person, client: TestClient, _round: int
 ) -> None:
-    """Several processes of Claude Code refresh at once: all go on, and on one branch."""
+    """Several processes of Claude Code refresh at once: all go on, with one chain of tokens."""
     tokens = client.connect(alice)
     form = {"grant_type": "refresh_token", "client_id": client.id, "refresh_token": tokens["refresh_token"]}
     answers = [tokens_of(answer) for answer in at_once(server, "/token", [form] * TOGETHER)]
@@ -87,7 +87,7 @@ def test_twenty_parallel_refreshes_get_one_and_the_same_successor(
 def test_twenty_parallel_guesses_have_five_tries_between_them(
     server: Server, alice: Person, client: TestClient
 ) -> None:
-    """The count is one statement: after a burst of wrong verifiers the right one comes too late."""
+    """Counting is one statement: after a burst of wrong verifiers the right one is refused."""
     code = client.code(alice)
     form = {"grant_type": "authorization_code", "client_id": client.id, "code": code}
     answers = at_once(server, "/token", [form | {"code_verifier": f"{number:043d}"} for number in range(TOGETHER)])
@@ -117,14 +117,14 @@ def test_twenty_parallel_registrations_of_a_new_kind_share_one_row(server: Serve
 
 @pytest.mark.clause("C5")
 def test_twenty_parallel_presses_of_allow_give_one_code(server: Server, newcomer: Callable[[], Person]) -> None:
-    """One sees the way back, the others that it is finished."""
+    """One is redirected to the client, the others see that it is finished."""
     person = newcomer()
     client = registered(server)
     registered(server, client_name="Other").connect(person)
     person.open(client.authorize_url())
     assert person.page is not None
     form, address = person.form("decision"), str(person.page.url)
-    # Nothing is to be remembered: the consent's row would hold the twenty apart where the request's own UPDATE has to.
+    # Nothing is remembered: the consent's row would serialise the twenty, which the request's own UPDATE has to do.
     data = {name: value for name, value in form.fields if name != "remember"} | {"decision": "allow"}
     cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in person.browser.cookies.jar)
     gate = threading.Barrier(TOGETHER)
@@ -145,7 +145,7 @@ def test_twenty_parallel_presses_of_allow_give_one_code(server: Server, newcomer
 
 @pytest.mark.clause("A8.one-winner", "A11.revoke")
 def test_a_refresh_that_races_a_revocation_leaves_nothing_alive(server: Server, alice: Person) -> None:
-    """Whichever comes first, afterwards the family is over."""
+    """Whichever comes first, afterwards the family has ended."""
     client = registered(server)
     token = client.connect(alice)["refresh_token"]
     refresh = {"grant_type": "refresh_token", "client_id": client.id, "refresh_token": token}
@@ -169,7 +169,7 @@ def test_a_refresh_that_races_a_revocation_leaves_nothing_alive(server: Server, 
 
 @pytest.mark.clause("A8.one-winner", "A1")
 def test_different_codes_in_parallel_are_all_redeemed(server: Server, alice: Person, client: TestClient) -> None:
-    """A race costs nobody else: twenty codes, twenty grants."""
+    """A race affects nobody else: twenty codes give twenty grants."""
     codes = [client.code(alice) for _ in range(TOGETHER)]
     form = {"grant_type": "authorization_code", "client_id": client.id, "code_verifier": client.verifier}
     answers = at_once(server, "/token", [form | {"code": code} for code in codes])
@@ -181,7 +181,7 @@ def test_different_codes_in_parallel_are_all_redeemed(server: Server, alice: Per
 @pytest.mark.clause("E5", "E7")
 @pytest.mark.parametrize("client_id", ["gp_cc_\0", "gp_mc_%00", "gp_dc_\0.a.b"])
 def test_nul_in_a_clients_name_is_refused_by_either_database(server: Server, client_id: str) -> None:
-    """PostgreSQL takes no NUL in a text; SQLite does."""
+    """PostgreSQL accepts no NUL in a text; SQLite does."""
     headers = basic(client_id, "x")
     refused(server.post("/token", {"grant_type": "authorization_code"}, headers=headers), "invalid_client", 401)
 
@@ -191,5 +191,5 @@ def test_nul_in_a_clients_name_is_refused_by_either_database(server: Server, cli
     "path", ["/consent/%00", "/sign-in/%00", "/sign-in/x/%00", "/sign-in/x/%00/state", "/sign-in/link?t=%00.x"]
 )
 def test_nul_in_an_address_is_refused_by_either_database(server: Server, path: str) -> None:
-    """4xx, or whatever the page says to an unknown id: never a fault."""
+    """4xx, or the page for an unknown id: never a 500."""
     assert server.get(path).status_code < 500

@@ -1,4 +1,4 @@
-"""A3: an answer goes to an address that was registered, or a page says why it goes nowhere."""
+"""A3: an answer goes to a registered redirect URI, or a page says why it goes nowhere."""
 
 import pytest
 
@@ -140,7 +140,7 @@ TRICKS = [
 
 
 def lands(server: Server, uris: list[str], asked: str) -> bool:
-    """Whether /authorize would answer at ``asked`` where ``uris`` are registered."""
+    """Whether /authorize would answer at ``asked`` if ``uris`` are registered."""
     client = registered(server, redirect_uris=uris)
     answer = authorize(client, redirect_uri=asked, response_type="token", prompt="none")
     if answer.status_code == 302:
@@ -161,7 +161,7 @@ def test_an_address_that_may_be_registered_is_answered(server: Server, uri: str)
 @pytest.mark.clause("A3.never", "A5.no-redirect")
 @pytest.mark.parametrize("uri", NEVER, ids=ascii)
 def test_an_address_that_may_never_be_registered_is_refused(server: Server, uri: str) -> None:
-    """As the only one it sinks the registration; beside a good one it is left out."""
+    """Alone, it makes the registration fail; beside a valid one it is left out."""
     answer = server.request("POST", "/register", json={"redirect_uris": [uri]})
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"] == "invalid_redirect_uri"
@@ -171,14 +171,14 @@ def test_an_address_that_may_never_be_registered_is_refused(server: Server, uri:
 @pytest.mark.clause("A3.exact", "A3.no-open-redirect")
 @pytest.mark.parametrize("trick", TRICKS, ids=ascii)
 def test_a_redirect_that_is_not_registered_gets_a_page(client: TestClient, trick: str) -> None:
-    """Compared as text: what a URL library would take for the same is another address."""
+    """URIs are compared as text, even where a URL library would see no difference."""
     page_of(authorize(client, redirect_uri=trick))
 
 
 @pytest.mark.clause("A3.exact")
 @pytest.mark.parametrize("suffix", ["&b=2", "&", "#x", "%20"])
 def test_a_registered_query_is_part_of_the_address(server: Server, suffix: str) -> None:
-    """Nothing may be added to it by whoever makes the link."""
+    """The maker of a link cannot add anything to it."""
     uri = "https://client.test/callback?a=1"
     assert lands(server, [uri], uri)
     assert not lands(server, [uri], uri + suffix)
@@ -187,7 +187,7 @@ def test_a_registered_query_is_part_of_the_address(server: Server, suffix: str) 
 
 @pytest.mark.clause("A3.accepted", "A6.code")
 def test_an_answer_keeps_the_query_of_the_redirect(server: Server, alice: Person) -> None:
-    """The answer's parameters stand behind those that were registered (RFC 6749 section 3.1.2)."""
+    """The answer's parameters are appended to the registered ones (RFC 6749 section 3.1.2)."""
     uri = "https://client.test/callback?tenant=a%20b"
     client = registered(server, redirect_uris=[uri])
     assert alice.walk(client.authorize_url()).startswith(f"{uri}&code=gp_ac_")
@@ -197,7 +197,7 @@ def test_an_answer_keeps_the_query_of_the_redirect(server: Server, alice: Person
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
 @pytest.mark.parametrize("port", ["", ":1", ":8787", ":65535"])
 def test_a_loopback_address_matches_on_any_port(server: Server, host: str, port: str) -> None:
-    """Registered with a port or without, asked with another, with one, or without (RFC 8252 section 7.3)."""
+    """Registered with or without a port, requested with another, with one, or without (RFC 8252 section 7.3)."""
     for registered_port in ("", ":5000"):
         assert lands(server, [f"http://{host}{registered_port}/callback"], f"http://{host}{port}/callback")
 
@@ -232,13 +232,13 @@ def test_of_a_loopback_address_only_the_port_is_left_aside(server: Server, asked
     "asked", ["http://LOCALHOST:1/callback", "HTTP://localhost:1/callback", "http://localhost:1/callback?"]
 )
 def test_a_loopback_address_is_compared_as_text_too(server: Server, asked: str) -> None:
-    """Port aside, another spelling is another address."""
+    """Apart from the port, another spelling is another address."""
     assert not lands(server, ["http://localhost/callback"], asked)
 
 
 @pytest.mark.clause("A3.loopback-port")
 def test_an_https_address_on_this_computer_keeps_its_port(server: Server) -> None:
-    """RFC 8252 leaves the port aside for http alone."""
+    """RFC 8252 ignores the port only for http."""
     assert not lands(server, ["https://localhost:8443/callback"], "https://localhost:8444/callback")
 
 
@@ -246,7 +246,7 @@ def test_an_https_address_on_this_computer_keeps_its_port(server: Server) -> Non
 @pytest.mark.parametrize("have", ["127.0.0.1", "[::1]", "localhost"])
 @pytest.mark.parametrize("asked", ["127.0.0.1", "[::1]", "localhost", "[0:0:0:0:0:0:0:1]", "127.0.0.01", "127.1"])
 def test_one_loopback_host_does_not_stand_for_another(server: Server, have: str, asked: str) -> None:
-    """Another program may listen on each."""
+    """A different program may listen on each."""
     assert lands(server, [f"http://{have}:5000/cb"], f"http://{asked}:5000/cb") is (have == asked)
 
 
@@ -255,13 +255,13 @@ def test_one_loopback_host_does_not_stand_for_another(server: Server, have: str,
     "asked", ["cursor://Anysphere.cursor-mcp/cb", "cursor://anysphere.cursor-mcp:1/cb", "cursor://x/cb"]
 )
 def test_a_private_scheme_is_compared_exactly(server: Server, asked: str) -> None:
-    """No part of it is left aside."""
+    """No part of it is ignored."""
     assert not lands(server, ["cursor://anysphere.cursor-mcp/cb"], asked)
 
 
 @pytest.mark.clause("A3.no-open-redirect", "A3.said")
 def test_the_page_says_what_was_received_and_what_is_registered(server: Server) -> None:
-    """Whoever set the client up sees both addresses side by side."""
+    """So whoever configured the client sees both addresses."""
     client = registered(server, redirect_uris=["https://client.test/one", "https://client.test/two"])
     page = page_of(authorize(client, redirect_uri="https://client.test/three?<b>"))
     for shown in ("https://client.test/one", "https://client.test/two", "https://client.test/three?&lt;b&gt;"):
@@ -270,7 +270,7 @@ def test_the_page_says_what_was_received_and_what_is_registered(server: Server) 
 
 @pytest.mark.clause("A3.no-open-redirect", "A3.said")
 def test_an_unknown_client_gets_a_page_that_shows_its_id(client: TestClient) -> None:
-    """Never a redirect, for nobody vouches for the address; markup in the id stays text."""
+    """Never a redirect, since the address is not verified; markup in the id is escaped."""
     page = page_of(authorize(client, client_id="<script>alert(1)</script>"))
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "<script>alert" not in page
@@ -278,7 +278,7 @@ def test_an_unknown_client_gets_a_page_that_shows_its_id(client: TestClient) -> 
 
 @pytest.mark.clause("A3.no-open-redirect", "A3.said")
 def test_a_long_address_is_cut_on_the_page(client: TestClient) -> None:
-    """The page shows the beginning."""
+    """The page shows only its beginning."""
     page = page_of(authorize(client, redirect_uri="https://evil.test/" + "a" * 5000))
     assert "https://evil.test/aaa" in page
     assert "a" * 500 not in page
@@ -292,7 +292,7 @@ def test_a_long_address_is_cut_on_the_page(client: TestClient) -> None:
 def test_no_other_error_is_sent_to_an_address_in_doubt(
     client: TestClient, left_out: str, error: dict[str, str | None]
 ) -> None:
-    """The client and the address come first: with either wrong no error leaves by redirect."""
+    """Client and address are checked first: if either is wrong, no error is sent by redirect."""
     page_of(authorize(client, **{left_out: "https://evil.test/"}, **error))
 
 
@@ -300,14 +300,14 @@ def test_no_other_error_is_sent_to_an_address_in_doubt(
 @pytest.mark.parametrize("name", ["client_id", "redirect_uri"])
 @pytest.mark.parametrize("value", ["same", "https://evil.test/", ""])
 def test_a_repeated_client_or_redirect_gets_a_page(client: TestClient, name: str, value: str) -> None:
-    """Which of the two counts is a matter of taste; so neither does, be they equal or one of them empty."""
+    """Parsers differ in which one counts, so neither does, even if they are equal or one is empty."""
     again = {"client_id": client.id, "redirect_uri": client.redirect_uri}[name] if value == "same" else value
     page_of(authorize(client, f"{name}={again}"))
 
 
 @pytest.mark.clause("A3")
 def test_the_only_https_redirect_may_be_left_out(client: TestClient, server: Server) -> None:
-    """RFC 6749 section 3.1.2.3; with two there is no knowing which, on loopback no knowing the port."""
+    """RFC 6749 section 3.1.2.3; with two it is unclear which, on loopback which port."""
     error_of(authorize(client, redirect_uri=None, response_type="token"), client)
     two = registered(server, redirect_uris=[REGISTERED, "https://client.test/other"])
     page_of(authorize(two, redirect_uri=None))
@@ -316,14 +316,14 @@ def test_the_only_https_redirect_may_be_left_out(client: TestClient, server: Ser
 
 @pytest.mark.clause("A3.no-open-redirect")
 def test_a_request_of_nothing_gets_a_page(server: Server) -> None:
-    """Whoever types the address by hand reads what to do."""
+    """A person who typed the address reads what to do."""
     page_of(server.get("/authorize"))
 
 
 @pytest.mark.clause("A3.unseen", "P4")
 @pytest.mark.parametrize("changes", [{"response_type": "token"}, {"resource": "https://no.test/"}, {"max_age": "x"}])
 def test_a_link_to_us_leads_nobody_unseen_to_a_stranger(client: TestClient, changes: dict[str, str | None]) -> None:
-    """Anybody may register an address: without a sign-in an error shows where it would lead, and waits for a click."""
+    """Anybody may register an address: without a sign-in the error page shows where it leads, and waits for a click."""
     answer = authorize(client, **changes)
     page = page_of(answer)
     assert '<bdi class="host">client.test</bdi>' in page
@@ -335,7 +335,7 @@ def test_a_link_to_us_leads_nobody_unseen_to_a_stranger(client: TestClient, chan
 
 @pytest.mark.clause("A3.unseen")
 def test_an_error_takes_somebody_who_is_signed_in_back(alice: Person, client: TestClient) -> None:
-    """Until they sign out: then they are as anybody."""
+    """Until they sign out; then they get the page like anybody."""
     client.connect(alice)
     alice.open(client.authorize_url(response_type="token"))
     assert went_silently(alice, client)["error"] == "unsupported_response_type"
@@ -347,7 +347,7 @@ def test_an_error_takes_somebody_who_is_signed_in_back(alice: Person, client: Te
 @pytest.mark.clause("A3.unseen")
 @pytest.mark.parametrize("uri", ["http://localhost:8787/callback", "http://[::1]:1455/x", "com.example.app:/callback"])
 def test_an_error_goes_to_a_program_on_this_computer_at_once(server: Server, uri: str) -> None:
-    """It waits for an answer, and no stranger's site is there."""
+    """The program is waiting for an answer, and no other site is involved."""
     client = registered(server, redirect_uris=[uri])
     answer = authorize(client, response_type="token")
     assert answer.status_code == 302

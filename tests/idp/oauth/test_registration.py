@@ -1,4 +1,4 @@
-"""A5: a client registers itself; what it asks for and cannot have is left out, what is no metadata is refused."""
+"""A5: dynamic registration: unsupported metadata is dropped, invalid metadata is refused."""
 
 from typing import Any
 
@@ -16,14 +16,14 @@ METHODS = ("none", "client_secret_basic", "client_secret_post")
 
 
 def register(server: Server, body: bytes | None = None, **metadata: Any) -> Any:
-    """POST /register, answered however it is."""
+    """POST /register, whatever the answer."""
     content = as_json({"redirect_uris": [HTTPS], **metadata}) if body is None else body
     return server.request("POST", "/register", content=content, headers={"content-type": "application/json"})
 
 
 @pytest.mark.clause("A5", "A5.created", "A5.public")
 def test_a_client_that_asks_for_no_method_is_public_and_is_told_so(server: Server) -> None:
-    """201, no-store, JSON; `none` said aloud, and no secret."""
+    """201, no-store, JSON; `none` is stated, and there is no secret."""
     answer = register(server, client_name="Some client")
     assert answer.status_code == 201
     assert answer.headers["content-type"] == "application/json"
@@ -39,7 +39,7 @@ def test_a_client_that_asks_for_no_method_is_public_and_is_told_so(server: Serve
 
 @pytest.mark.clause("A5.one-kind")
 def test_the_id_of_a_public_client_is_kept_nowhere(server: Server) -> None:
-    """Nothing grows by a registration: the id proves itself."""
+    """A registration adds no row of its own: the id authenticates itself."""
     client_id = server.register(client_name="Leaves no trace")["client_id"]
     _row, unique, mac = client_id.split(".")
     kept = at_rest(server)
@@ -49,7 +49,7 @@ def test_the_id_of_a_public_client_is_kept_nowhere(server: Server) -> None:
 
 @pytest.mark.clause("A5.one-kind")
 def test_the_same_metadata_twice_gives_two_ids_and_one_row(server: Server) -> None:
-    """Hosted Claude registers anew at every connect; neither the order nor a loopback port makes another kind."""
+    """Hosted Claude registers again at every connect; order and loopback ports do not make another kind."""
     before = len(rows(server, "SELECT id FROM client"))
     uris = ["http://127.0.0.1:4000/cb", "http://localhost:5000/cb", HTTPS]
     first = server.register(client_name="Twin", redirect_uris=uris)
@@ -78,7 +78,7 @@ def test_other_metadata_is_another_kind(server: Server, other: dict[str, Any]) -
 
 @pytest.mark.clause("A5.echo")
 def test_redirects_are_echoed_as_they_were_sent(server: Server) -> None:
-    """In their order, with their ports: mcp-remote drops its registration otherwise."""
+    """In order and with their ports; otherwise mcp-remote discards its registration."""
     uris = ["http://localhost:8787/callback", "cursor://anysphere.cursor-mcp/oauth/callback", HTTPS]
     assert server.register(redirect_uris=uris)["redirect_uris"] == uris
 
@@ -86,7 +86,7 @@ def test_redirects_are_echoed_as_they_were_sent(server: Server) -> None:
 @pytest.mark.clause("A5.methods")
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_that_we_have_is_given(server: Server, method: str) -> None:
-    """A secret comes with the two that need one, and never expires."""
+    """The two methods that need one get a secret, which never expires."""
     information = register(server, token_endpoint_auth_method=method).json()
     assert information["token_endpoint_auth_method"] == method
     assert ("client_secret" in information) is (method != "none")
@@ -98,7 +98,7 @@ def test_a_method_that_we_have_is_given(server: Server, method: str) -> None:
 @pytest.mark.clause("A5.methods", "A5.ignored")
 @pytest.mark.parametrize("method", ["private_key_jwt", "client_secret_jwt", "tls_client_auth", "", None, "magic"])
 def test_a_method_that_we_lack_makes_a_public_client(server: Server, method: str | None) -> None:
-    """ChatGPT names private_key_jwt beside none; the answer says what holds."""
+    """ChatGPT names private_key_jwt beside none; the response says what applies."""
     answer = register(server, token_endpoint_auth_method=method)
     assert answer.status_code == 201
     assert answer.json()["token_endpoint_auth_method"] == "none"
@@ -119,7 +119,7 @@ def test_a_secret_is_shown_once_and_kept_as_a_hash(server: Server) -> None:
 
 @pytest.mark.clause("A5.ignored")
 def test_unknown_members_are_ignored(server: Server) -> None:
-    """Whatever their type; none of them comes back as if it held."""
+    """Whatever their type; none of them is echoed as if it applied."""
     more: dict[str, Any] = {
         "application_type": "native",
         "scope": "demo:read everything else",
@@ -154,7 +154,7 @@ def test_unknown_members_are_ignored(server: Server) -> None:
     ],
 )
 def test_grant_types_that_we_lack_are_left_out(server: Server, asked: list[str], given: list[str]) -> None:
-    """Claude's metadata lists a jwt-bearer grant; the answer says which hold."""
+    """Claude's metadata lists a jwt-bearer grant; the response says which apply."""
     assert server.register(grant_types=asked)["grant_types"] == given
 
 
@@ -162,7 +162,7 @@ def test_grant_types_that_we_lack_are_left_out(server: Server, asked: list[str],
 @pytest.mark.parametrize("responses", [["code"], ["token"], ["code id_token", "none"], [], None, "code", 7], ids=repr)
 @pytest.mark.parametrize("grants", [["authorization_code"], ["implicit"], ["refresh_token"], []], ids=repr)
 def test_grant_and_response_types_always_fit_together(server: Server, grants: list[str], responses: Any) -> None:
-    """A code, and the grant that redeems it: whatever was asked, nobody is registered for what cannot work."""
+    """A code, and the grant that redeems it: whatever is asked for, no useless combination is registered."""
     information = register(server, grant_types=grants, response_types=responses).json()
     assert information["response_types"] == ["code"]
     assert "authorization_code" in information["grant_types"]
@@ -170,14 +170,14 @@ def test_grant_and_response_types_always_fit_together(server: Server, grants: li
 
 @pytest.mark.clause("A5.ignored")
 def test_a_client_without_the_refresh_grant_gets_no_refresh_token(server: Server, alice: Person) -> None:
-    """The registration's grant types hold."""
+    """The registered grant types are enforced."""
     tokens = registered(server, grant_types=["authorization_code"]).connect(alice)
     assert "refresh_token" not in tokens
 
 
 @pytest.mark.clause("A5.some-redirects", "A3.never")
 def test_of_several_redirects_the_good_ones_are_registered(server: Server) -> None:
-    """One bad address must not sink the whole registration; and it is not registered by the back door."""
+    """One bad address must not fail the whole registration; and it is not registered either."""
     bad = "http://evil.example/cb"
     information = server.register(redirect_uris=[bad, "javascript:alert(1)", HTTPS, "http://localhost:1/cb"])
     assert information["redirect_uris"] == [HTTPS, "http://localhost:1/cb"]
@@ -210,7 +210,7 @@ def test_no_acceptable_redirect_is_refused(server: Server, uris: Any) -> None:
 
 @pytest.mark.clause("A5.no-redirect")
 def test_metadata_without_redirects_is_refused(server: Server) -> None:
-    """Every grant that we have needs one."""
+    """Every supported grant needs one."""
     refused(register(server, b"{}"), "invalid_redirect_uri")
 
 
@@ -244,14 +244,14 @@ NO_METADATA = {
 @pytest.mark.clause("A5.bad-input", "E1", "E2", "E5", "E7")
 @pytest.mark.parametrize("name", NO_METADATA)
 def test_what_is_no_metadata_is_refused(server: Server, name: str) -> None:
-    """400 with RFC 7591's error; `null` brought a comparable server down with 500."""
+    """400 with RFC 7591's error; `null` gave a 500 in a comparable server."""
     refused(register(server, NO_METADATA[name]), "invalid_client_metadata")
 
 
 @pytest.mark.clause("A5.bad-input", "E1", "E5")
 @pytest.mark.parametrize("chunked", [False, True])
 def test_several_megabytes_are_refused(server: Server, chunked: bool) -> None:
-    """413 as JSON, whether the length is told beforehand or not."""
+    """413 as JSON, with or without a Content-Length."""
     body = iter([b"[" * 500_000] * 6) if chunked else b"[" * 3_000_000
     answer = server.request("POST", "/register", content=body)
     assert answer.status_code in (400, 413)
@@ -286,7 +286,7 @@ def test_a_forged_client_id_is_unknown(server: Server, client: TestClient) -> No
 
 @pytest.mark.clause("A5.forged-id")
 def test_an_id_of_another_server_is_unknown(server: Server, idp: Server) -> None:
-    """The MAC's key is this database's own, whatever the kind."""
+    """The MAC's key belongs to this database."""
     elsewhere = registered(idp)
     registered(server)
     page_of(authorize(TestClient(server, elsewhere.information)))
@@ -294,7 +294,7 @@ def test_an_id_of_another_server_is_unknown(server: Server, idp: Server) -> None
 
 @pytest.mark.clause("A5.disabled")
 def test_disabling_a_kind_disables_each_of_its_ids(idp: Server, people: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within ten seconds: no page, no token, no new registration of it; other kinds go on; it can be enabled again."""
+    """Within ten seconds: no page, token or new registration for it; other kinds go on; it can be re-enabled."""
     first, second, other = registered(idp), registered(idp), registered(idp, client_name="Other")
     tokens = first.connect(people("alice@example.com"))
     beside(idp, lambda tx: clients.set_disabled(tx, first.id.partition(".")[0], system_clock()))
@@ -314,7 +314,7 @@ def test_disabling_a_kind_disables_each_of_its_ids(idp: Server, people: Any, mon
 
 @pytest.mark.clause("A5.disabled")
 def test_a_disabled_client_with_a_secret_is_refused(idp: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """401 invalid_client, its secret being right."""
+    """401 invalid_client, even with the right secret."""
     client = registered(idp, token_endpoint_auth_method="client_secret_post")
     assert authorize(client).status_code == 303
     beside(idp, lambda tx: clients.set_disabled(tx, client.id, system_clock()))
@@ -325,7 +325,7 @@ def test_a_disabled_client_with_a_secret_is_refused(idp: Server, monkeypatch: py
 
 @pytest.mark.clause("A5.disabled", "C5")
 def test_a_kind_that_is_disabled_at_the_consent_page_gets_no_code(idp: Server, people: Any) -> None:
-    """The consent page asks the database, not the cache: pressing the button afterwards gives nothing."""
+    """The consent page asks the database, not the cache: pressing its button gives no code."""
     client, alice = registered(idp), people("alice@example.com")
     client.connect(alice)
     alice.open(client.authorize_url(prompt="consent"))
@@ -340,7 +340,7 @@ def test_a_kind_that_is_disabled_at_the_consent_page_gets_no_code(idp: Server, p
 def test_a_registration_of_today_outlives_the_purge_of_an_old_kind(
     idp: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kind that nobody used for a month, and then somebody registers: it is there when they sign in."""
+    """If somebody registers a kind unused for a month, it is still there when they sign in."""
     registered(idp)
     idp.clock.forward(days=32)
     ten_seconds_later(monkeypatch)
@@ -351,7 +351,7 @@ def test_a_registration_of_today_outlives_the_purge_of_an_old_kind(
 
 
 def ten_seconds_later(monkeypatch: pytest.MonkeyPatch, seconds: float = 10.5) -> None:
-    """What an operator does to a client holds within ten seconds: by then nothing of it is cached."""
+    """Moves past the ten seconds within which an operator's change takes effect, when the cache is stale."""
     from time import monotonic
 
     monkeypatch.setattr(registry, "monotonic", lambda: monotonic() + seconds)
@@ -377,7 +377,7 @@ def ten_seconds_later(monkeypatch: pytest.MonkeyPatch, seconds: float = 10.5) ->
 )
 @pytest.mark.parametrize("member", ["client_uri", "logo_uri"])
 def test_a_bad_link_breaks_no_page_later(server: Server, newcomer: Any, member: str, link: Any) -> None:
-    """A comparable server kept it and then failed on every consent page of that client."""
+    """A comparable server stored it and then failed on every consent page of that client."""
     information = register(server, **{member: link}).json()
     assert member not in information
     assert authorize(TestClient(server, information)).status_code == 303
@@ -399,7 +399,7 @@ def test_a_bad_link_breaks_no_page_later(server: Server, newcomer: Any, member: 
     ids=repr,
 )
 def test_a_hostile_name_is_shown_as_plain_text_or_not_at_all(server: Server, newcomer: Any, name: str) -> None:
-    """One line, no markup, no character that turns the text around; the consent page stands."""
+    """One line, no markup, no bidirectional override; the consent page stays intact."""
     client = registered(server, client_name=name)
     person = newcomer()
     person.open(client.authorize_url())

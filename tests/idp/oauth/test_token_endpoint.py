@@ -1,4 +1,4 @@
-"""A1, E: who may come to /token, /revoke and /register, in which form, and what everybody else hears."""
+"""A1, E: client authentication and request format at /token, /revoke and /register, and the errors."""
 
 import base64
 import socket
@@ -24,7 +24,7 @@ def confidential(request: pytest.FixtureRequest, server: Server) -> TestClient:
 
 
 def redemption(client: TestClient, code: str = "gp_ac_unknown") -> dict[str, str]:
-    """A form that lacks nothing but the client."""
+    """A redemption form, complete except for the client."""
     return {
         "grant_type": "authorization_code",
         "code": code,
@@ -47,7 +47,7 @@ def test_basic_and_post_are_taken_whatever_was_registered(alice: Person, confide
 
 @pytest.mark.clause("A1.client-authentication")
 def test_basic_credentials_may_be_percent_encoded(alice: Person, confidential: TestClient) -> None:
-    """RFC 6749 section 2.3.1 asks for it; here every single character is."""
+    """RFC 6749 section 2.3.1 requires it; here every character is encoded."""
     encoded = [
         "".join(f"%{ord(c):02x}" for c in text) for text in (confidential.id, confidential.secret["client_secret"])
     ]
@@ -82,7 +82,7 @@ def test_the_name_of_the_scheme_may_be_written_in_any_case(
 def test_a_confidential_client_without_its_secret_is_refused(
     confidential: TestClient, way: str, secret: str | None, path: str
 ) -> None:
-    """401 invalid_client; a challenge comes only where Basic was used."""
+    """401 invalid_client; with a challenge only if Basic was used."""
     form = redemption(confidential) | {"token": "x"}
     headers: dict[str, str] = {}
     if way == "basic":
@@ -100,7 +100,7 @@ def test_a_confidential_client_without_its_secret_is_refused(
 def test_a_confidential_client_without_its_secret_redeems_nothing_and_spends_nothing(
     alice: Person, confidential: TestClient
 ) -> None:
-    """Whoever saw the code go by has it for nothing; the client still redeems it."""
+    """A code without the secret is useless, and the client can still redeem it."""
     code = confidential.code(alice)
     stolen = redemption(confidential, code) | {"client_id": confidential.id}
     refused(confidential.idp.post("/token", stolen), "invalid_client", 401)
@@ -109,7 +109,7 @@ def test_a_confidential_client_without_its_secret_redeems_nothing_and_spends_not
 
 @pytest.mark.clause("A1.client-authentication")
 def test_the_secret_of_another_client_is_wrong(server: Server, confidential: TestClient) -> None:
-    """A secret is its client's alone."""
+    """A secret is valid only for its own client."""
     other = registered(server, token_endpoint_auth_method="client_secret_post")
     refused(confidential.token_request(grant_type="authorization_code", **other.secret), "invalid_client", 401)
 
@@ -117,7 +117,7 @@ def test_the_secret_of_another_client_is_wrong(server: Server, confidential: Tes
 @pytest.mark.clause("A1.guessing")
 @pytest.mark.parametrize("path", ["/token", "/revoke", "/introspect"])
 def test_who_guesses_secrets_is_braked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    """A network has so many tries in a minute, whichever client and way; then 429, for the right secret as well."""
+    """A network has a number of tries per minute, for any client and method; then 429, even with the right secret."""
     monkeypatch.setitem(limits.BRAKES, "token", "6/minute")
     with running(tmp_path) as idp:
         client = registered(idp, token_endpoint_auth_method="client_secret_basic")
@@ -134,7 +134,7 @@ def test_who_guesses_secrets_is_braked(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.clause("A13.sizes")
 @pytest.mark.parametrize("method", ["none", *METHODS])
 def test_what_is_handed_out_has_the_size_that_is_documented(server: Server, alice: Person, method: str) -> None:
-    """docs/requirements.md says them, so that a client's column is wide enough."""
+    """docs/requirements.md states the sizes, so that clients can size their columns."""
     client = registered(server, token_endpoint_auth_method=method, client_name="n" * 100)
     code = client.code(alice, scope="openid email demo:read demo:echo demo:ops")
     tokens = tokens_of(client.redeem(code))
@@ -147,7 +147,7 @@ def test_what_is_handed_out_has_the_size_that_is_documented(server: Server, alic
 
 @pytest.mark.clause("A1.client-authentication", "E1")
 def test_two_ways_to_authenticate_at_once_are_refused(confidential: TestClient) -> None:
-    """RFC 6749 section 2.3, though both be right."""
+    """RFC 6749 section 2.3, even if both are right."""
     secret = confidential.secret["client_secret"]
     form = redemption(confidential) | {"client_id": confidential.id, "client_secret": secret}
     refused(confidential.idp.post("/token", form, headers=basic(confidential.id, secret)), "invalid_request")
@@ -155,7 +155,7 @@ def test_two_ways_to_authenticate_at_once_are_refused(confidential: TestClient) 
 
 @pytest.mark.clause("A1.client-authentication", "E6")
 def test_basic_for_one_client_and_the_id_of_another_is_refused(client: TestClient, confidential: TestClient) -> None:
-    """Neither of the two asks."""
+    """Neither client is authenticated."""
     headers = basic(confidential.id, confidential.secret["client_secret"])
     answer = confidential.idp.post("/token", redemption(confidential) | {"client_id": client.id}, headers=headers)
     refused(answer, "invalid_client", 401)
@@ -181,7 +181,7 @@ CREDENTIALS = {
 @pytest.mark.parametrize("name", CREDENTIALS)
 @pytest.mark.parametrize("path", ["/token", "/revoke"])
 def test_basic_credentials_that_cannot_be_read_are_refused(server: Server, name: str, path: str) -> None:
-    """401 with a challenge, whatever stands in the header."""
+    """401 with a challenge, whatever the header contains."""
     headers = [(b"authorization", CREDENTIALS[name]), (b"content-type", FORM["content-type"].encode())]
     answer = server.line.post(
         f"{server.issuer}{path}", content=b"grant_type=authorization_code&token=x", headers=headers
@@ -193,7 +193,7 @@ def test_basic_credentials_that_cannot_be_read_are_refused(server: Server, name:
 @pytest.mark.clause("A1", "E6")
 @pytest.mark.parametrize("authorization", ["Bearer x", "Digest x", "x"])
 def test_a_public_client_may_carry_another_authorization(alice: Person, client: TestClient, authorization: str) -> None:
-    """A library that adds its bearer to every request is still let in by its id, and refused without a challenge."""
+    """A library that adds its bearer to every request is still known by its id, and refused without a challenge."""
     form = redemption(client, client.code(alice)) | {"client_id": client.id}
     tokens_of(client.idp.post("/token", form, headers={"authorization": authorization}))
     answer = client.idp.post("/token", redemption(client), headers={"authorization": authorization})
@@ -206,7 +206,7 @@ def test_a_public_client_may_carry_another_authorization(alice: Person, client: 
 def test_a_public_client_may_send_a_secret_that_it_was_not_given(
     alice: Person, client: TestClient, secret: str
 ) -> None:
-    """In the form or by Basic: libraries do, and it proves nothing either way."""
+    """In the form or by Basic: libraries do, and it is ignored."""
     form = redemption(client, client.code(alice)) | {"client_id": client.id, "client_secret": secret}
     tokens_of(client.idp.post("/token", form))
     tokens_of(client.idp.post("/token", redemption(client, client.code(alice)), headers=basic(client.id, secret)))
@@ -250,7 +250,7 @@ def test_what_the_form_lacks_is_told(client: TestClient, name: str) -> None:
 @pytest.mark.parametrize("client_id", [None, "", "unknown", "gp_cc_unknown", "gp_mc_unknown"])
 @pytest.mark.parametrize("path", ["/token", "/revoke"])
 def test_an_unknown_client_is_refused(client: TestClient, client_id: str | None, path: str) -> None:
-    """401 invalid_client: Claude then registers anew. No challenge, since it did not use Basic."""
+    """401 invalid_client, on which Claude registers again. No challenge, since it did not use Basic."""
     form = {"token": "x", **redemption(client), **({} if client_id is None else {"client_id": client_id})}
     answer = client.idp.post(path, form)
     refused(answer, "invalid_client", 401)
@@ -263,7 +263,7 @@ def test_an_unknown_client_is_refused(client: TestClient, client_id: str | None,
 )
 @pytest.mark.parametrize("path", ["/token", "/revoke"])
 def test_a_repeated_parameter_is_refused(client: TestClient, path: str, name: str) -> None:
-    """Equal values too: a proxy may have read the other one."""
+    """Equal values too: a proxy may have read the other copy."""
     form = redemption(client) | {"client_id": client.id, "token": "x"}
     body = f"{urlencode(form)}&{urlencode([(name, form.get(name, 'x'))] * 2)}"
     assert isinstance(client.idp, Server)
@@ -307,7 +307,7 @@ BODIES: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("name", BODIES)
 @pytest.mark.parametrize("path", ["/token", "/revoke"])
 def test_a_body_that_is_no_form_is_refused(server: Server, name: str, path: str) -> None:
-    """400 invalid_request, or 401 where it can be read and names no client."""
+    """400 invalid_request, or 401 if it is readable and names no client."""
     body, content_type = BODIES[name]
     answer = server.raw(path, body, content_type=content_type)
     assert answer.status_code in (400, 401)
@@ -325,7 +325,7 @@ def test_two_megabytes_are_refused_as_json(server: Server, path: str) -> None:
 
 @pytest.mark.clause("E1.body-alone")
 def test_parameters_in_the_query_are_not_read(alice: Person, client: TestClient) -> None:
-    """They end up in logs (OAuth 2.1 section 3.2.2); an empty form stays empty."""
+    """Queries end up in logs (OAuth 2.1 section 3.2.2), so an empty form counts as empty."""
     query = urlencode(redemption(client, client.code(alice)) | {"client_id": client.id})
     assert isinstance(client.idp, Server)
     refused(client.idp.raw(f"/token?{query}", b""), "invalid_client", 401)
@@ -349,14 +349,14 @@ def test_a_code_is_redeemed_at_the_address_with_a_slash(alice: Person, client: T
 
 @pytest.mark.clause("A9.no-store", "E1")
 def test_each_answer_of_the_token_endpoint_is_kept_by_no_cache(client: TestClient) -> None:
-    """no-store and no-cache, refusals included (RFC 6749 section 5.1)."""
+    """no-store and no-cache, on errors too (RFC 6749 section 5.1)."""
     answer = client.redeem("gp_ac_unknown")
     assert (answer.headers["cache-control"], answer.headers["pragma"]) == ("no-store", "no-cache")
 
 
 @pytest.mark.clause("E2", "E5")
 def test_a_request_that_breaks_off_leaves_the_server_standing(server: Server, client: TestClient) -> None:
-    """Half a form, and the connection is gone: that is no fault of ours, and no traceback in the log."""
+    """A connection that breaks in the middle of a form is not an error of the server, and logs no traceback."""
     name, _, port = server.base.removeprefix("http://").partition(":")
     fields = {"host": f"{name}:{port}", **FORM, "content-length": "99"}
     head = "".join(f"{field}: {value}\r\n" for field, value in fields.items())

@@ -1,4 +1,4 @@
-"""A15: whose call it is. A resource server turns its caller's token into one for a backend, and nobody else does."""
+"""A15: token exchange. A resource server, and nobody else, exchanges its caller's token for one for a backend."""
 
 import json
 from collections.abc import Iterator
@@ -38,14 +38,14 @@ ISSUED = {"access_token", "issued_token_type", "token_type", "expires_in", "scop
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Two resources with their backends; no test of this file moves its clock or touches its file."""
+    """Two resources with their backends; no test of this file moves its clock or changes its catalogue."""
     with with_backends(tmp_path_factory.mktemp("backends")) as served:
         yield served
 
 
 @pytest.fixture
 def idp(tmp_path: Path) -> Iterator[Server]:
-    """A server of the test's own, whose catalogue stands in ``tmp_path``."""
+    """A separate server, whose catalogue is in ``tmp_path``."""
     with with_backends(tmp_path) as served:
         yield served
 
@@ -70,7 +70,7 @@ def alice(server: Server) -> Iterator[Person]:
 
 @pytest.fixture(scope="module")
 def bearer(server: Server, alice: Person) -> str:
-    """What the client holds: a token of Alice's for the first resource."""
+    """The client's token: Alice's, for the first resource."""
     return str(connected(server, alice)["access_token"])
 
 
@@ -79,7 +79,7 @@ def connected(idp: Server, person: Person, **changes: str) -> dict[str, Any]:
 
 
 def token_of_a_lost_scope(idp: Server) -> str:
-    """An access token that names crm:write, which its person holds no more."""
+    """An access token with crm:write, which its person no longer holds."""
     with Person("alice@example.com", idp.postbox) as alice:
         bearer = str(connected(idp, alice)["access_token"])
     account = opened(idp, bearer).claims["sub"]
@@ -88,7 +88,7 @@ def token_of_a_lost_scope(idp: Server) -> str:
 
 
 def claims_of(idp: Server, answer: httpx2.Response) -> dict[str, Any]:
-    """What the issued token says, its signature checked with the keys that the server publishes."""
+    """The issued token's claims, verified with the server's published keys."""
     return dict(opened(idp, tokens_of(answer)["access_token"]).claims)
 
 
@@ -99,7 +99,7 @@ def claims_of(idp: Server, answer: httpx2.Response) -> dict[str, Any]:
 def test_a_backend_learns_who_calls_and_through_whom(
     server: Server, alice: Person, own: ResourceServer, bearer: str
 ) -> None:
-    """Audience the backend, subject the person, actor the resource server; a type of its own and no refresh token."""
+    """Audience: the backend; subject: the person; actor: the resource server; a distinct type, no refresh token."""
     answer = own.exchange(bearer, scope="crm:read")
     assert tokens_of(answer).keys() == ISSUED
     assert answer.json()["issued_token_type"] == ACCESS_TOKEN_TYPE
@@ -122,7 +122,7 @@ def test_a_backend_learns_who_calls_and_through_whom(
 
 @pytest.mark.clause("A15.subject", "A15.short")
 def test_a_personal_token_can_be_exchanged(server: Server, alice: Person, own: ResourceServer) -> None:
-    """By its hash, for it is opaque; nobody signed in for it, so there is no auth_time."""
+    """It is opaque, and found by its hash; nobody signed in for it, so there is no auth_time."""
     answer = own.exchange(made(server, alice, "A script", "crm:read"))
     claims = claims_of(server, answer)
     assert (claims["email"], claims["scope"], claims["act"]) == (alice.email, "crm:read", {"sub": own.id})
@@ -143,13 +143,13 @@ def test_a_personal_token_can_be_exchanged(server: Server, alice: Person, own: R
 def test_a_token_has_what_was_asked_or_all_that_its_backend_needs(
     own: ResourceServer, bearer: str, resource: str, asked: str | None, issued: set[str]
 ) -> None:
-    """A scope of another backend is never in it, and none that only the rules or only the person have."""
+    """Never a scope of another backend, nor one that only the rules name or only the person holds."""
     assert scope_of(tokens_of(own.exchange(bearer, resource=resource, scope=asked))) == issued
 
 
 @pytest.mark.clause("A15.lists", "A15.answer")
 def test_without_a_person_it_gets_a_token_of_its_own(server: Server, own: ResourceServer) -> None:
-    """For lists: its subject is the resource server, it has no scope, and nobody is told of."""
+    """For lists: its subject is the resource server, and it has no scope and names no person."""
     answer = own.lists()
     assert tokens_of(answer).keys() == ISSUED - {"issued_token_type"}
     claims = claims_of(server, answer)
@@ -160,7 +160,7 @@ def test_without_a_person_it_gets_a_token_of_its_own(server: Server, own: Resour
 
 @pytest.mark.clause("A15")
 def test_an_exchange_is_in_the_audit_log(server: Server, alice: Person, own: ResourceServer, bearer: str) -> None:
-    """Whose it was, through whom, of which connection, for which backend; a list of nobody's is none."""
+    """Person, resource server, connection and backend; a token for lists is not recorded."""
     before = len(rows(server, "SELECT id FROM audit_event WHERE event = 'token.exchanged'"))
     tokens_of(own.exchange(bearer, resource=FILES))
     tokens_of(own.lists())
@@ -180,14 +180,14 @@ def test_an_exchange_is_in_the_audit_log(server: Server, alice: Person, own: Res
 
 @pytest.mark.clause("A15.short")
 def test_a_token_lives_five_minutes_at_the_most(server: Server, own: ResourceServer, bearer: str) -> None:
-    """The subject token has fifteen."""
+    """Even though the subject token lives fifteen."""
     claims = claims_of(server, own.exchange(bearer))
     assert claims["exp"] - claims["iat"] == 300
 
 
 @pytest.mark.clause("A15.short")
 def test_a_token_ends_with_its_subject_token(idp: Server) -> None:
-    """An exchange is no way to make a token last."""
+    """An exchange cannot prolong a token."""
     own = resource_server(idp)
     with Person("alice@example.com", idp.postbox) as alice:
         bearer = connected(idp, alice)["access_token"]
@@ -204,7 +204,7 @@ def _keys(idp: Server) -> KeySet:
 
 @pytest.mark.clause("A15.short")
 def test_a_token_outlives_no_key(tmp_path: Path) -> None:
-    """ACCESS_TOKEN_MINUTES below five caps it as well: a retired key is published for no longer than that."""
+    """ACCESS_TOKEN_MINUTES below five limits it too: a retired key is published for no longer than that."""
     with with_backends(tmp_path, access_token_minutes=2) as idp, Person("alice@example.com", idp.postbox) as alice:
         own = resource_server(idp)
         assert own.lists().json()["expires_in"] == 120
@@ -218,7 +218,7 @@ def test_a_token_outlives_no_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize("grant_type", [TOKEN_EXCHANGE, "client_credentials"])
 @pytest.mark.parametrize("method", ["none", "client_secret_basic"])
 def test_no_client_exchanges_its_token(server: Server, bearer: str, method: str, grant_type: str) -> None:
-    """Neither a public client nor a confidential one, though it be its own token: a backend trusts the gate alone."""
+    """Neither a public nor a confidential client, even with its own token: backends trust the resource server only."""
     client = registered(server, token_endpoint_auth_method=method)
     answer = client.token_request(
         grant_type=grant_type, subject_token=bearer, subject_token_type=ACCESS_TOKEN_TYPE, resource=CRM
@@ -230,7 +230,7 @@ def test_no_client_exchanges_its_token(server: Server, bearer: str, method: str,
 def test_the_id_of_a_resource_server_without_its_secret_gets_nothing(
     server: Server, own: ResourceServer, bearer: str
 ) -> None:
-    """Its id is no secret: it stands in every token that it got."""
+    """Its id is not secret: every token it got contains it."""
     for secret in ("", "wrong"):
         refused(ResourceServer(server, own.id, secret).exchange(bearer), "invalid_client", 401)
         refused(ResourceServer(server, own.id, secret).lists(), "invalid_client", 401)
@@ -238,7 +238,7 @@ def test_the_id_of_a_resource_server_without_its_secret_gets_nothing(
 
 @pytest.mark.clause("A15.who")
 def test_disabled_credentials_exchange_no_more(idp: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an operator does about a leak: gatepost clients disable."""
+    """With gatepost clients disable, after a leak."""
     monkeypatch.setattr("gatepost_idp.clients.registry._CACHE_SECONDS", 0.0)
     own = resource_server(idp)
     tokens_of(own.lists())
@@ -249,7 +249,7 @@ def test_disabled_credentials_exchange_no_more(idp: Server, monkeypatch: pytest.
 @pytest.mark.clause("A15.who")
 @pytest.mark.parametrize("grant_type", ["authorization_code", "refresh_token"])
 def test_a_resource_server_takes_no_grant_of_a_client(own: ResourceServer, grant_type: str) -> None:
-    """Its credentials open what is for resource servers."""
+    """Its credentials are for a resource server's grants only."""
     refused(own.ask(grant_type=grant_type, code="x", code_verifier="y" * 43, refresh_token="x"), "unauthorized_client")
     refused(own.ask(grant_type="password"), "unsupported_grant_type")
 
@@ -261,7 +261,7 @@ def test_a_resource_server_takes_no_grant_of_a_client(own: ResourceServer, grant
 def test_another_resources_server_cannot_exchange_what_it_was_not_called_with(
     server: Server, alice: Person, own: ResourceServer, other: ResourceServer, bearer: str
 ) -> None:
-    """A stolen token is no use to it, for its own backends or for those of the token's resource; nor a personal one."""
+    """A stolen token, personal or not, is no use to it, for its own backends or for the token's resource's."""
     personal = made(server, alice, "A script", "crm:read")
     for token in (bearer, personal):
         refused(other.exchange(token, resource=ABROAD), "invalid_request")
@@ -270,7 +270,7 @@ def test_another_resources_server_cannot_exchange_what_it_was_not_called_with(
 
 @pytest.mark.clause("A15.subject")
 def test_the_token_of_another_resource_is_refused(server: Server, alice: Person, own: ResourceServer) -> None:
-    """A person's token for the other resource, whose scopes have the same names."""
+    """Even if the other resource's scopes have the same names."""
     theirs = connected(server, alice, resource=OTHER_MCP, scope="crm:read")["access_token"]
     refused(own.exchange(theirs), "invalid_request")
 
@@ -279,7 +279,7 @@ def test_the_token_of_another_resource_is_refused(server: Server, alice: Person,
 def test_a_stolen_exchanged_token_is_not_exchanged_again(
     server: Server, own: ResourceServer, other: ResourceServer, bearer: str
 ) -> None:
-    """A backend that got one is at the end of the chain: not for another backend, not for itself, by nobody."""
+    """A backend is the end of the chain: nobody can exchange its token, for another backend or for the same one."""
     stolen = own.exchange(bearer).json()["access_token"]
     for resource in (CRM, FILES):
         refused(own.exchange(stolen, resource=resource), "invalid_request")
@@ -289,7 +289,7 @@ def test_a_stolen_exchanged_token_is_not_exchanged_again(
 
 @pytest.mark.clause("A15.subject")
 def test_an_expired_subject_token_is_refused(idp: Server) -> None:
-    """To the second: a backend's token is no second life."""
+    """To the second: a token for a backend does not prolong it."""
     own = resource_server(idp)
     with Person("alice@example.com", idp.postbox) as alice:
         bearer = connected(idp, alice)["access_token"]
@@ -299,7 +299,7 @@ def test_an_expired_subject_token_is_refused(idp: Server) -> None:
 
 @pytest.mark.clause("A15.subject")
 def test_whatever_else_is_no_subject_token(server: Server, alice: Person, own: ResourceServer, bearer: str) -> None:
-    """A refresh token, an id_token, a forged signature, another's key, noise; and none at all."""
+    """A refresh token, an id_token, a forged signature, another key, noise, or none at all."""
     tokens = connected(server, alice, scope=f"openid {ALL}")
     head, body, _ = bearer.split(".")
     claims = opened(server, bearer).claims
@@ -311,7 +311,7 @@ def test_whatever_else_is_no_subject_token(server: Server, alice: Person, own: R
 
 @pytest.mark.clause("A15.end", "A15.subject")
 def test_an_ended_connection_exchanges_no_more(idp: Server) -> None:
-    """At once, while the token itself would still be let in for minutes."""
+    """At once, although the token itself is still accepted for minutes."""
     own, client = resource_server(idp), registered(idp)
     with Person("alice@example.com", idp.postbox) as alice:
         tokens = client.connect(alice, scope=ALL, resource=MCP)
@@ -334,7 +334,7 @@ def test_a_disabled_person_exchanges_no_more(idp: Server) -> None:
 
 @pytest.mark.clause("A15.end")
 def test_a_client_that_was_switched_off_reaches_no_backend(idp: Server) -> None:
-    """Though its access token would be let in for minutes."""
+    """Although its access token is still accepted for minutes."""
     own, client = resource_server(idp), registered(idp)
     with Person("alice@example.com", idp.postbox) as alice:
         bearer = client.connect(alice, scope=ALL, resource=MCP)["access_token"]
@@ -344,7 +344,7 @@ def test_a_client_that_was_switched_off_reaches_no_backend(idp: Server) -> None:
 
 @pytest.mark.clause("A15.end")
 def test_a_personal_token_that_was_revoked_exchanges_no_more(idp: Server) -> None:
-    """From the moment in which its person ended it."""
+    """From the moment its person revoked it."""
     own = resource_server(idp)
     with Person("alice@example.com", idp.postbox) as alice:
         personal = made(idp, alice, "A script", "crm:read")
@@ -356,7 +356,7 @@ def test_a_personal_token_that_was_revoked_exchanges_no_more(idp: Server) -> Non
 
 @pytest.mark.clause("A15.end", "A15.narrows")
 def test_a_scope_that_a_person_lost_is_exchanged_no_more(idp: Server) -> None:
-    """Though the token that their client holds still names it."""
+    """Although their client's token still has it."""
     own, bearer = resource_server(idp), token_of_a_lost_scope(idp)
     refused(own.exchange(bearer, scope="crm:write"), "invalid_scope")
     for asked in (None, "crm:read crm:write"):
@@ -369,7 +369,7 @@ def test_a_scope_that_a_person_lost_is_exchanged_no_more(idp: Server) -> None:
 @pytest.mark.clause("A15.narrows")
 @pytest.mark.parametrize("scope", ["crm:delete", "files:read", "crm:read files:read", "crm:read openid", "x", "*"])
 def test_no_exchange_widens_a_scope(own: ResourceServer, bearer: str, scope: str) -> None:
-    """What the person does not hold, what is another backend's, what nobody knows: refused, and not cut down."""
+    """A scope that the person lacks, another backend's or an unknown one is refused, not dropped."""
     refused(own.exchange(bearer, scope=scope), "invalid_scope")
 
 
@@ -377,7 +377,7 @@ def test_no_exchange_widens_a_scope(own: ResourceServer, bearer: str, scope: str
 def test_who_may_do_nothing_at_a_backend_gets_no_token_for_it(
     server: Server, alice: Person, own: ResourceServer
 ) -> None:
-    """A backend that looked at the audience alone would let them in."""
+    """A backend that checked only the audience would let them in."""
     reader = connected(server, alice, scope="files:read")["access_token"]
     refused(own.exchange(reader), "invalid_scope")
     refused(own.exchange(reader, scope="crm:read"), "invalid_scope")
@@ -385,7 +385,7 @@ def test_who_may_do_nothing_at_a_backend_gets_no_token_for_it(
 
 @pytest.mark.clause("A15.lists", "A15.narrows")
 def test_without_a_person_there_is_no_scope(own: ResourceServer) -> None:
-    """A list that nobody asked for calls nothing."""
+    """A token on nobody's behalf can call nothing."""
     refused(own.lists(scope="crm:read"), "invalid_scope")
 
 
@@ -394,14 +394,14 @@ def test_without_a_person_there_is_no_scope(own: ResourceServer) -> None:
 def test_an_audience_that_is_not_in_the_catalogue_is_refused(
     own: ResourceServer, bearer: str, resource: str | None
 ) -> None:
-    """None named, another resource's backend, the resource itself, one that is nearly right, a stranger's."""
+    """No audience, another resource's backend, the resource itself, a near miss, a stranger's URL."""
     refused(own.exchange(bearer, resource=resource), "invalid_target")
     refused(own.lists(resource), "invalid_target")
 
 
 @pytest.mark.clause("A15.target")
 def test_an_audience_beside_the_resource_is_refused(own: ResourceServer, bearer: str) -> None:
-    """One token for two: ignored, it would not be what was asked for."""
+    """It would ask for one token for two; ignoring it would not give what was asked for."""
     refused(own.exchange(bearer, audience=FILES), "invalid_target")
 
 
@@ -426,13 +426,13 @@ def test_an_audience_beside_the_resource_is_refused(own: ResourceServer, bearer:
 def test_nothing_is_smuggled_in_beside_the_subject_token(
     own: ResourceServer, bearer: str, smuggled: dict[str, str | None]
 ) -> None:
-    """The actor is who authenticated; what comes out is an access token, and so is what goes in."""
+    """The actor is whoever authenticated; the subject token and the issued token are access tokens."""
     refused(own.exchange(bearer, **smuggled), "invalid_request")
 
 
 @pytest.mark.clause("A15.types")
 def test_an_access_token_may_be_asked_for_by_name(own: ResourceServer, bearer: str) -> None:
-    """requested_token_type is optional, and this is the one there is."""
+    """requested_token_type is optional, and this is the only type."""
     tokens_of(own.exchange(bearer, requested_token_type=ACCESS_TOKEN_TYPE))
 
 
@@ -443,7 +443,7 @@ def test_an_access_token_may_be_asked_for_by_name(own: ResourceServer, bearer: s
      ("grant_type", "invalid_request"), ("audience", "invalid_request"), ("resource", "invalid_target")],
 )  # fmt: skip  # a table
 def test_a_parameter_that_is_repeated_is_refused(own: ResourceServer, bearer: str, name: str, error: str) -> None:
-    """Two readers might take different ones."""
+    """Two parsers might read different values."""
     form = {
         "grant_type": TOKEN_EXCHANGE, "subject_token": bearer, "subject_token_type": ACCESS_TOKEN_TYPE,
         "resource": CRM, "scope": "crm:read",
@@ -459,7 +459,7 @@ def test_a_parameter_that_is_repeated_is_refused(own: ResourceServer, bearer: st
 def test_a_backends_token_is_good_for_nothing_here(
     server: Server, own: ResourceServer, other: ResourceServer, bearer: str
 ) -> None:
-    """Not active at /introspect for any resource server, nobody's at /userinfo, and not revoked as if it could be."""
+    """It is inactive at /introspect for any resource server, refused at /userinfo, and not revocable."""
     for token in (own.exchange(bearer).json()["access_token"], own.lists().json()["access_token"]):
         for asking in (own, other):
             answer = server.post("/introspect", {"token": token}, headers=basic(asking.id, asking.secret))
@@ -472,7 +472,7 @@ def test_a_backends_token_is_good_for_nothing_here(
 
 @pytest.mark.clause("A15.there-alone")
 def test_a_backend_cannot_be_a_resource(idp: Server, tmp_path: Path) -> None:
-    """Else an exchange would make tokens for that resource, and nobody would have agreed to it."""
+    """Otherwise an exchange would issue tokens for that resource without consent."""
     own = resource_server(idp)
     with Person("alice@example.com", idp.postbox) as alice:
         bearer = connected(idp, alice)["access_token"]
@@ -487,7 +487,7 @@ def test_a_backend_cannot_be_a_resource(idp: Server, tmp_path: Path) -> None:
 
 @pytest.mark.clause("A15.catalogue")
 def test_the_backends_are_read_again_when_the_file_changes(idp: Server, tmp_path: Path) -> None:
-    """No restart: one more, one gone, and a file that broke leaves the last good ones in place."""
+    """Without a restart: one added, one removed, and a broken file leaves the last good ones in place."""
     own, path = resource_server(idp), tmp_path / "catalogue.toml"
     added = '[[backend]]\nname = "new"\nurl = "http://localhost:9105/mcp"\ntools = { "*" = "crm:read" }\n'
     refused(own.lists("http://localhost:9105/mcp"), "invalid_target")
@@ -512,7 +512,7 @@ def test_discovery_says_that_tokens_are_exchanged(server: Server) -> None:
 
 @pytest.mark.clause("A15.there-alone", "A9.not-logged")
 def test_a_subject_token_is_in_no_trace(server: Server, own: ResourceServer, alice: Person) -> None:
-    """A refused exchange is recorded by its reason; the token that came with it is not."""
+    """A refused exchange is recorded with its reason, without the token."""
     personal = made(server, alice, "A script", "crm:read")
     refused(own.exchange(personal, scope="crm:write"), "invalid_scope")
     TestClient(server, {"client_id": "gp_dc_nobody"}).token_request(grant_type=TOKEN_EXCHANGE, subject_token=personal)
@@ -525,7 +525,7 @@ def test_a_subject_token_is_in_no_trace(server: Server, own: ResourceServer, ali
 def test_what_looks_like_somebody_trying_is_in_the_audit_log(
     server: Server, alice: Person, own: ResourceServer, other: ResourceServer, bearer: str
 ) -> None:
-    """By which credentials, from where and why; an expired token or a misspelt type is nobody trying."""
+    """With credentials, address and reason; an expired token or a misspelt type does not look like an attack."""
     ended, client = resource_server(server), registered(server)
     tokens = client.connect(alice, scope=ALL, resource=MCP)
     server.post("/revoke", {"client_id": client.id, "token": tokens["refresh_token"]})
@@ -544,7 +544,7 @@ def test_what_looks_like_somebody_trying_is_in_the_audit_log(
 
 @pytest.mark.clause("A15.subject", "A15.narrows")
 def test_who_lost_a_scope_or_comes_late_is_nobody_trying(idp: Server) -> None:
-    """They are refused, and the audit log is left to what looks like an attack."""
+    """They are refused, but the audit log records only what looks like an attack."""
     own, bearer = resource_server(idp), token_of_a_lost_scope(idp)
     refused(own.exchange(bearer, scope="crm:write"), "invalid_scope")
     idp.clock.forward(hours=1)
@@ -597,14 +597,14 @@ def test_a_refused_exchange_says_what_was_received_and_expected(
     received: str,
     expected: str,
 ) -> None:
-    """To the letter: whoever builds a resource server reads the description, the operator the trace."""
+    """The exact texts: developers of resource servers read the description, the operator the trace."""
     answer = own.exchange(**{"subject_token": connected(server, alice)["access_token"], **asked})
     assert refused(answer, error)["error_description"] == description
     assert _traced(server, answer) == (f"{error}: {reason}", received, expected)
 
 
 def _traced(server: Server, answer: httpx2.Response) -> tuple[str, str, str]:
-    """What the flight recorder says of the one refusal under the answer's id, which is that of the subject token."""
+    """The trace of the only refusal, under the id in the answer, which must belong to the subject token."""
     found, trace_id = "FROM trace_step WHERE outcome = 'refused' AND trace_id = :id", answer.headers["x-trace-id"]
     until(server, f"SELECT count(*) {found}", id=trace_id)
     step = json.loads(rows(server, f"SELECT detail {found}", id=trace_id)[0][0])
@@ -615,7 +615,7 @@ def _traced(server: Server, answer: httpx2.Response) -> tuple[str, str, str]:
 def test_the_trace_tells_what_is_wrong_with_a_subject_token(
     server: Server, alice: Person, own: ResourceServer, other: ResourceServer, bearer: str
 ) -> None:
-    """Its description on the wire is one for all, so that nobody learns by it whether a token was ever good."""
+    """The response's description is always the same, so that nobody learns from it whether a token was ever valid."""
     client = registered(server)
     ended = client.connect(alice, scope=ALL, resource=MCP)
     server.post("/revoke", {"client_id": client.id, "token": ended["refresh_token"]})
@@ -634,7 +634,7 @@ def test_the_trace_tells_what_is_wrong_with_a_subject_token(
 def test_the_trace_tells_that_a_token_opens_nothing_at_a_backend(
     server: Server, alice: Person, own: ResourceServer
 ) -> None:
-    """With what would have."""
+    """And which scopes would."""
     answer = own.exchange(connected(server, alice, scope="files:read")["access_token"])
     expected = "invalid_scope: scope", "no scope in common", "one of crm:delete crm:read crm:write"
     assert _traced(server, answer) == expected
@@ -642,7 +642,7 @@ def test_the_trace_tells_that_a_token_opens_nothing_at_a_backend(
 
 @pytest.mark.clause("A15.lists", "A15.target")
 def test_the_trace_tells_what_is_wrong_with_a_question_for_lists(server: Server, own: ResourceServer) -> None:
-    """A scope, which is nobody's; and a resource without any backend."""
+    """It asks for a scope, or for a resource without a backend."""
     answer = own.lists(scope="crm:read " * 30)
     description = refused(answer, "invalid_scope")["error_description"]
     assert description == "Scopes belong to people. Ask for none, or exchange a token of a person."

@@ -1,4 +1,4 @@
-"""What the tests of the protocol share: a server to talk to, its database from outside, and how to read its answers."""
+"""Shared by the protocol tests: a server to talk to, its database from outside, and readers for its answers."""
 
 import asyncio
 import base64
@@ -31,14 +31,14 @@ FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 
 def line() -> httpx2.Client:
-    """A connection that keeps no cookies and follows nothing. It speaks plain http, so it loads no certificates."""
+    """A connection without cookies or redirects. It is for plain http, so it loads no certificates."""
     jar = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     return httpx2.Client(trust_env=False, timeout=20, cookies=jar, verify=False)
 
 
 @dataclass
 class Server(Idp):
-    """An authorization server over one connection: a client for each request would cost more than the request."""
+    """An authorization server over one connection: a new client per request would cost more than the request."""
 
     line: httpx2.Client
 
@@ -46,7 +46,7 @@ class Server(Idp):
         return self.line.request(method, f"{self.issuer}{path}", **options)
 
     def raw(self, path: str, body: bytes, **headers: str) -> httpx2.Response:
-        """A POST of these very bytes, as a form unless ``content_type`` says otherwise."""
+        """POSTs exactly these bytes, as a form unless ``content_type`` says otherwise."""
         sent = {**FORM, **{name.replace("_", "-"): value for name, value in headers.items()}}
         return self.request("POST", path, content=body, headers=sent)
 
@@ -64,15 +64,15 @@ def running(folder: Path, path: str = "", *, fetcher: Fetcher | None = None, **c
 
 
 def authorize(client: TestClient, *more: str, **changes: str | None) -> httpx2.Response:
-    """GET /authorize as a browser without cookies; ``more`` stands behind the query as it is."""
+    """GET /authorize as a browser without cookies; ``more`` is appended to the query unchanged."""
     url = "&".join((client.authorize_url(**changes), *more))
     return client.idp.get(url.removeprefix(client.idp.issuer))
 
 
 def error_of(response: httpx2.Response, client: TestClient) -> dict[str, str]:
-    """The error with which /authorize sent the browser back; it went to the client's own address and nowhere else.
+    """The error that /authorize sent to the client; asserts that it went to the client's own address.
 
-    Nobody is signed in here: then the way to a public address is a link on a page, for the person to take or not.
+    Nobody is signed in here: then a public address is shown as a link on a page, which the person may follow or not.
     """
     if response.status_code == 302:
         location = response.headers["location"]
@@ -87,7 +87,7 @@ def error_of(response: httpx2.Response, client: TestClient) -> dict[str, str]:
 
 
 def page_of(response: httpx2.Response, status: int = 400) -> str:
-    """A page for a person, which leads nowhere by itself."""
+    """The text of a page for a person; asserts that it does not redirect."""
     assert response.status_code == status, response.text
     assert "location" not in response.headers
     assert "refresh" not in response.headers
@@ -97,7 +97,7 @@ def page_of(response: httpx2.Response, status: int = 400) -> str:
 
 
 def refused(response: httpx2.Response, error: str, status: int = 400) -> dict[str, Any]:
-    """An error for a program (RFC 6749 section 5.2): JSON of ours, not to be stored, in characters that may stand."""
+    """Asserts an error for a program (RFC 6749 section 5.2): our JSON, no-store, in the allowed characters."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/json"
     assert response.headers["cache-control"] == "no-store"
@@ -122,7 +122,7 @@ def tokens_of(response: httpx2.Response) -> dict[str, Any]:
 
 
 def opened(server: Idp, token: str) -> jwt.Token:
-    """A JWT of the server, its signature checked with the keys that it publishes."""
+    """The claims of the server's JWT, verified with its published keys."""
     keys = KeySet.import_key_set(server.get("/jwks.json").json())
     return jwt.decode(token, keys, algorithms=["ES256", "RS256"])
 
@@ -133,12 +133,12 @@ def scope_of(tokens: dict[str, Any]) -> set[str]:
 
 
 def basic(client_id: str, secret: str) -> dict[str, str]:
-    """The header of HTTP Basic, for values that are encoded already where they need it (RFC 6749 section 2.3.1)."""
+    """The HTTP Basic header, for values that are already encoded if needed (RFC 6749 section 2.3.1)."""
     return {"authorization": BASIC + base64.b64encode(f"{client_id}:{secret}".encode()).decode()}
 
 
 def rows(server: Idp, query: str, **values: object) -> list[tuple[Any, ...]]:
-    """What the database holds, read past the server."""
+    """The rows of a table, read directly from the database."""
     engine = sqlalchemy.create_engine(server.settings.database_url)
     try:
         with engine.connect() as connection:
@@ -148,13 +148,13 @@ def rows(server: Idp, query: str, **values: object) -> list[tuple[Any, ...]]:
 
 
 def at_rest(server: Idp) -> bytes:
-    """Everything that the database keeps, its write-ahead log included."""
+    """All bytes of the database, including its write-ahead log."""
     path = server.settings.sqlite_path
     return b"".join(file.read_bytes() for file in sorted(path.parent.glob(f"{path.name}*")))
 
 
 def beside(server: Idp, work: Callable[[Transaction], T]) -> T:
-    """Does ``work`` in the server's database as another process would: the command line, for one."""
+    """Does ``work`` in the server's database as another process would, such as the command line."""
     database = Database(server.settings.database_url)
 
     async def write() -> T:
@@ -167,17 +167,17 @@ def beside(server: Idp, work: Callable[[Transaction], T]) -> T:
 
 
 def asks_everything(person: Person) -> bool:
-    """Whether the page is the whole consent page: it has something to tick."""
+    """Whether the page is the whole consent page: it has boxes to tick."""
     return any("remember" in form.names() for form in person.forms())
 
 
 def asks_one_tap(person: Person) -> bool:
-    """Whether the page is the one with a single button to go on."""
+    """Whether the page is the one-tap page, with a single button to go on."""
     return not asks_everything(person) and any(("decision", "allow") in form.buttons for form in person.forms())
 
 
 def went_silently(person: Person, client: TestClient) -> dict[str, str]:
-    """The answer of a request that showed no page at all."""
+    """The answer to a request that showed no page."""
     assert person.page is not None
     assert person.page.status_code == 302, person.text
     location = person.page.headers["location"]
