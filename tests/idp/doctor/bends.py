@@ -1,4 +1,4 @@
-"""What proxies, filters and tunnels do to what passes them; each is what an operator would call it."""
+"""What proxies, filters and tunnels do to requests and answers; each is named as an operator would name it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,12 +10,12 @@ PAGE = b"<!doctype html><title>Welcome</title><h1>It works!</h1>"
 
 
 def rewriting_host(host: str, only: str = "") -> Bend:
-    """Sends the servers another Host; ``only``: for that public host."""
+    """Sends the servers another Host; ``only``: for that public host only."""
 
     async def bend(asked: Asked, go: Go) -> Reply:
         if only and asked.host != only:
             return await go(asked)
-        # Under its public name the request finds its route; what goes on carries the other one.
+        # The request is routed by its public name, and passed on with the other one.
         headers = tuple((name, host if name == "host" else value) for name, value in asked.headers)
         return await go(replace(asked, headers=headers))
 
@@ -23,7 +23,7 @@ def rewriting_host(host: str, only: str = "") -> Bend:
 
 
 def answering(status: int, *, path: str = "", body: bytes = PAGE, kind: str = "text/html", **headers: str) -> Bend:
-    """Answers itself, below ``path``."""
+    """Answers requests below ``path`` itself."""
 
     async def bend(asked: Asked, go: Go) -> Reply:
         if not asked.path.startswith(path):
@@ -35,7 +35,7 @@ def answering(status: int, *, path: str = "", body: bytes = PAGE, kind: str = "t
 
 
 def answering_exactly(status: int, path: str) -> Bend:
-    """Answers itself at ``path`` alone."""
+    """Answers requests for exactly ``path`` itself."""
 
     async def bend(asked: Asked, go: Go) -> Reply:
         return said(status, PAGE) if asked.path == path else await go(asked)
@@ -44,21 +44,21 @@ def answering_exactly(status: int, path: str) -> Bend:
 
 
 async def redirecting_to_slash(asked: Asked, go: Go) -> Reply:
-    """Adds a slash at the end, by a redirect."""
+    """Adds a trailing slash, by a redirect."""
     if asked.path == "/mcp":
         return said(301, b"", "text/html", ("location", f"https://{asked.host}/mcp/"))
     return await go(asked)
 
 
 async def redirecting_from_slash(asked: Asked, go: Go) -> Reply:
-    """Takes a slash away from the end, by a redirect."""
+    """Removes a trailing slash, by a redirect."""
     if asked.path.endswith("/") and len(asked.path) > 1:
         return said(308, b"", "text/html", ("location", asked.path.rstrip("/")))
     return await go(asked)
 
 
 def stripping(*names: str) -> Bend:
-    """Takes headers off the answer."""
+    """Removes headers from the answer."""
 
     async def bend(asked: Asked, go: Go) -> Reply:
         return (await go(asked)).without(*names)
@@ -76,17 +76,17 @@ def adding(name: str, value: str) -> Bend:
 
 
 async def swallowing_authorization(asked: Asked, go: Go) -> Reply:
-    """The Authorization header is the proxy's own affair, it thinks."""
+    """Removes the Authorization header, as if it were meant for the proxy."""
     return await go(replace(asked, headers=tuple(pair for pair in asked.headers if pair[0] != "authorization")))
 
 
 async def swallowing_options(asked: Asked, go: Go) -> Reply:
-    """Knows GET and POST."""
+    """Allows only GET and POST."""
     return said(405, PAGE) if asked.method == "OPTIONS" else await go(asked)
 
 
 def filtering(agent: str, welcome: bool = False) -> Bend:
-    """A challenge page for whoever is called ``agent``; or for all others, where that one is welcome."""
+    """A challenge page for the User-Agent ``agent``, or for every other one."""
 
     async def bend(asked: Asked, go: Go) -> Reply:
         if (agent in asked.header("user-agent")) != welcome:
@@ -97,7 +97,7 @@ def filtering(agent: str, welcome: bool = False) -> Bend:
 
 
 async def replacing_errors(asked: Asked, go: Go) -> Reply:
-    """A friendly page instead of whatever 400 says."""
+    """A friendly page in place of every 400."""
     reply = await go(asked)
     return said(400, PAGE) if reply.status == 400 else reply
 
@@ -120,7 +120,7 @@ def replacing(old: bytes, new: bytes, path: str = "/.well-known/") -> Bend:
 
 
 def limiting(size: int) -> Bend:
-    """No body above ``size`` bytes."""
+    """Refuses bodies above ``size`` bytes."""
 
     async def bend(asked: Asked, go: Go) -> Reply:
         return said(413, PAGE) if len(asked.body) > size else await go(asked)
@@ -129,7 +129,7 @@ def limiting(size: int) -> Bend:
 
 
 def delaying(seconds: float, path: str = "/.well-known/oauth-authorization-server") -> Bend:
-    """Takes its time, below ``path``."""
+    """Delays answers below ``path``."""
 
     async def bend(asked: Asked, go: Go) -> Reply:
         if asked.path.startswith(path):
@@ -140,7 +140,7 @@ def delaying(seconds: float, path: str = "/.well-known/oauth-authorization-serve
 
 
 async def holding_back(asked: Asked, go: Go) -> Reply:
-    """Passes an answer on once it has the whole of it."""
+    """Passes an answer on only once it is complete."""
     reply = await go(asked)
     body = await reply.body()
 
@@ -151,5 +151,5 @@ async def holding_back(asked: Asked, go: Go) -> Reply:
 
 
 async def behind_the_times(asked: Asked, go: Go) -> Reply:
-    """A machine whose clock nobody set."""
+    """A machine whose clock is wrong."""
     return (await go(asked)).without("date").having(("date", "Thu, 01 Jan 2026 00:00:00 GMT"))

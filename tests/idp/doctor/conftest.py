@@ -1,4 +1,4 @@
-"""The deployments that several tests visit, one for each pair of addresses; a test has a front of its own."""
+"""The deployments that several tests share, one for each pair of addresses; each test has its own front."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.idp.doctor.deployment import ISSUERS, Names, Servers, servers
 
 @pytest.fixture(scope="session")
 def authority() -> trustme.CA:
-    """Who signs the fronts' certificates."""
+    """The authority that signs the fronts' certificates."""
     return trustme.CA()
 
 
@@ -23,7 +23,7 @@ def network(authority: trustme.CA) -> Names:
 
 @pytest.fixture(scope="module")
 def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Servers]]:
-    """Servers by shape; shapes of the same addresses share theirs, since they differ in the front alone."""
+    """Servers by shape; shapes with the same addresses share them, since only the front differs."""
     with contextlib.ExitStack() as stack:
         made = {
             pair: stack.enter_context(servers(tmp_path_factory.mktemp("public"), *pair)) for pair in {*ISSUERS.values()}

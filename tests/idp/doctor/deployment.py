@@ -1,4 +1,4 @@
-"""Deployments in each shape, in threads of the test's process, and doctor's visit to one."""
+"""Deployments in each shape, in threads of the test process, and doctor's run against one."""
 
 import asyncio
 import contextlib
@@ -43,7 +43,7 @@ PROTECTED = "/.well-known/oauth-protected-resource"
 
 @dataclass
 class Names(Network):
-    """Every name leads to the front, which answers at port 443; loopback is itself, save what ``moved`` says."""
+    """Resolves every name to the front, at port 443; loopback stays loopback, except as ``moved`` says."""
 
     authority: trustme.CA
     front: int = 0
@@ -85,7 +85,7 @@ class Servers:
         return self.idp.settings.mcp_resource_url
 
     def routes(self, shape: str) -> list[Route]:
-        """How the front shares out, in that shape."""
+        """The front's routes in that shape."""
         if shape == "two-hosts":
             return [Route(AUTH, "/", self.idp_port), Route(MCP, "/", self.resource_port)]
         own = [Route(ONE, "/mcp", self.resource_port), Route(ONE, PROTECTED, self.resource_port)]
@@ -100,7 +100,7 @@ WELL_KNOWN = ("oauth-authorization-server", "openid-configuration")
 
 
 class _Near(httpx2.AsyncBaseTransport):
-    """The resource server's way to the issuer: its public name is nobody's here."""
+    """The resource server's connection to the issuer, whose public name does not exist here."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -124,7 +124,7 @@ def servers(
     resource: Mapping[str, Any] | None = None,
     keys_at: int = 0,
 ) -> Iterator[Servers]:
-    """Both, on loopback without addresses; ``idp`` and ``resource`` change the settings of one of them."""
+    """Both servers on loopback; ``idp`` and ``resource`` change the settings of one of them."""
     with receiving() as postbox:
         port, resource_port = free_port(), free_port()
         issuer, mcp = issuer or f"http://localhost:{port}", mcp or f"http://localhost:{resource_port}/mcp"
@@ -173,7 +173,7 @@ def fronted(
     bend: Bend = straight,
     certificate: trustme.LeafCert | None = None,
 ) -> Iterator[Front]:
-    """The front, over TLS, where ``network`` leads."""
+    """The front, over TLS, to which ``network`` leads."""
     front = Front(routes, bend)
     certificate = certificate or network.authority.issue_cert(AUTH, MCP, ONE)
     with listening(front, certificate, folder) as port:
@@ -184,7 +184,7 @@ def fronted(
 def visited(
     network: Names, settings: Settings | None, url: str, *, now: Clock | None = None, **case: Any
 ) -> list[Outcome]:
-    """What doctor finds. ``settings`` None: on a machine that knows nothing of the deployment."""
+    """Doctor's findings. ``settings``: None for a machine without the deployment's settings."""
 
     async def run() -> list[Outcome]:
         doctor = Doctor(now or _now, network, lambda: settings or Settings())
@@ -198,5 +198,5 @@ def _now() -> datetime:
 
 
 def loud(outcomes: list[Outcome]) -> list[Finding]:
-    """What is more than information."""
+    """The findings that are more than information."""
     return [finding for outcome in outcomes for finding in outcome.findings if finding.level != "information"]

@@ -1,4 +1,4 @@
-"""A reverse proxy of the tests' own: it shares hosts and paths out to the servers, and bends what passes."""
+"""The tests' reverse proxy: it routes hosts and paths to the servers, and alters what passes."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ _HOP_BY_HOP = ("connection", "transfer-encoding", "keep-alive", "content-length"
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as it came to the front."""
+    """A request as received by the front."""
 
     method: str
     host: str
@@ -57,12 +57,12 @@ Bend = Callable[[Asked, Go], Awaitable[Reply]]
 
 
 async def straight(asked: Asked, go: Go) -> Reply:
-    """Bends nothing."""
+    """Alters nothing."""
     return await go(asked)
 
 
 def said(status: int, body: bytes = b"", kind: str = "text/html", *headers: tuple[str, str]) -> Reply:
-    """An answer of the front's own."""
+    """An answer from the front itself."""
 
     async def chunks() -> AsyncIterator[bytes]:
         yield body
@@ -72,7 +72,7 @@ def said(status: int, body: bytes = b"", kind: str = "text/html", *headers: tupl
 
 @dataclass(frozen=True)
 class Route:
-    """What begins with ``path`` goes to ``port``, ``strips`` taken off its front."""
+    """Paths that begin with ``path`` go to ``port``, with the prefix ``strips`` removed."""
 
     host: str
     path: str
@@ -82,7 +82,7 @@ class Route:
 
 @dataclass
 class Front:
-    """The front: the first route that fits."""
+    """The front, which uses the first matching route."""
 
     routes: Sequence[Route]
     bend: Bend = straight
@@ -129,7 +129,7 @@ class Front:
 
 @contextlib.contextmanager
 def listening(app: Any, certificate: trustme.LeafCert | None = None, folder: Path | None = None) -> Iterator[int]:
-    """Serves ``app`` in a thread, over TLS with a certificate; answers the port."""
+    """Serves ``app`` in a thread, over TLS if there is a certificate; returns the port."""
     port = free_port()
     options: dict[str, Any] = {}
     if certificate is not None and folder is not None:
@@ -163,5 +163,5 @@ def listening(app: Any, certificate: trustme.LeafCert | None = None, folder: Pat
 
 
 def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    """Believes that authority and no other."""
+    """Trusts that authority and no other."""
     return ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())

@@ -1,4 +1,4 @@
-"""The backends' tools as doctor sees them: what `gatepost tools list` tells, each fault with what mends it."""
+"""The backends' tools as doctor sees them: the faults in `gatepost tools list`, each with its remedy."""
 
 import json
 import subprocess
@@ -51,7 +51,7 @@ def _faults(network: Names, settings: Settings, told: Mapping[str, object]) -> d
 
 
 def test_each_fault_of_a_tool_is_found_and_named(idp: Idp, network: Names, catalogue: Path, tmp_path: Path) -> None:
-    """From what the resource server's own command says of real backends."""
+    """From the output of the resource server's own command about real backends."""
     listed = [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]
     approved = {"version": 1, "tools": {"crm": {"find_changed": "{}"}}}
     (tmp_path / "approved.json").write_text(json.dumps(approved), encoding="utf-8")
@@ -93,13 +93,13 @@ def test_each_fault_of_a_tool_is_found_and_named(idp: Idp, network: Names, catal
 def test_what_the_command_cannot_do_is_told(
     idp: Idp, network: Names, catalogue: Path, told: dict[str, object], fault: str
 ) -> None:
-    """Its own line, with the setting to mend."""
+    """The command's error is shown, with the setting to fix."""
     catalogue.write_text(CATALOGUE.format(crm="http://localhost:2/mcp"), encoding="utf-8")
     assert _faults(network, changed(idp, catalogue=str(catalogue)), told).keys() == {fault}
 
 
 def test_without_a_backend_nobody_is_asked(idp: Idp, network: Names) -> None:
-    """The program takes a second to start, which a deployment without backends need not wait for."""
+    """The command takes a second, which a deployment without backends need not wait for."""
     asked: list[int] = []
 
     def survey() -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""With a person's token: what it lacks, why it is refused, and whether streams come through."""
+"""With a person's token: which scopes it lacks, why it is refused, and whether streams get through."""
 
 import asyncio
 import sqlite3
@@ -33,12 +33,12 @@ def token(both: Servers) -> str:
 
 
 def tried(network: Names, both: Servers, token: str, **changes: Any) -> list[Outcome]:
-    """A visit with that token."""
+    """Doctor's findings with that token."""
     return visited(network, both.idp.settings, both.mcp, token=token, **changes)
 
 
 def test_what_a_token_lacks(both: Servers, network: Names, token: str) -> None:
-    """Each hidden tool with its scope and the command that gives it, as information; the token is told nowhere."""
+    """Each hidden tool with its scope and the command that grants it, as information; the token is never shown."""
     outcomes = tried(network, both, token)
     assert loud(outcomes) == []
     [told] = [f for outcome in outcomes for f in outcome.findings if f.fault == "token-lacks-scopes"]
@@ -74,7 +74,7 @@ BENT: dict[str, tuple[Callable[[str], str], str]] = {
 
 @pytest.mark.parametrize("how", BENT)
 def test_a_refused_token(both: Servers, network: Names, token: str, how: str) -> None:
-    """Refused, with the reason that can be read off it; the token itself is told nowhere."""
+    """Refused, with the reason that can be read from it; the token itself is never shown."""
     bent, reason = BENT[how]
     found = first(tried(network, both, bent(token)))
     assert_first(found, "token-refused", "the token")
@@ -86,7 +86,7 @@ def test_a_refused_token(both: Servers, network: Names, token: str, how: str) ->
 def test_a_token_of_somewhere_else(
     both: Servers, public: dict[str, Servers], network: Names, token: str, tmp_path: Path
 ) -> None:
-    """Its issuer is not this one."""
+    """It has another issuer."""
     other = public["two-hosts"]
     with fronted(network, other.routes("two-hosts"), tmp_path):
         found = first(visited(network, other.idp.settings, other.mcp, token=token))
@@ -96,7 +96,7 @@ def test_a_token_of_somewhere_else(
 
 
 async def _streaming(asked: Asked, go: Go) -> Reply:
-    """A server of somebody's own, which opens a stream to whoever asks for one."""
+    """Another server, which opens a stream for any request that asks for one."""
     if asked.method != "GET" or "event-stream" not in asked.header("accept"):
         return await go(asked)
 
@@ -110,7 +110,7 @@ async def _streaming(asked: Asked, go: Go) -> Reply:
 
 @pytest.mark.parametrize("holds", [True, False])
 def test_a_proxy_that_holds_streams_back(both: Servers, network: Names, token: str, holds: bool) -> None:
-    """An answer that is passed on only once it is whole never comes where it has no end."""
+    """A proxy that passes answers on only when complete never passes on an endless one."""
     network.patience = 3.0
 
     async def bend(asked: Asked, go: Go) -> Reply:

@@ -32,7 +32,7 @@ def doctor(environment: Mapping[str, str], *arguments: str, given: str = "") -> 
 
 
 def test_a_healthy_deployment(deployment: Deployment) -> None:
-    """Exit code 0, a line for each check, no colour and no bar where no terminal is."""
+    """Exit code 0, a line for each check, and no colour or progress bar without a terminal."""
     done = doctor(deployment.environment, deployment.mcp)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -43,7 +43,7 @@ def test_a_healthy_deployment(deployment: Deployment) -> None:
 
 
 def test_a_failure(deployment: Deployment) -> None:
-    """Exit code 1; what was seen, what was expected, what to change, how it looks; and where to begin."""
+    """Exit code 1; what was seen, what was expected, what to change, an example; and where to begin."""
     done = doctor(deployment.environment, deployment.mcp.removesuffix("/mcp"))
     assert done.returncode == 1
     assert "FAIL  The MCP URL: url-lacks-path" in done.stdout
@@ -66,7 +66,7 @@ def test_json(deployment: Deployment) -> None:
 
 
 def test_a_wrong_setting(deployment: Deployment) -> None:
-    """It is a finding like any other: no trace, exit code 1."""
+    """It is a finding like any other: no traceback, exit code 1."""
     done = doctor({**deployment.environment, "SIGNUP": "everybody"})
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1] == "Begin with: SIGNUP"
@@ -89,14 +89,14 @@ def test_no_secret_is_printed(deployment: Deployment) -> None:
 
 
 def test_a_machine_that_knows_nothing(deployment: Deployment) -> None:
-    """Without settings the URL alone is looked at: no complaint about a database that is not here."""
+    """Without settings only the URL is checked: no complaint about a missing database."""
     done = doctor(environment_of(), deployment.mcp)
     assert done.returncode == 0, done.stdout
     assert "Database" not in done.stdout
 
 
 def test_a_person(deployment: Deployment, postbox: Postbox) -> None:
-    """By address and by token: which scope each tool wants that they lack, and the command that gives it."""
+    """By address and by token: the scopes they lack for each tool, and the command that grants them."""
     with Person("doctors-patient@example.com", postbox) as person:
         settings = Settings(oauth_issuer=deployment.issuer, mcp_resource_url=deployment.mcp)
         idp = Idp(deployment.idp.base, deployment.issuer, settings, Clock(), postbox)
@@ -112,14 +112,14 @@ def test_a_person(deployment: Deployment, postbox: Postbox) -> None:
 
 
 def test_colours_on_a_terminal(deployment: Deployment) -> None:
-    """Where somebody watches: colours, and what is being looked at while it is; the words are the same."""
+    """On a terminal: colours, and the check in progress; the words are the same."""
     ours, theirs = pty.openpty()
     environment = {**deployment.environment, "TERM": "xterm-256color", "SMTP_PORT": str(free_port())}
     command = [sys.executable, "-m", "gatepost_idp", "doctor"]
     with subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         shown = b""
-        with contextlib.suppress(OSError):  # how a terminal says that the other side is gone
+        with contextlib.suppress(OSError):  # how a terminal reports that the other side is gone
             while chunk := os.read(ours, 65536):
                 shown += chunk
         assert process.wait(60) == 1

@@ -1,4 +1,4 @@
-"""Six shapes of a deployment that works: doctor has nothing to say, from the inside and from the outside."""
+"""Six shapes of a working deployment: doctor finds nothing, from the inside or the outside."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.idp.doctor.front import Route, listening
 def test_behind_a_proxy(
     public: dict[str, Servers], network: Names, tmp_path: Path, shape: str, knows_settings: bool
 ) -> None:
-    """Two hosts, one host by path, an issuer with a path, passed whole or stripped; on the server and elsewhere."""
+    """Two hosts, one host by path, an issuer with a path, kept or stripped; run on the server and elsewhere."""
     both = public[shape]
     with fronted(network, both.routes(shape), tmp_path):
         outcomes = visited(network, both.idp.settings if knows_settings else None, both.mcp)
@@ -23,7 +23,7 @@ def test_behind_a_proxy(
 
 
 def test_one_port(public: dict[str, Servers], network: Names, tmp_path: Path) -> None:
-    """What `demo --public` runs behind a tunnel: one port that shares out by path."""
+    """As `demo --public` runs behind a tunnel: one port that routes by path."""
     both = public["one-port"]
     shared = OnePort(f"http://127.0.0.1:{both.idp_port}", f"http://127.0.0.1:{both.resource_port}")
     with listening(shared.application()) as port, fronted(network, [Route(ONE, "/", port)], tmp_path):

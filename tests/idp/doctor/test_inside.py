@@ -1,4 +1,4 @@
-"""This machine's side, broken: settings, files, database, keys, clock, catalogue, mail server, an account."""
+"""Faults on the server's own machine: settings, files, database, keys, clock, catalogue, mail server, an account."""
 
 import asyncio
 import sqlite3
@@ -28,17 +28,17 @@ TOOLS = {"demo_echo": "demo:echo", "demo_get_server_info": "demo:ops", "whoami":
 
 
 def examined(network: Names, settings: Settings, **case: Any) -> list[Outcome]:
-    """Without a URL: this machine alone."""
+    """The findings without a URL: only of this machine."""
     return visited(network, settings, "", **case)
 
 
 def changed(idp: Idp, **changes: Any) -> Settings:
-    """The settings, some of them other ones."""
+    """The settings, some of them changed."""
     return Settings(**{**idp.settings.model_dump(), **changes})
 
 
 def test_nothing_is_wrong(idp: Idp, network: Names) -> None:
-    """A server that runs well: every check is done, and none has anything to say."""
+    """For a healthy server every check runs, and none finds anything."""
     outcomes = examined(network, idp.settings)
     assert [outcome.check for outcome in outcomes] == [
         "settings",
@@ -57,21 +57,21 @@ def test_nothing_is_wrong(idp: Idp, network: Names) -> None:
 
 
 def test_nothing_is_changed(tmp_path: Path, network: Names) -> None:
-    """On a machine where nothing was made yet, nothing is made: no folder, no database, no secret."""
+    """On a machine without data nothing is created: no folder, no database, no secret."""
     settings = Settings(database_url=f"sqlite:///{tmp_path / 'var' / 'gatepost.db'}")
     assert_first(first(examined(network, settings)), "database-missing", "DATABASE_URL")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_database_beside_a_server_is_left_as_it_is(idp: Idp, network: Names) -> None:
-    """What the doctor reads stays byte for byte what it was."""
+    """The files that doctor reads stay byte for byte the same."""
     before = idp.settings.sqlite_path.read_bytes(), idp.settings.secret_key_path.read_bytes()
     examined(network, idp.settings, email="nobody@example.com")
     assert (idp.settings.sqlite_path.read_bytes(), idp.settings.secret_key_path.read_bytes()) == before
 
 
 def test_a_setting_that_no_server_takes(network: Names, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its line is the finding, under its name, and all that needs settings is left out."""
+    """Its error line is the finding, under its name, and all checks that need settings are skipped."""
     monkeypatch.setenv("OAUTH_ISSUER", "https://auth.example.com/")
 
     async def run() -> list[Outcome]:
@@ -95,7 +95,7 @@ def test_a_key_file_that_others_can_read(idp: Idp, network: Names) -> None:
 def test_a_secret_file_that_others_can_read(
     idp: Idp, network: Names, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A warning that names the setting; its content is in no finding."""
+    """A warning that names the setting; no finding shows the content."""
     secret = tmp_path / "smtp_password"
     secret.write_text("hunter2")
     secret.chmod(0o644)
@@ -107,7 +107,7 @@ def test_a_secret_file_that_others_can_read(
 
 
 def test_a_database_that_others_can_read(idp: Idp, network: Names) -> None:
-    """A warning, for one that an older version made; its group may read it, as a backup's program does."""
+    """A warning, for one made by an older version; its group may read it, as a backup program does."""
     path = idp.settings.sqlite_path
     path.chmod(0o644)
     found = first(examined(network, idp.settings))
@@ -119,7 +119,7 @@ def test_a_database_that_others_can_read(idp: Idp, network: Names) -> None:
 
 
 def test_a_database_that_does_not_answer(idp: Idp, network: Names) -> None:
-    """Where nobody listens; its password is not shown."""
+    """If nobody listens there; its password is not shown."""
     url = f"postgresql+psycopg://gatepost:hunter2@127.0.0.1:{free_port()}/gatepost"
     settings = changed(idp, database_url=url, secret_key=("a key of more than thirty two characters",))
     found = first(examined(network, settings))
@@ -128,7 +128,7 @@ def test_a_database_that_does_not_answer(idp: Idp, network: Names) -> None:
 
 
 def test_a_database_url_that_nobody_can_read(idp: Idp, network: Names) -> None:
-    """The kind of the fault is told, not the URL: it may hold the password."""
+    """The finding names the kind of fault, not the URL, which may contain the password."""
     url = "postgresql+psycopg://gatepost:hunter2@db:port/gatepost"
     settings = changed(idp, database_url=url, secret_key=("a key of more than thirty two characters",))
     found = first(examined(network, settings))
@@ -137,14 +137,14 @@ def test_a_database_url_that_nobody_can_read(idp: Idp, network: Names) -> None:
 
 
 def test_a_file_that_is_no_database(idp: Idp, network: Names, tmp_path: Path) -> None:
-    """DATABASE_URL leads to something else."""
+    """DATABASE_URL points to another kind of file."""
     other = tmp_path / "other.db"
     other.write_text("not a database, and long enough to be taken for one " * 20)
     assert_first(first(examined(network, changed(idp, database_url=f"sqlite:///{other}"))), "database-away", "DATABASE")
 
 
 def test_an_old_schema(idp: Idp, network: Names, tmp_path: Path) -> None:
-    """The command that brings it up is named."""
+    """The finding names the command that upgrades it."""
     old = tmp_path / "old.db"
     with sqlite3.connect(old) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
@@ -157,7 +157,7 @@ def test_an_old_schema(idp: Idp, network: Names, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["another", "gone"])
 def test_a_secret_key_that_opens_nothing(idp: Idp, network: Names, how: str) -> None:
-    """Another SECRET_KEY than the one that sealed, or a database that moved without its key file."""
+    """A SECRET_KEY other than the one that sealed the keys, or a database moved without its key file."""
     settings = (
         changed(idp, secret_key=("a key of more than thirty two characters",)) if how == "another" else idp.settings
     )
@@ -168,7 +168,7 @@ def test_a_secret_key_that_opens_nothing(idp: Idp, network: Names, how: str) -> 
 
 
 def test_a_clock_that_is_behind(idp: Idp, network: Names) -> None:
-    """Before the database's own newest key was made."""
+    """Behind the time at which the database's newest key was made."""
     outcomes = visited(network, idp.settings, "", now=lambda: datetime.now(UTC) - timedelta(days=30))
     assert_first(first(outcomes), "clock-behind", "clock")
 
@@ -182,7 +182,7 @@ def test_a_clock_that_is_behind(idp: Idp, network: Names) -> None:
     ],
 )
 def test_a_catalogue(idp: Idp, network: Names, tmp_path: Path, text: str, fault: str) -> None:
-    """Not TOML, without this resource, or with nothing for whoever signs up."""
+    """One that is not TOML, lacks this resource, or gives new accounts nothing."""
     file = tmp_path / "catalogue.toml"
     file.write_text(text)
     assert_first(first(examined(network, changed(idp, catalogue=str(file)))), fault, "CATALOGUE")
@@ -216,7 +216,7 @@ url = "https://crm.example/mcp"
 def test_a_backend(
     idp: Idp, network: Names, tmp_path: Path, text: str, with_credentials: bool, fault: str, setting: str
 ) -> None:
-    """One that cannot be, one for which nobody gets a token, one without rules, one that nobody may use."""
+    """An invalid one, one for which nobody can get a token, one without rules, one that nobody may use."""
     file = tmp_path / "catalogue.toml"
     file.write_text(RESOURCE + text)
     if with_credentials:
@@ -243,7 +243,7 @@ def test_a_backend_that_can_be_used(idp: Idp, network: Names, tmp_path: Path) ->
 
 
 def test_no_mail_server(idp: Idp, network: Names) -> None:
-    """A failure for a public server; on loopback the demo has a mailbox of its own, so it is only told."""
+    """A failure for a public server; on loopback, where the demo has its own mailbox, only information."""
     outcomes = examined(network, changed(idp, smtp_host=""))
     assert loud(outcomes) == []
     assert "smtp-of-the-demo" in [finding.fault for outcome in outcomes for finding in outcome.findings]
@@ -252,18 +252,18 @@ def test_no_mail_server(idp: Idp, network: Names) -> None:
 
 
 def test_a_mail_server_that_is_away(idp: Idp, network: Names) -> None:
-    """Nobody listens there."""
+    """Nobody listens at its address."""
     found = first(examined(network, changed(idp, smtp_port=free_port())))
     assert_first(found, "smtp-unreachable", "SMTP_PORT")
 
 
 def test_a_mail_server_without_starttls(idp: Idp, network: Names) -> None:
-    """STARTTLS was asked for and is not offered."""
+    """STARTTLS is required and not offered."""
     assert_first(first(examined(network, changed(idp, smtp_security="starttls"))), "smtp-security", "SMTP_SECURITY")
 
 
 def test_a_mail_server_with_a_certificate_of_its_own(idp: Idp, network: Names, tmp_path: Path) -> None:
-    """No authority that the machine knows has signed it."""
+    """No authority that the machine trusts has signed it."""
     office, authority = Office(), Authority(tmp_path / "ca.pem")
     with opened(office, authority.context()):
         settings = changed(idp, smtp_port=office.port, smtp_security="starttls")
@@ -273,7 +273,7 @@ def test_a_mail_server_with_a_certificate_of_its_own(idp: Idp, network: Names, t
 def test_a_mail_server_that_wants_another_password(
     idp: Idp, network: Names, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The password is told nowhere; with the right one all is well, and no mail was sent by either."""
+    """The password is never shown; with the right one all is well, and neither run sends a mail."""
     office, authority = Office(PASSWORD), Authority(tmp_path / "ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.path))
     with opened(office, authority.context(), implicit=True):
@@ -292,14 +292,14 @@ def signed_up(idp: Idp, email: str) -> None:
 
 
 def statement(idp: Idp, text: str) -> None:
-    """What an operator's command does to the database."""
+    """Changes the database as an operator's command does."""
     with sqlite3.connect(idp.settings.sqlite_path) as connection:
         connection.execute(text)
     connection.close()
 
 
 def test_an_account_that_lacks_a_scope(idp: Idp, network: Names) -> None:
-    """For each scope that a person does not hold: which tools need it, and the command that gives it; no failure."""
+    """For each scope that a person lacks: which tools need it, and the command that grants it; not a failure."""
     signed_up(idp, "alice@example.com")
     outcomes = examined(network, idp.settings, email="Alice@example.com", tools=TOOLS)
     [found] = [finding for outcome in outcomes if outcome.check == "account" for finding in outcome.findings]
@@ -324,13 +324,13 @@ def test_a_disabled_account(idp: Idp, network: Names) -> None:
 
 
 def test_an_account_that_is_not(idp: Idp, network: Names) -> None:
-    """Nobody signed up by that address."""
+    """Nobody has signed up with that address."""
     found = first(examined(network, idp.settings, email="alcie@example.com"))
     assert_first(found, "account-unknown", "gatepost users list")
 
 
 def test_a_check_that_breaks(network: Names) -> None:
-    """A fault of doctor's own is a finding too, and the others go on."""
+    """An error of doctor itself is a finding too, and the other checks go on."""
 
     def loads() -> Settings:
         raise SettingsError("OAUTH_ISSUER: is odd")

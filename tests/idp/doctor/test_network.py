@@ -1,4 +1,4 @@
-"""The real network: names by a DNS server on loopback, which answers, lacks them, or is away."""
+"""The real network code: a DNS server on loopback that has a name, lacks it, or is down."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ ZONE = {
 
 @contextlib.contextmanager
 def name_server() -> Iterator[int]:
-    """Answers what stands in ZONE, and that there is no other name."""
+    """Answers from ZONE, and that no other name exists."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
         listener.bind(("127.0.0.1", 0))
         thread = threading.Thread(target=_serve, args=(listener,), daemon=True)
@@ -56,7 +56,7 @@ def _serve(listener: socket.socket) -> None:
 
 
 def resolver_at(port: int) -> dns.asyncresolver.Resolver:
-    """Asks there and nowhere else."""
+    """A resolver that asks only that server."""
     resolver = dns.asyncresolver.Resolver(configure=False)
     resolver.nameservers = ["127.0.0.1"]
     resolver.port = port
@@ -71,7 +71,7 @@ def internet() -> Iterator[Internet]:
 
 
 def waited(work: Callable[[], Awaitable[T]]) -> T:
-    """What it comes to."""
+    """The result of the coroutine."""
 
     async def run() -> T:
         return await work()
@@ -93,12 +93,12 @@ def waited(work: Callable[[], Awaitable[T]]) -> T:
     ],
 )
 def test_addresses(internet: Internet, host: str, found: Addresses) -> None:
-    """Every address of a name, by family; none for a name that is not, or cannot be."""
+    """Every address of a name, by family; none for a name that does not or cannot exist."""
     assert waited(lambda: internet.addresses(host)) == found
 
 
 def test_connections_go_to_ipv4(internet: Internet) -> None:
-    """As Claude's cloud calls; to IPv6 only where there is nothing else, and nowhere without a name."""
+    """As Claude's cloud connects; to IPv6 only if there is nothing else, and nowhere without a name."""
     assert waited(lambda: internet.dial("mcp.example.test", 443)) == ("93.184.215.14", 443)
     assert waited(lambda: internet.dial("six.example.test", 443)) == ("2606:2800:21f::2", 443)
     with pytest.raises(OSError, match="no address"):
@@ -114,7 +114,7 @@ def test_texts(internet: Internet) -> None:
 
 
 def test_a_dns_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then texts are not known, which is not the same as none, and addresses are what the machine knows."""
+    """Then texts are unknown, which differs from none, and addresses come from the machine itself."""
     monkeypatch.setattr("gatepost_idp.operate.doctor.outside.network.DNS_SECONDS", 0.3)
     away = Internet(resolver_at(free_port()))
     assert waited(lambda: away.texts("example.test")) is None

@@ -1,4 +1,4 @@
-"""A deployment broken in ways that have names: doctor names the fault, and the setting that mends it, first."""
+"""A deployment with a known fault: the first thing doctor names is the fault, with the setting that fixes it."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ WELL_KNOWN_AUTH = "/.well-known/oauth-authorization-server/auth"
 
 @dataclass(frozen=True)
 class Break:
-    """What somebody did, and what doctor has to name: the fault, and a part of the setting to change."""
+    """A mistake, and what doctor has to name: the fault, and part of the setting to change."""
 
     what: str
     fault: str
@@ -229,7 +229,7 @@ BREAKS = [
 
 
 def assert_first(found: Finding | None, fault: str, setting: str) -> None:
-    """It is that fault, it names that setting, and it says what was seen, what was expected and how it looks."""
+    """Asserts that the first finding is that fault, with that setting, what was seen, what was expected, an example."""
     assert found is not None
     assert (found.fault, setting in found.setting) == (fault, True), found
     assert all((found.seen, found.expected, found.example)), found
@@ -239,7 +239,7 @@ def assert_first(found: Finding | None, fault: str, setting: str) -> None:
 def test_the_first_thing_named_is_the_cause(
     public: dict[str, Servers], network: Names, tmp_path: Path, broken: Break
 ) -> None:
-    """Whatever stands in front of healthy servers: one thing is named first, and it is the thing to mend."""
+    """Whatever is in front of healthy servers, the first thing named is the one to fix."""
     both = public[broken.shape]
     network.hosts.update(broken.hosts)
     network.patience = broken.patience
@@ -250,7 +250,7 @@ def test_the_first_thing_named_is_the_cause(
 
 
 def test_what_hangs_on_a_failure_is_left_out(public: dict[str, Servers], network: Names, tmp_path: Path) -> None:
-    """One cause, one finding: its consequences are not named, but said to be left out, and after what."""
+    """One cause, one finding: checks that depend on it are reported as skipped, with the reason."""
     both = public["two-hosts"]
     network.hosts[MCP] = Addresses()
     with fronted(network, both.routes("two-hosts"), tmp_path):
@@ -266,13 +266,13 @@ def test_what_hangs_on_a_failure_is_left_out(public: dict[str, Servers], network
     [" ", "mcp", "ftp://mcp.example.test/mcp", "https://", "https://[::1/mcp", "https://mcp.example.test:99999/mcp"],
 )
 def test_what_is_no_url(network: Names, url: str) -> None:
-    """Whatever is pasted: a finding, and no trace."""
+    """Whatever is pasted gives a finding, not a traceback."""
     outcomes = visited(network, None, url)
     assert_first(first(outcomes), "url-is-none", "the MCP URL")
 
 
 def test_a_password_in_the_url_is_not_shown(network: Names) -> None:
-    """A URL with a user is none that clients take, and its password is nobody's business."""
+    """Clients refuse a URL with a user name, and its password must not be shown."""
     found = first(visited(network, None, f"https://alice:hunter2@{MCP}/mcp"))
     assert_first(found, "url-is-none", "the MCP URL")
     assert "hunter2" not in str(found)
@@ -285,7 +285,7 @@ HOSTILE: list[object] = [None, 7, [], ["javascript:alert(1)"], ["https://[x"], [
 def test_metadata_that_names_nonsense(
     public: dict[str, Servers], network: Names, tmp_path: Path, named: object
 ) -> None:
-    """Whatever stands where the issuer should: a finding that says so."""
+    """Whatever is in place of the issuer gives a finding that says so."""
     both = public["two-hosts"]
     bend = bends.replacing(b'["https://auth.example.test"]', json.dumps(named).encode())
     with fronted(network, both.routes("two-hosts"), tmp_path, bend):
@@ -295,7 +295,7 @@ def test_metadata_that_names_nonsense(
 def test_what_a_stranger_says_cannot_steer_the_terminal(
     public: dict[str, Servers], network: Names, tmp_path: Path
 ) -> None:
-    """Escape sequences of an answer are taken out, and a long one is cut."""
+    """Escape sequences in an answer are removed, and a long answer is truncated."""
     both = public["two-hosts"]
     nonsense = json.dumps("\x1b]0;owned\x07" + "x" * 5000).encode()
     bend = bends.replacing(b'"https://mcp.example.test/mcp"', nonsense)
@@ -341,7 +341,7 @@ CERTIFICATES: dict[str, tuple[str, str, Callable[[trustme.CA], trustme.LeafCert]
 
 @pytest.mark.parametrize("kind", CERTIFICATES)
 def test_a_certificate(public: dict[str, Servers], network: Names, tmp_path: Path, kind: str) -> None:
-    """A certificate that clients refuse, or soon will, is named with its host and the way it is wrong."""
+    """A certificate that clients refuse, or soon will, is named with its host and its fault."""
     fault, setting, issue = CERTIFICATES[kind]
     both = public["two-hosts"]
     with fronted(network, both.routes("two-hosts"), tmp_path, certificate=issue(network.authority)):
@@ -365,7 +365,7 @@ def test_a_closed_port(public: dict[str, Servers], network: Names) -> None:
 
 
 def test_plain_http_at_port_443(public: dict[str, Servers], network: Names) -> None:
-    """What listens there speaks no TLS."""
+    """The server at that port does not speak TLS."""
     both = public["two-hosts"]
     network.front = both.resource_port
     outcomes = visited(network, both.idp.settings, both.mcp)
@@ -400,7 +400,7 @@ def test_a_front_that_hangs_up(public: dict[str, Servers], network: Names, tmp_p
 
 @dataclass(frozen=True)
 class Mistake:
-    """A server with a setting of its own; ``theirs``: doctor reads the authorization server's environment."""
+    """A server with one setting changed; ``theirs``: doctor reads the authorization server's environment."""
 
     fault: str
     setting: str
@@ -457,7 +457,7 @@ def test_a_setting(network: Names, tmp_path: Path, name: str) -> None:
 
 
 def test_the_inspector_is_information(public: dict[str, Servers], network: Names, tmp_path: Path) -> None:
-    """That the Inspector's origin is not let in is said, with the setting, and is no failure."""
+    """That the Inspector's origin is not allowed is information, with the setting, and not a failure."""
     both = public["two-hosts"]
     with fronted(network, both.routes("two-hosts"), tmp_path):
         outcomes = visited(network, both.idp.settings, both.mcp)
@@ -484,7 +484,7 @@ RECORDS: dict[str, tuple[str, ...]] = {
 def test_records_for_mail(
     public: dict[str, Servers], network: Names, tmp_path: Path, lacking: str, fault: str, setting: str
 ) -> None:
-    """A record that MAIL_FROM's domain lacks is a warning; with all three, or a DNS that is away, there is none."""
+    """A missing record of MAIL_FROM's domain is a warning; with all three, or without DNS, there is none."""
     both = public["two-hosts"]
     settings = both.idp.settings.model_copy(update={"mail_from": "gatepost@example.com", "dkim_selector": "s1"})
     with fronted(network, both.routes("two-hosts"), tmp_path):
@@ -500,7 +500,7 @@ def test_records_for_mail(
 
 
 def test_a_dmarc_record_of_the_domain_above(public: dict[str, Servers], network: Names, tmp_path: Path) -> None:
-    """It holds for mail from below as well."""
+    """It applies to mail from subdomains too."""
     both = public["two-hosts"]
     settings = both.idp.settings.model_copy(update={"mail_from": "gatepost@mail.example.com"})
     network.records = {"mail.example.com": ("v=spf1 -all",), "_dmarc.example.com": ("v=DMARC1; p=none",)}

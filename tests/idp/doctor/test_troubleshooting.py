@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md and doctor say the same, and every fault there is was met by a test."""
+"""docs/troubleshooting.md and doctor agree, and a test provokes every fault."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 
 
 def test_the_table_is_what_doctor_knows() -> None:
-    """The page holds the table as doctor's faults make it: no row is missing, outdated or about nothing."""
+    """The page has the table generated from doctor's faults: no row is missing, outdated or superfluous."""
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     assert page.partition(troubleshooting.BEGIN)[2] == troubleshooting.table().partition(troubleshooting.BEGIN)[2]
 
@@ -23,13 +23,13 @@ def test_every_fault_has_a_name_of_its_own() -> None:
 
 
 def test_every_fault_is_provoked() -> None:
-    """A fault that no test brings about is one that nobody has ever seen doctor find."""
+    """Every fault is found in at least one test, or nobody would know that doctor can find it."""
     tests = "".join(file.read_text(encoding="utf-8") for file in HERE.glob("test_*.py"))
     assert [fault.name for fault in troubleshooting.faults() if f'"{fault.name}"' not in tests] == []
 
 
 def test_the_three_complaints_are_answered() -> None:
-    """What people say in their own words stands on the page, beside the setting."""
+    """The page has the complaints in people's own words, beside the setting."""
     table = troubleshooting.table()
     for words, setting in [
         ("Could not connect: the URL lacks /mcp", "the MCP URL"),
@@ -41,7 +41,7 @@ def test_the_three_complaints_are_answered() -> None:
 
 
 def test_what_a_check_needs_comes_before_it() -> None:
-    """The order is one in which a cause comes before its consequences."""
+    """Checks run in an order in which causes come before consequences."""
     for checks in ((*inside.CHEAP, *inside.REST), outside.CHECKS):
         seen: set[str] = set()
         for check in checks:
@@ -50,7 +50,7 @@ def test_what_a_check_needs_comes_before_it() -> None:
 
 
 def test_the_page_speaks_the_words_of_the_log() -> None:
-    """An event that the page names is one that a server logs, so that the log leads to the page."""
+    """Every event that the page names is one that a server logs, so that the log leads to the page."""
     sources = "".join(file.read_text() for part in ("idp", "resource") for file in (ROOT / part).rglob("*.py"))
     told = " ".join(fault.symptom for fault in troubleshooting.faults() if "the log says" in fault.symptom)
     events = re.findall(r"[a-z]+(?:_[a-z]+)+", told)

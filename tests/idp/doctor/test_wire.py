@@ -1,4 +1,4 @@
-"""HTTP as it is on the wire: servers that drip, hang up, flood and never end."""
+"""HTTP servers that drip, hang up, flood and never end."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,7 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"
 
 
 def asked(talk: Talk, questions: int = 1, patience: float = 5.0) -> Answer:
-    """The last answer of a server that speaks so, asked so often at as many addresses."""
+    """The last answer of a server that behaves so, after that many requests to as many addresses."""
 
     async def run(url: str) -> Answer:
         network = Names(trustme.CA(), patience=patience)
@@ -29,7 +29,7 @@ def asked(talk: Talk, questions: int = 1, patience: float = 5.0) -> Answer:
 
 
 def test_a_connection_that_ends_at_its_next_use() -> None:
-    """A server may close what was kept open just when it is used again: that is asked once more, and no fault."""
+    """A server may close a kept connection just when it is reused: the request is repeated, and it is no fault."""
     connections = 0
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -45,7 +45,7 @@ def test_a_connection_that_ends_at_its_next_use() -> None:
 
 
 def test_a_server_that_always_hangs_up() -> None:
-    """Twice is enough."""
+    """Two tries are enough."""
     connections = 0
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -69,7 +69,7 @@ def _endlessly(write: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> Talk
 
 
 def test_a_server_that_drips() -> None:
-    """A byte now and then is no answer: the time counts for the whole of it."""
+    """The time limit is for the whole answer, not for each byte."""
 
     async def drip(writer: asyncio.StreamWriter) -> None:
         writer.write(b".")
@@ -82,7 +82,7 @@ def test_a_server_that_drips() -> None:
 
 
 def test_a_server_that_floods() -> None:
-    """What is too much is not read."""
+    """An answer that is too long is not read to its end."""
 
     async def flood(writer: asyncio.StreamWriter) -> None:
         writer.write(b"x" * 65536)
@@ -93,7 +93,7 @@ def test_a_server_that_floods() -> None:
 
 @pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 abc\r\n\r\n", b"\x00" * 100])
 def test_a_server_that_speaks_something_else(said: bytes) -> None:
-    """It is said, not raised."""
+    """It is reported, not raised."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(said)

@@ -1,4 +1,4 @@
-"""An environment in which no setting of ours is set."""
+"""An environment without any of our settings."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from gatepost_idp.settings import Settings
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests' own environment says nothing to the server."""
+    """Removes our settings from the environment."""
     for name in Settings.model_fields:
         for variable in (name.upper(), f"{name.upper()}_FILE"):
             monkeypatch.delenv(variable, raising=False)

@@ -1,4 +1,4 @@
-"""Mail addresses: one mailbox a request, one key a mailbox, and no second reading of either."""
+"""Mail addresses: one mailbox per request, one key per mailbox, and nothing ambiguous."""
 
 import pytest
 from hypothesis import example, given, settings
@@ -34,7 +34,7 @@ from gatepost_idp.signin.addresses import Address, may_sign_in, may_sign_up
     ],
 )
 def test_an_address_has_one_reading(typed: str, mailbox: str, key: str, rate_key: str) -> None:
-    """Case and the domain's alphabet make no second person; a tag is kept, and counted with the rest."""
+    """Case and the domain's encoding do not make another person; a tag is kept, but counted with its mailbox."""
     assert addresses.parse(typed) == Address(mailbox, key, rate_key)
 
 
@@ -72,7 +72,7 @@ REFUSED = [
     "alice\0@example.com",
     "alice@example.com\0",
     "alice\x7f@example.com",
-    # Letters that look like others, or like nothing.
+    # Look-alike and invisible letters.
     "\N{CYRILLIC SMALL LETTER A}lice@example.com",
     "al\N{LATIN SMALL LETTER DOTLESS I}ce@example.com",
     "\N{FULLWIDTH LATIN SMALL LETTER A}lice@example.com",
@@ -80,7 +80,7 @@ REFUSED = [
     "alice\N{RIGHT-TO-LEFT OVERRIDE}@example.com",
     "alice\N{FULLWIDTH COMMERCIAL AT}example.com",
     "alice@example\N{ZERO WIDTH SPACE}.com",
-    # Domains that are none.
+    # Invalid domains.
     "alice@localhost",
     "alice@127.0.0.1",
     "alice@[127.0.0.1]",
@@ -89,7 +89,7 @@ REFUSED = [
     "alice@example..com",
     "alice@.example.com",
     "alice@exa_mple.com",
-    # Local parts that are none.
+    # Invalid local parts.
     ".alice@example.com",
     "alice.@example.com",
     "al..ice@example.com",
@@ -101,7 +101,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("typed", REFUSED)
 def test_what_could_be_read_twice_is_refused(typed: str) -> None:
-    """Outright: what one parser reads as two mailboxes another reads as one."""
+    """Refused outright: what one parser reads as two mailboxes another reads as one."""
     assert addresses.parse(typed) is None
 
 
@@ -109,7 +109,7 @@ def test_what_could_be_read_twice_is_refused(typed: str) -> None:
 @given(st.one_of(st.text(max_size=40), st.emails()))
 @example("alice@example.com")
 def test_a_mailbox_is_one_ascii_token(typed: str) -> None:
-    """Nothing raises; what is taken has one @, no space, no comma, and reads the same a second time."""
+    """No input raises; an accepted address has one @, no space, no comma, and parses to itself."""
     found = addresses.parse(typed)
     if found is None:
         return
@@ -147,13 +147,13 @@ def signup(**changes: object) -> Settings:
     ],
 )
 def test_signup_lets_in_whom_it_says(mode: str, key: str, is_invited: bool, verdict: bool) -> None:
-    """Domains as written, however they are spelled, ``*.`` for what is below one."""
+    """Domains in any spelling, with ``*.`` for subdomains."""
     configured = signup(signup=mode, signup_domains="Example.COM,*.example.org")
     assert may_sign_up(configured, key, is_invited) is verdict
 
 
 def test_a_denial_wins_over_an_allowance() -> None:
-    """Addresses and domains; where nothing is allowed by name, everybody is."""
+    """For addresses and domains; an empty allow list allows everybody."""
     configured = signup(email_allow="example.com,bob@other.example", email_deny="Mallory@example.com,*.example.com")
     for key, verdict in [
         ("alice@example.com", True),

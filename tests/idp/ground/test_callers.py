@@ -1,4 +1,4 @@
-"""Who is calling: X-Forwarded-For counts only as far as TRUSTED_PROXIES vouch for it."""
+"""The caller's address: X-Forwarded-For counts only as far as TRUSTED_PROXIES vouch for it."""
 
 import pytest
 from hypothesis import given, settings
@@ -25,14 +25,14 @@ def request(peer: str | None, *forwarded: str) -> Request:
 
 
 CHAINS = [
-    # What is trusted, the peer, the headers, the caller.
+    # Trusted networks, peer, headers, expected caller.
     ((), "198.51.100.7", (), "198.51.100.7"),
     ((), "198.51.100.7", ("203.0.113.9",), "198.51.100.7"),
     ((PROXY,), "198.51.100.7", ("203.0.113.9",), "198.51.100.7"),
     ((PROXY,), PROXY, (), PROXY),
     ((PROXY,), PROXY, ("203.0.113.9",), "203.0.113.9"),
     ((PROXY,), PROXY, (" 203.0.113.9 ",), "203.0.113.9"),
-    # The rightmost hop that is no proxy of ours: what stands left of it the caller wrote.
+    # The rightmost hop that is not a trusted proxy: the caller wrote what is left of it.
     ((PROXY,), PROXY, ("1.2.3.4, 203.0.113.9",), "203.0.113.9"),
     ((PROXY,), PROXY, ("10.0.0.1, 203.0.113.9",), "203.0.113.9"),
     ((PROXY,), PROXY, ("1.2.3.4", "203.0.113.9"), "203.0.113.9"),
@@ -41,7 +41,7 @@ CHAINS = [
     (("10.0.0.0/8",), PROXY, (f"1.2.3.4, 203.0.113.9, {SECOND}",), "203.0.113.9"),
     (("10.0.0.0/8",), PROXY, (f"{SECOND}",), SECOND),
     (("10.0.0.0/8",), PROXY, (f"10.9.9.9, {SECOND}",), "10.9.9.9"),
-    # What is no address says nothing: then the peer is the caller.
+    # Anything that is not an address is ignored: then the peer is the caller.
     ((PROXY,), PROXY, ("unknown",), PROXY),
     ((PROXY,), PROXY, ("",), PROXY),
     ((PROXY,), PROXY, (",,,",), PROXY),
@@ -61,18 +61,18 @@ CHAINS = [
 def test_the_caller_is_the_rightmost_hop_that_is_not_ours(
     trusted: tuple[str, ...], peer: str, forwarded: tuple[str, ...], caller: str
 ) -> None:
-    """Nobody chooses their own address, and so their own allowance, by writing a header."""
+    """A forged header cannot choose the address, and so the rate limit, that a caller has."""
     assert callers(*trusted).network(request(peer, *forwarded)) == network_of(caller)
 
 
 def test_a_request_without_a_peer_has_no_address() -> None:
-    """As over a Unix socket: it is one caller, and nothing breaks."""
+    """As over a Unix socket: such requests count as one caller, and nothing breaks."""
     assert callers(PROXY).network(request(None, "203.0.113.9")) == ""
     assert callers(PROXY).network(request(None)) == ""
 
 
 def test_a_header_from_nowhere_is_warned_of_once() -> None:
-    """With the setting that would believe it; a proxy that is trusted is no news."""
+    """The warning names the setting that would trust it; a trusted proxy causes none."""
     ours = callers()
     with capture_logs() as logged:
         for _ in range(3):
@@ -106,7 +106,7 @@ def test_a_network_is_one_household_or_one_server(address: str, network: str) ->
 
 
 def test_addresses_of_one_household_are_counted_together() -> None:
-    """However the proxy writes them."""
+    """In whatever form the proxy writes them."""
     ours = callers(PROXY)
     seen = ["2001:db8::1", "2001:db8::ffff:2", "2001:0DB8:0:0:1::"]
     assert {ours.network(request(PROXY, address)) for address in seen} == {"2001:db8::/64"}
@@ -116,7 +116,7 @@ def test_addresses_of_one_household_are_counted_together() -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.text(st.characters(max_codepoint=255), max_size=40), st.sampled_from([PROXY, "198.51.100.7", "fe80::1%eth0"]))
 def test_no_header_raises_and_none_from_a_stranger_counts(forwarded: str, peer: str) -> None:
-    """Whatever is written there."""
+    """Whatever the header contains."""
     ours = callers(PROXY)
     found = ours.network(request(peer, forwarded))
     if peer != PROXY:
@@ -124,7 +124,7 @@ def test_no_header_raises_and_none_from_a_stranger_counts(forwarded: str, peer: 
 
 
 def test_a_limit_is_written_in_the_notation_of_the_library() -> None:
-    """Each rule with its amount and seconds, under its name and key."""
+    """Each rule has its amount and seconds, under its name and key."""
     assert limits.rules("address", "abc", "1/30seconds;5/15minutes;20/day") == [
         Rule("address:abc", 1, 30),
         Rule("address:abc", 5, 900),

@@ -1,4 +1,4 @@
-"""The catalogue: the resources and scopes that there are, and one line where it is wrong."""
+"""The catalogue: its resources and scopes, and a one-line error if it is wrong."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def loaded(folder: Path, text: str) -> catalogue.Catalogue:
 
 
 def test_the_packaged_one_is_the_demos() -> None:
-    """Its resource is the one at MCP_RESOURCE_URL; operators' tools are not given away."""
+    """Its resource is the one at MCP_RESOURCE_URL; new accounts do not get the operators' scope."""
     found = catalogue.load(Settings())
     assert [resource.url for resource in found.resource] == ["http://localhost:9001/mcp"]
     assert found.default.scope_names == ("demo:read", "demo:echo", "demo:ops")
@@ -56,7 +56,7 @@ def test_several_resources_have_scopes_of_their_own(tmp_path: Path) -> None:
 
 @pytest.mark.clause("A7")
 def test_a_resource_is_found_by_its_url(tmp_path: Path) -> None:
-    """Byte for byte, save a slash at the end and the letter case of scheme and host."""
+    """Byte for byte, except for a trailing slash and the letter case of scheme and host."""
     found = loaded(tmp_path, TWO)
     for url in ("https://other.test/mcp", "https://other.test/mcp/", "HTTPS://Other.TEST/mcp"):
         resource = found.find(url)
@@ -99,7 +99,7 @@ def test_a_wrong_catalogue_is_explained_in_one_line(tmp_path: Path, text: str, w
 
 
 def test_a_catalogue_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """With its path; bytes that are no text are explained too."""
+    """The error has its path; bytes that are not text are explained too."""
     with pytest.raises(SettingsError, match=r"^CATALOGUE: .*gone.toml cannot be read"):
         catalogue.load(Settings(catalogue=str(tmp_path / "gone.toml")))
     (tmp_path / "bytes.toml").write_bytes(b"\xff")
@@ -127,7 +127,7 @@ def backends(folder: Path, text: str) -> catalogue.Backends:
 
 
 def test_a_backend_stands_behind_the_first_resource_or_the_one_it_names(tmp_path: Path) -> None:
-    """Its resource is written as the catalogue writes it, and it has the scopes of its rules."""
+    """It has its resource's URL as the catalogue writes it, and the scopes of its rules."""
     there = CRM.replace('name = "crm"', 'name = "there"\nresource = "https://Other.test/mcp/"').replace(
         "a:read", "b:read"
     )
@@ -190,7 +190,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_backend_that_cannot_be_stops_the_start_with_one_line(tmp_path: Path, name: str) -> None:
-    """The setting, the file, the place, what is wrong; of a URL with a password in it, not the password."""
+    """The setting, the file, the place, what is wrong; never the password in a URL."""
     text, words = BROKEN[name]
     with pytest.raises(SettingsError) as wrong:
         backends(tmp_path, (text + TWO) if name == "no-list" else TWO + text)
@@ -208,7 +208,7 @@ def looked_twice(found: catalogue.Backends) -> list[str]:
 
 
 def test_a_file_that_breaks_later_is_told_of_once(tmp_path: Path) -> None:
-    """The last good backends stay, however often it is looked at; and it is told when they are read again."""
+    """The last good backends stay, it is logged once, and so is the file's recovery."""
     found = backends(tmp_path, TWO + CRM)
     path = tmp_path / "catalogue.toml"
     with capture_logs() as logs:

@@ -1,4 +1,4 @@
-"""Consent in silence: only where every one of its conditions holds; otherwise one tap, or the whole page."""
+"""Silent consent: only if every condition holds; otherwise one tap, or the whole page."""
 
 import dataclasses
 from datetime import timedelta
@@ -37,7 +37,7 @@ def asked(**changes: Any) -> Request:
 
 
 def test_a_remembered_consent_is_silent() -> None:
-    """The same registration, an https redirect, the resource named, no more scopes than before."""
+    """With the same registration, an https redirect, a named resource, and no more scopes than before."""
     memory = rules.recall(ASKED, REGISTERED, [AGREED])
     assert (memory.kind, memory.agreement) == ("silent", AGREED)
 
@@ -49,7 +49,7 @@ def test_a_client_with_a_secret_is_silent_too() -> None:
 
 
 def test_fewer_scopes_than_before_are_covered() -> None:
-    """None at all included; the order does not matter."""
+    """Even none at all; the order does not matter."""
     for scope in [("demo:echo",), (), ("demo:echo", "demo:read")]:
         assert rules.recall(asked(scope=scope), REGISTERED, [AGREED]).kind == "silent"
 
@@ -75,7 +75,7 @@ def test_loopback_and_private_schemes_are_never_silent(redirect_uri: str) -> Non
 
 @pytest.mark.clause("A7")
 def test_a_request_that_names_no_resource_is_not_silent() -> None:
-    """The default resource is a guess: a person confirms it."""
+    """The default resource is a guess, so the person confirms it."""
     assert rules.recall(asked(resource_named=False), REGISTERED, [AGREED]).kind == "one_tap"
 
 
@@ -86,51 +86,51 @@ def test_an_id_that_others_know_is_not_silent() -> None:
 
 
 def test_another_registration_of_the_same_kind_is_one_tap() -> None:
-    """What was agreed with the other one is offered, never taken for granted."""
+    """The consent for the other one is offered, never taken for granted."""
     memory = rules.recall(ASKED, REGISTERED, [ANOTHER])
     assert (memory.kind, memory.agreement) == ("one_tap", ANOTHER)
 
 
 def test_ones_own_agreement_comes_before_a_newer_one_of_another() -> None:
-    """Silence rests on what was agreed with this very registration."""
+    """Silence depends on the consent for this registration."""
     memory = rules.recall(ASKED, REGISTERED, [ANOTHER, AGREED])
     assert (memory.kind, memory.agreement) == ("silent", AGREED)
 
 
 def test_more_scopes_than_before_are_asked_for() -> None:
-    """The whole page, even if one of the new ones is harmless, and whoever agreed to less."""
+    """The whole page is shown, even if one of the new scopes is harmless, whichever registration had less."""
     wider = asked(scope=("demo:read", "demo:echo", "demo:ops"))
     assert rules.recall(wider, REGISTERED, [AGREED, ANOTHER]).kind == "ask"
     assert rules.recall(asked(scope=("openid",)), REGISTERED, [AGREED]).kind == "ask"
 
 
 def test_two_agreements_do_not_add_up() -> None:
-    """Each was given for what it says."""
+    """Each consent stands for itself."""
     narrow = [dataclasses.replace(AGREED, asked=(name,)) for name in ("demo:read", "demo:echo")]
     assert rules.recall(ASKED, REGISTERED, narrow).kind == "ask"
 
 
 def test_ones_own_narrower_agreement_is_not_widened_by_anothers() -> None:
-    """Then what the other agreed to is one tap away, and no more."""
+    """What the other registration may do is then one tap away, not silent."""
     own = dataclasses.replace(AGREED, asked=("demo:read",))
     memory = rules.recall(ASKED, REGISTERED, [own, ANOTHER])
     assert (memory.kind, memory.agreement) == ("one_tap", ANOTHER)
 
 
 def test_where_nothing_was_agreed_everything_is_asked() -> None:
-    """The whole page."""
+    """Without any consent the whole page is shown."""
     assert rules.recall(ASKED, REGISTERED, []) == rules.Memory("ask")
 
 
 def test_what_was_unticked_is_asked_for_again() -> None:
-    """A step-up looks like any reconnect: from memory it would end in the same refusal as before."""
+    """A step-up looks like any reconnect: answered silently, it would end in the same refusal as before."""
     memory = rules.recall(ASKED, REGISTERED, [NARROWED])
     assert (memory.kind, memory.agreement) == ("ask", NARROWED)
     assert rules.recall(asked(scope=("demo:read",)), REGISTERED, [NARROWED]).kind == "silent"
 
 
 def test_what_was_unticked_here_is_not_taken_from_another_registration() -> None:
-    """One's own answer counts before what was agreed elsewhere, however wide that was."""
+    """The answer for this registration comes before one for another, however wide that was."""
     memory = rules.recall(ASKED, REGISTERED, [ANOTHER, NARROWED])
     assert (memory.kind, memory.agreement) == ("ask", NARROWED)
 
@@ -147,7 +147,7 @@ def test_what_was_unticked_here_is_not_taken_from_another_registration() -> None
     ],
 )
 def test_a_form_approves_no_more_than_was_asked(ticked: list[str], approved: tuple[str, ...]) -> None:
-    """Whatever a tampered one says."""
+    """Whatever a tampered form says."""
     assert rules.approved(ASKED, ticked) == approved
 
 
@@ -155,7 +155,7 @@ def test_a_form_approves_no_more_than_was_asked(ticked: list[str], approved: tup
     ("most", "lives"), [(365, (0, 1, 30, 365)), (30, (0, 1, 30)), (7, (0, 1, 7)), (1, (0, 1)), (0, (0,))]
 )
 def test_a_consent_is_remembered_no_longer_than_the_operator_allows(most: int, lives: tuple[int, ...]) -> None:
-    """The choices of the page; a form that asks for another gets this time only."""
+    """For the durations on the page; a form with another value counts as this time only."""
     assert rules.lives(most) == lives
     assert [rules.days(str(days), most) for days in lives] == list(lives)
     assert rules.days(str(most + 1), most) == 0

@@ -1,4 +1,4 @@
-"""Cookies and CSRF: how long they hold, what they are called, and whom they let through."""
+"""Cookies and CSRF tokens: how long they are valid, what they are called, and which requests they let through."""
 
 from datetime import UTC, datetime, timedelta
 from http.cookies import SimpleCookie
@@ -24,12 +24,12 @@ ORIGIN = "https://auth.example.com"
 
 
 def jar(header: str) -> dict[str, str]:
-    """What a browser sends back."""
+    """The cookies that a browser sends back."""
     return {name: morsel.value for name, morsel in SimpleCookie(header).items()}
 
 
 def test_a_browser_is_known_for_thirty_minutes() -> None:
-    """To the second, from the last time that the cookie was set."""
+    """To the second, from when the cookie was last set."""
     cookies = Cookies(PUBLIC)
     with freeze_time(NOON, real_asyncio=True) as present:
         sent = jar(cookies.browser_header("browser id"))
@@ -41,7 +41,7 @@ def test_a_browser_is_known_for_thirty_minutes() -> None:
 
 
 def test_a_form_is_good_for_twelve_hours() -> None:
-    """For whoever left it open over lunch; after that it says so."""
+    """For people who leave it open over lunch; after that a page says so."""
     cookies = Cookies(PUBLIC)
     with freeze_time(NOON, real_asyncio=True) as present:
         token = cookies.csrf("browser id")
@@ -52,7 +52,7 @@ def test_a_form_is_good_for_twelve_hours() -> None:
 
 
 def test_a_forged_browser_cookie_is_no_browser() -> None:
-    """Nor is one that was changed, another purpose's, another server's, or none."""
+    """Nor is an altered one, another purpose's or server's, or none."""
     cookies = Cookies(PUBLIC)
     [(name, value)] = jar(cookies.browser_header("browser id")).items()
     [foreign] = jar(Cookies(public("o" * 32)).browser_header("browser id")).values()
@@ -63,7 +63,7 @@ def test_a_forged_browser_cookie_is_no_browser() -> None:
 
 
 def test_a_cookie_under_a_dropped_key_is_no_browser() -> None:
-    """And one under a key that is still on the list is."""
+    """One under a key that is still on the list is accepted."""
     sent = jar(Cookies(PUBLIC).browser_header("browser id"))
     assert Cookies(public("k" * 32, "n" * 32)).browser(sent) == "browser id"
     assert Cookies(public("n" * 32)).browser(sent) is None
@@ -86,7 +86,7 @@ def test_cookies_on_plain_http_do_without_what_needs_https() -> None:
 
 
 def test_two_servers_on_one_host_do_not_share_cookies() -> None:
-    """Ports keep no cookies apart, so the names do."""
+    """Cookies are not separated by port, so their names differ."""
     names = {
         name
         for issuer in ("http://localhost:9000", "http://localhost:9100", "http://localhost:9000/auth")
@@ -96,7 +96,7 @@ def test_two_servers_on_one_host_do_not_share_cookies() -> None:
 
 
 def test_a_session_is_stored_by_its_hash() -> None:
-    """What does not look like a session costs no query."""
+    """A value that does not look like a session token causes no query."""
     cookies = Cookies(PUBLIC)
     session = sessions.new_session()
     [(name, value)] = jar(cookies.session_header(session)).items()
@@ -109,7 +109,7 @@ def test_a_session_is_stored_by_its_hash() -> None:
 
 
 FORMS = [
-    # Origin, Sec-Fetch-Site, whether the form is ours.
+    # Origin, Sec-Fetch-Site, whether the form is accepted.
     (ORIGIN, "same-origin", True),
     ("https://AUTH.example.com", "same-origin", True),
     (ORIGIN, None, True),
@@ -132,7 +132,7 @@ FORMS = [
 def test_a_form_is_ours_when_token_origin_and_site_agree(
     origin: str | None, fetch_site: str | None, verdict: bool
 ) -> None:
-    """Each of them can say no."""
+    """Each of them can refuse it."""
     cookies = Cookies(PUBLIC)
     assert cookies.is_own_form(cookies.csrf("browser id"), "browser id", origin, fetch_site) is verdict
 

@@ -1,4 +1,4 @@
-"""Secrets and what is made from them: bound to a purpose, noticed when changed, rotated without a break."""
+"""Signing, sealing and key derivation: bound to a purpose, tamper-evident, rotated without interruption."""
 
 import base64
 import hashlib
@@ -23,7 +23,7 @@ def _decoded(text: str) -> bytes:
 
 
 def test_what_is_signed_for_one_purpose_serves_no_other() -> None:
-    """A browser's cookie is no CSRF token, and the reverse."""
+    """A browser's cookie does not pass as a CSRF token, nor the reverse."""
     for made_for in PURPOSES:
         signed = KEYS.serializer(made_for).dumps("value")
         for used_for in PURPOSES:
@@ -41,12 +41,12 @@ def test_a_signature_is_sha256() -> None:
 
 
 def test_a_signature_notices_every_change() -> None:
-    """Of any character."""
+    """A change of any character is detected."""
     serializer = KEYS.serializer("csrf")
     signed = str(serializer.dumps("value"))
     for place in range(len(signed)):
         changed = signed[:place] + ("A" if signed[place] != "A" else "B") + signed[place + 1 :]
-        # The last character of base64 has bits that mean nothing; what it decodes to is still the same signature.
+        # The last base64 character has unused bits; what it decodes to is still the same signature.
         if place != len(signed) - 1:
             with pytest.raises(BadSignature):
                 serializer.loads(changed)
@@ -64,7 +64,7 @@ def test_of_several_keys_the_last_signs_and_each_verifies() -> None:
 
 
 def test_derived_keys_differ_by_purpose_and_by_secret() -> None:
-    """And stay the same for the same two."""
+    """And are the same for the same purpose and secret."""
     derived = {keys.derived(purpose) for keys in (KEYS, ROLLED) for purpose in (*PURPOSES, "", "seal csrf")}
     assert len(derived) == 10
     assert all(len(key) == 32 for key in derived)
@@ -91,7 +91,7 @@ def test_a_keys_id_tells_nothing_of_the_key() -> None:
 
 
 def test_a_seal_opens_with_the_key_that_made_it() -> None:
-    """Also after newer ones came, and says whether it should be made anew."""
+    """Even after newer keys are added, when it reports that it should be sealed again."""
     sealed = KEYS.seal("signing key", b"private")
     assert b"private" not in sealed
     assert ROLLED.opened("signing key", sealed) == b"private"
@@ -107,13 +107,13 @@ def test_two_seals_of_the_same_differ() -> None:
 
 
 def test_a_seal_opens_for_its_own_purpose_alone() -> None:
-    """A sealed secret in a signing key's place is noticed."""
+    """A sealed secret put in a signing key's place is detected."""
     with pytest.raises(SealBroken, match="the sealed refresh was changed"):
         KEYS.opened("refresh", KEYS.seal("registration", b"secret"))
 
 
 def test_a_seal_notices_every_changed_bit() -> None:
-    """In the key's id, the nonce and the rest."""
+    """Whether in the key's id, the nonce or the rest."""
     sealed = KEYS.seal("signing key", b"private")
     for place in range(len(sealed)):
         changed = sealed[:place] + bytes([sealed[place] ^ 1]) + sealed[place + 1 :]
@@ -122,7 +122,7 @@ def test_a_seal_notices_every_changed_bit() -> None:
 
 
 def test_a_seal_that_was_cut_short_is_broken() -> None:
-    """At any length, nothing at all included."""
+    """At any length, including nothing at all."""
     sealed = KEYS.seal("signing key", b"private")
     for length in range(len(sealed)):
         with pytest.raises(SealBroken):
@@ -132,7 +132,7 @@ def test_a_seal_that_was_cut_short_is_broken() -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=80))
 def test_nothing_that_nobody_sealed_opens(sealed: bytes) -> None:
-    """Whatever the database holds, the answer is SealBroken and no other exception."""
+    """Whatever the database contains, opening it raises SealBroken and no other exception."""
     for candidate in (sealed, KEYS.newest.encode() + sealed):
         with pytest.raises(SealBroken):
             KEYS.opened("signing key", candidate)
@@ -156,6 +156,6 @@ def test_tokens_are_random_and_say_their_kind() -> None:
 
 
 def test_only_a_tokens_hash_is_kept() -> None:
-    """SHA-256, also of what no client could have been given."""
+    """SHA-256, even of a value that no client can have been given."""
     assert crypto.token_hash("gp_rt_x") == hashlib.sha256(b"gp_rt_x").digest()
     assert len(crypto.token_hash("\ud800 \N{SNOWMAN}")) == 32

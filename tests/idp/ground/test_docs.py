@@ -1,4 +1,4 @@
-"""What the pages for operators name is there: every command and option, every setting, every file and heading."""
+"""Everything that the operators' pages name exists: every command and option, setting, file and heading."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 OTHERS = {
     "DOMAIN", "PORT", "HTTPS_PROXY", "SSL_CERT_FILE", "GATEPOST_TORTURE", "GATEPOST_NO_SKIPS", "PATH",
     "BACKEND_URL",
-}  # fmt: skip  # read by programs of others, by compose.yaml, an example or the tests
+}  # fmt: skip  # read by other programs, by compose.yaml, an example or the tests
 _COMMAND = re.compile(r"(?:^|`|\$ |bin/|^  )gatepost ((?:[^`\n#|;&]|\\\n)+)", re.MULTILINE)
 _SETTING = re.compile(r"\b([A-Z][A-Z0-9]+(?:_[A-Z0-9]+)+|WORKERS|SIGNUP|CATALOGUE)\b=")
 _LINK = re.compile(r"\]\(([^)#\s]+)(#[\w.-]+)?\)")
@@ -34,7 +34,7 @@ def commands(text: str) -> Iterator[list[str]]:
 
 
 def problem(words: list[str]) -> str:
-    """What of a command line does not exist; empty where all of it does."""
+    """The part of a command line that does not exist; empty if all of it does."""
     at: Any = typer.main.get_command(cli)
     for word in words:
         inner = getattr(at, "commands", None)
@@ -50,19 +50,19 @@ def problem(words: list[str]) -> str:
 
 
 def options(command: Any) -> set[str]:
-    """Its options, in both forms of those that can be said no to."""
+    """Its options, including the --no- forms."""
     return {"--", "--help"} | {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_command_exists(page: Path) -> None:
-    """With its options: whoever copies a line at three in the morning must not learn then that it was renamed."""
+    """With its options: nobody should find out at three in the morning that a command was renamed."""
     wrong = {" ".join(words): what for words in commands(page.read_text()) if (what := problem(words))}
     assert wrong == {}
 
 
 def test_commands_of_others_are_not_taken_for_ours() -> None:
-    """The pages are really read: what the runbook needs is found in it, and what is not there is refused."""
+    """The check itself works: it finds the runbook's commands, and refuses ones that do not exist."""
     found = [" ".join(words) for words in commands((ROOT / "docs" / "runbook.md").read_text())]
     for line in ("db upgrade", "keys rotate", "demo --public https://SOME-WORDS.trycloudflare.com"):
         assert any(words.startswith(line) for words in found), line
@@ -72,14 +72,14 @@ def test_commands_of_others_are_not_taken_for_ours() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_setting_exists(page: Path) -> None:
-    """What is given a value is a setting of one of the servers, or of its file."""
+    """Every name given a value is a setting of one of the servers, or its _FILE form."""
     known = {name.upper() for name in {*Settings.model_fields, *ResourceSettings.model_fields}} | OTHERS
     wrong = {name for name in _SETTING.findall(page.read_text()) if name.removesuffix("_FILE") not in known}
     assert wrong == set()
 
 
 def test_every_setting_is_in_the_readme_or_the_runbook() -> None:
-    """A setting that nobody can find is none."""
+    """Every setting is documented where operators look."""
     told = "".join((ROOT / page).read_text() for page in ("README.md", "docs/runbook.md"))
     names = {name.upper() for name in {*Settings.model_fields, *ResourceSettings.model_fields}}
     assert {name for name in names if f"`{name}`" not in told and f"{name}=" not in told} == set()
@@ -87,13 +87,13 @@ def test_every_setting_is_in_the_readme_or_the_runbook() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_every_link_leads_somewhere(page: Path) -> None:
-    """Files of this repository; what is on the Internet is not asked."""
+    """For files of this repository; links to the Internet are not fetched."""
     targets = [target for target, _ in _LINK.findall(page.read_text()) if "://" not in target]
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
 def test_alerts_name_commands_that_exist() -> None:
-    """Whoever is woken reads the action first."""
+    """The action is what a person on call reads first."""
     groups = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())["groups"]
     actions = [rule["annotations"]["action"] for group in groups for rule in group["rules"]]
     for action in actions:

@@ -1,4 +1,4 @@
-"""Metadata documents without the network: which URLs may name a client, what their documents may say, who is public."""
+"""Metadata documents without the network: which URLs may name a client, what documents may say, public addresses."""
 
 import json
 from datetime import UTC, datetime
@@ -38,7 +38,7 @@ def said(**changes: Any) -> Registration:
     ],
 )
 def test_a_url_may_name_a_client(url: str, host: str, port: int, target: str) -> None:
-    """https with a path; what is asked for is the path as it stands there."""
+    """https with a path, which is requested exactly as written."""
     found = metadata_document.parse(url)
     assert (found.host, found.port, found.target) == (host, port, target)
 
@@ -70,7 +70,7 @@ def test_a_url_may_not_name_a_client(url: str) -> None:
 
 @given(st.text(max_size=60))
 def test_no_text_makes_a_url_that_says_another_host(text: str) -> None:
-    """Whatever comes behind the name, a request goes to the name or nowhere."""
+    """Whatever follows the host name, a request goes to that host or nowhere."""
     try:
         found = metadata_document.parse(f"https://client.test/{text}")
     except NoDocument:
@@ -82,7 +82,7 @@ def test_no_text_makes_a_url_that_says_another_host(text: str) -> None:
 
 
 def test_a_document_says_who_a_client_is() -> None:
-    """By the rules of a registration: what cannot be is left out, loopback ports say nothing."""
+    """By the rules of registration: unsupported metadata is dropped, loopback ports do not count."""
     found = said(
         redirect_uris=["javascript:alert(1)", "http://127.0.0.1:4000/cb", "https://client.test/cb"],
         grant_types=["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:jwt-bearer"],
@@ -134,7 +134,7 @@ def test_a_document_says_who_a_client_is() -> None:
     ids=str,
 )
 def test_a_document_that_may_not_stand_for_its_url(changes: dict[str, Any]) -> None:
-    """Another client_id by one byte, a secret that everybody can read, no redirect, no way to authenticate here."""
+    """A client_id that differs by one byte, a public secret, no redirect, no supported authentication method."""
     with pytest.raises(NoDocument):
         said(**changes)
 
@@ -153,7 +153,7 @@ def test_a_document_that_may_not_stand_for_its_url(changes: dict[str, Any]) -> N
     ids=str,
 )
 def test_a_document_without_a_secret_is_a_public_client(changes: dict[str, Any]) -> None:
-    """ChatGPT prefers a key and lists none beside it: then PKCE alone proves it."""
+    """ChatGPT prefers a key and also lists `none`: then only PKCE protects it."""
     assert said(**changes).token_endpoint_auth_method == "none"
 
 
@@ -167,7 +167,7 @@ def test_a_document_without_a_secret_is_a_public_client(changes: dict[str, Any])
     ids=range(13),
 )  # fmt: skip  # a table
 def test_what_is_no_document(text: bytes) -> None:
-    """Nothing, other JSON, deep JSON, other bytes: refused in words."""
+    """Nothing, other JSON, deep JSON, other bytes: refused with an explanation."""
     with pytest.raises(NoDocument) as refused:
         metadata_document.read(URL, text)
     assert refused.value.words.endswith(".")
@@ -177,7 +177,7 @@ def test_what_is_no_document(text: bytes) -> None:
 
 
 def test_the_pinned_copies_are_right_documents() -> None:
-    """Each for its own URL, by the rules of a fetched one, under one date that is not in the future."""
+    """Each is for its own URL and valid as a fetched one, and they have one date, not in the future."""
     found = pinned.documents()
     assert {url: each.registration.client_name for url, each in found.items()} == {
         "https://claude.ai/oauth/mcp-oauth-client-metadata": "Claude",
@@ -216,13 +216,13 @@ PUBLIC_IPV6 = ["2001:200::1", "2001:4860:4860::8888", "2606:4700:4700::1111", "2
 
 @pytest.mark.parametrize("address", [*PUBLIC_IPV4, *PUBLIC_IPV6, *(f"64:ff9b::{each}" for each in PUBLIC_IPV4)])
 def test_a_public_address(address: str) -> None:
-    """Unicast on the Internet, next door to each special range too; behind NAT64 the IPv4 address inside decides."""
+    """Global unicast, even next to each special range; for NAT64 the embedded IPv4 address decides."""
     assert is_public(address)
 
 
 @pytest.mark.parametrize("address", [*INNER_IPV4, *INNER_IPV6])
 def test_an_address_that_is_not_public(address: str) -> None:
-    """Private, loopback, link-local, shared, multicast, documentation, reserved, and what clouds keep inside."""
+    """Private, loopback, link-local, shared, multicast, documentation, reserved, and clouds' internal addresses."""
     assert not is_public(address)
 
 
@@ -242,5 +242,5 @@ def test_an_ipv4_address_hides_in_no_ipv6_form(inner: str) -> None:
     "text", ["", "localhost", "8.8.8", "0x8080808", "134744072", "8.8.8.8/32", "[2a00::1]", "\uff18.8.8.8"]
 )
 def test_what_is_no_address_is_not_public(text: str) -> None:
-    """Nothing is guessed."""
+    """Text that is not an address is never public."""
     assert not is_public(text)

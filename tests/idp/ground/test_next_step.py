@@ -55,14 +55,14 @@ BEFORE = signed_in(NOW - timedelta(minutes=10))
 def test_who_is_there_what_is_remembered_and_what_is_asked_decide(
     prompt: str, session: Session | None, memory: Memory, step: Step | Refused
 ) -> None:
-    """With the words of a refusal to the letter: the client reads them (OIDC Core 3.1.2.6)."""
+    """With the exact error of each refusal, which the client reads (OIDC Core 3.1.2.6)."""
     assert next_step(asked(prompt), session, memory, NOW) == step
 
 
 @pytest.mark.clause("A12.prompt", "A12.max-age")
 @pytest.mark.parametrize("changes", [{"prompt": "login"}, {"max_age": 0}])
 def test_a_sign_in_counts_that_is_as_old_as_the_request(changes: dict[str, Any]) -> None:
-    """In its very millisecond too; one before it is done again."""
+    """Even in the same millisecond; an earlier one is done again."""
     request, now = asked(**changes), NOW + timedelta(minutes=5)
     assert next_step(request, signed_in(NOW), SILENT, now) == "silent"
     assert next_step(request, signed_in(NOW - MILLISECOND), SILENT, now) == "sign_in"
@@ -70,7 +70,7 @@ def test_a_sign_in_counts_that_is_as_old_as_the_request(changes: dict[str, Any])
 
 @pytest.mark.clause("A12.max-age")
 def test_a_sign_in_may_be_as_old_as_max_age_and_no_older() -> None:
-    """OpenID Connect Core section 3.1.2.1: where more time has passed."""
+    """OpenID Connect Core section 3.1.2.1: exactly max_age still counts."""
     request, then = asked(max_age=60), NOW - timedelta(seconds=60)
     assert next_step(request, signed_in(then), SILENT, NOW) == "silent"
     assert next_step(request, signed_in(then - MILLISECOND), SILENT, NOW) == "sign_in"
@@ -78,7 +78,7 @@ def test_a_sign_in_may_be_as_old_as_max_age_and_no_older() -> None:
 
 @pytest.mark.parametrize("memory", [ASK, ONE_TAP, SILENT], ids=lambda memory: memory.kind)
 def test_a_page_of_this_server_asks_for_no_consent(memory: Memory) -> None:
-    """There is no client behind it, only a person who has to be signed in."""
+    """No client is involved, only a person who has to be signed in."""
     own = asked(client_id="", redirect_uri="/account")
     assert next_step(own, None, memory, NOW) == "sign_in"
     assert next_step(own, BEFORE, memory, NOW) == "own_page"

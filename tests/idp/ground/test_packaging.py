@@ -13,13 +13,13 @@ from tests.support.processes import ROOT, environment_of
 
 
 def test_templates_and_mails_are_found() -> None:
-    """At the top of the checkout, or inside the installed package."""
+    """In the checkout's top folder, or inside the installed package."""
     assert (assets.folder("templates") / "base.html").is_file()
     assert (assets.folder("emails") / "sign_in" / "subject.txt").is_file()
 
 
 def test_the_packaged_folder_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An installed server never reads what lies about beside it."""
+    """An installed server never reads folders that happen to lie beside it."""
     packaged, checkout = tmp_path / "package", tmp_path / "checkout"
     for place in (packaged, checkout):
         (place / "templates").mkdir(parents=True)
@@ -31,13 +31,13 @@ def test_the_packaged_folder_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_a_folder_that_is_missing_is_named() -> None:
-    """With what to do about it."""
+    """The error names it and says what to do."""
     with pytest.raises(FileNotFoundError, match="without its folder 'nothing'; install it again"):
         assets.folder("nothing")
 
 
 def test_resource_is_still_pythons_own_module() -> None:
-    """The folder ``resource`` at the top is no package: psutil and others would quietly lose their limits."""
+    """The top folder ``resource`` is not a package: psutil and others would silently lose their limits."""
     code = "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 0)"
     for folder in (ROOT, ROOT / "idp", ROOT / "tests"):
         said = subprocess.run(
@@ -48,14 +48,14 @@ def test_resource_is_still_pythons_own_module() -> None:
 
 
 def test_no_module_is_named_like_one_of_pythons() -> None:
-    """``token``, ``email``, ``secrets``, ``code``, ``types``, ``logging``: any of them would be shadowed one day."""
+    """``token``, ``email``, ``secrets``, ``code``, ``types``, ``logging``: any of them could be shadowed."""
     names = {path.stem for path in (ROOT / "idp" / "gatepost_idp").rglob("*.py")} - {"__init__", "__main__"}
-    # The product's own word for the demo's mail server; Python's module of that name is used by nobody here.
+    # The product's name for the demo's mail server; Python's module of that name is not used here.
     assert names & sys.stdlib_module_names <= {"mailbox"}
 
 
 def test_references_are_two_plain_words() -> None:
-    """For the eye: many of them, none like another."""
+    """Easy to compare by eye: many of them, none like another."""
     assert len(set(words._FIRST)) == len(words._FIRST)
     assert len(set(words._SECOND)) == len(words._SECOND)
     assert len(words._FIRST) * len(words._SECOND) > 2000

@@ -1,4 +1,4 @@
-"""OAuth parameters: each once, in UTF-8, without NUL; resource alone may repeat."""
+"""OAuth parameters: each once, in UTF-8, without NUL; only resource may repeat."""
 
 from urllib.parse import quote, urlencode
 
@@ -65,7 +65,7 @@ def test_unknown_parameters_are_ignored() -> None:
     ],
 )  # fmt: skip  # one list of names
 def test_what_cannot_be_read_is_an_invalid_request(encoded: str) -> None:
-    """One refusal in constant ASCII, that repeats nothing of what came."""
+    """One error in constant ASCII, which repeats nothing of the input."""
     refused = parse(encoded)
     assert isinstance(refused, Refused)
     assert refused.error == "invalid_request"
@@ -74,7 +74,7 @@ def test_what_cannot_be_read_is_an_invalid_request(encoded: str) -> None:
 
 
 def test_what_is_just_small_enough_is_read() -> None:
-    """The bounds themselves are fine."""
+    """Values exactly at the limits are accepted."""
     assert len(parsed("&".join(f"p{n}=1" for n in range(100))).values) == 100
     assert parsed("a=" + "x" * (MAX_BYTES - 2)).get("a") == "x" * (MAX_BYTES - 2)
 
@@ -82,7 +82,7 @@ def test_what_is_just_small_enough_is_read() -> None:
 @pytest.mark.parametrize("name", ["client_id", "redirect_uri", "state", "code", "scope", "unknown"])
 @pytest.mark.parametrize("values", [("a", "b"), ("a", "a"), ("", "a"), ("a", "")])
 def test_a_repeated_parameter_is_an_invalid_request(name: str, values: tuple[str, str]) -> None:
-    """Even twice the same: which one another reader would take is anybody's guess."""
+    """Even with equal values: another parser might read the other one."""
     found = parsed(urlencode([(name, values[0]), ("x", "1"), (name, values[1])]))
     refused = found.check_single()
     assert refused is not None
@@ -91,14 +91,14 @@ def test_a_repeated_parameter_is_an_invalid_request(name: str, values: tuple[str
 
 
 def test_a_name_repeats_however_it_is_encoded() -> None:
-    """Percent-encoding makes no second name."""
+    """Percent-encoding does not make another name."""
     assert parsed("client_id=a&%63lient_id=b").repeats_who_asks
     assert not parsed("client_id=a&Client_id=b").repeats_who_asks
 
 
 @pytest.mark.clause("A7")
 def test_resource_may_repeat() -> None:
-    """Equal ones count once, as Codex sends them; different ones are an invalid target, and which came is kept."""
+    """Equal ones count once, as Codex sends them; different ones are an invalid target, and are recorded."""
     once = parsed("resource=https://a.example&resource=https://a.example&resource=")
     assert (once.resource, once.check_single()) == ("https://a.example", None)
     twice = parsed("resource=https://a.example&resource=https://b.example")
@@ -112,7 +112,7 @@ def test_resource_may_repeat() -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.one_of(st.text(max_size=200), st.text("%&=+;abc0F\0", max_size=60)))
 def test_nothing_that_is_sent_raises(encoded: str) -> None:
-    """It is read or refused; what was read holds no NUL and no empty value."""
+    """Any input is read or refused; the result has no NUL and no empty value."""
     found = parse(encoded)
     if isinstance(found, Refused):
         return
@@ -123,11 +123,11 @@ def test_nothing_that_is_sent_raises(encoded: str) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.dictionaries(st.text(min_size=1, max_size=10), st.text(min_size=1, max_size=30), max_size=8))
 def test_what_a_client_encodes_comes_back_byte_for_byte(sent: dict[str, str]) -> None:
-    """VS Code's state can be a whole URL: nothing of it may change."""
+    """VS Code's state can be a whole URL, which must not change."""
     try:
         encoded = urlencode(sent, quote_via=quote)
     except UnicodeEncodeError:
-        return  # lone surrogates are no text that a client can send
+        return  # lone surrogates cannot be sent by a client
     if "%00" in encoded:
         assert isinstance(parse(encoded), Refused)
     else:

@@ -1,4 +1,4 @@
-"""PKCE: S256 alone, of verifiers and challenges that can be such."""
+"""PKCE: S256 only, with valid verifiers and challenges."""
 
 import base64
 import hashlib
@@ -14,7 +14,7 @@ CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 
 @pytest.mark.clause("A1")
 def test_the_example_of_the_standard_proves_itself() -> None:
-    """And its verifier is not its own challenge: plain is not taken for S256."""
+    """And a verifier is not its own challenge: plain does not pass as S256."""
     assert pkce.proves(VERIFIER, CHALLENGE)
     assert not pkce.proves(VERIFIER, VERIFIER)
     assert not pkce.proves(CHALLENGE, CHALLENGE)
@@ -23,7 +23,7 @@ def test_the_example_of_the_standard_proves_itself() -> None:
 @pytest.mark.clause("A1")
 @pytest.mark.parametrize("length", [43, 128])
 def test_verifiers_of_either_extreme_are_taken(length: int) -> None:
-    """Python's SDK sends 128 characters."""
+    """The Python SDK sends 128 characters."""
     verifier = ("aZ09-._~" * 16)[:length]
     digest = hashlib.sha256(verifier.encode()).digest()
     assert pkce.proves(verifier, base64.urlsafe_b64encode(digest).rstrip(b"=").decode())
@@ -35,7 +35,7 @@ def test_verifiers_of_either_extreme_are_taken(length: int) -> None:
     ["", "a" * 42, "a" * 129, "a" * 43 + "\n", "a" * 42 + "+", "a" * 42 + " ", "\N{SNOWMAN}" * 43],
 )
 def test_what_can_be_no_verifier_proves_nothing(verifier: str) -> None:
-    """Even where its hash is the challenge."""
+    """Even if its hash is the challenge."""
     digest = hashlib.sha256(verifier.encode()).digest()
     assert not pkce.proves(verifier, base64.urlsafe_b64encode(digest).rstrip(b"=").decode())
 

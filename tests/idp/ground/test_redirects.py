@@ -14,7 +14,7 @@ CURSOR = "cursor://anysphere.cursor-mcp/oauth/callback"
 APP = "com.example.app:/callback"
 
 TABLE = [
-    # What was registered, what is asked for, whether they match.
+    # Registered, requested, whether they match.
     # https: byte for byte.
     (WEB, WEB, True),
     (WEB, "https://client.example/callback/", False),
@@ -101,7 +101,7 @@ TABLE = [
     (IPV6, "http://localhost/callback", False),
     (LOOPBACK, "http://127.0.0.1/callback", False),
     (LOOPBACK, "http://[::1]/callback", False),
-    # Other spellings of loopback are nobody's.
+    # Other spellings of loopback match nothing.
     (IPV4, "http://127.0.0.2/callback", False),
     (IPV4, "http://127.1/callback", False),
     (IPV4, "http://2130706433/callback", False),
@@ -131,12 +131,12 @@ TABLE = [
 @pytest.mark.clause("A3")
 @pytest.mark.parametrize(("registered", "asked", "verdict"), TABLE)
 def test_an_address_matches_what_was_registered(registered: str, asked: str, verdict: bool) -> None:
-    """Exactly, save for the port of a loopback address."""
+    """Exactly, except for the port of a loopback address."""
     assert redirects.matches((registered,), asked) is verdict
 
 
 def test_one_of_several_registered_addresses_is_enough() -> None:
-    """Cursor registers three together; and nothing matches where nothing is registered."""
+    """Cursor registers three together; and nothing matches if nothing is registered."""
     registered = ("http://localhost:8787/callback", "https://www.cursor.com/agents/mcp/oauth/callback", CURSOR)
     for asked in (*registered, "http://localhost:1/callback"):
         assert redirects.matches(registered, asked)
@@ -231,7 +231,7 @@ REFUSED = [
 @pytest.mark.clause("A3")
 @pytest.mark.parametrize("uri", REFUSED)
 def test_a_dangerous_address_cannot_be_registered(uri: str) -> None:
-    """Nor can it be asked for, even if an old row has it."""
+    """Nor can it be requested, even if an old row has it."""
     assert redirects.split(uri) is None
     assert not redirects.matches((uri,), uri)
 
@@ -243,7 +243,7 @@ def test_a_dangerous_address_cannot_be_registered(uri: str) -> None:
      "view-source", "filesystem", "chrome", "intent", "jar"],
 )  # fmt: skip  # a table of words
 def test_a_scheme_that_runs_or_leads_elsewhere_is_never_an_app(scheme: str) -> None:
-    """In any letter case, with a host or without."""
+    """In any letter case, with or without a host."""
     for uri in (f"{scheme}:x", f"{scheme}://client.example/cb", f"{scheme.upper()}:/cb"):
         assert redirects.split(uri) is None, uri
 
@@ -275,7 +275,7 @@ ACCEPTED = [
 @pytest.mark.clause("A3")
 @pytest.mark.parametrize("uri", ACCEPTED)
 def test_what_real_clients_use_can_be_registered(uri: str) -> None:
-    """And matches itself."""
+    """Each can be registered, and matches itself."""
     assert redirects.split(uri) is not None
     assert redirects.matches((uri,), uri)
 
@@ -299,7 +299,7 @@ def test_what_real_clients_use_can_be_registered(uri: str) -> None:
 )
 @pytest.mark.clause("A10")
 def test_a_person_reads_where_an_address_leads(uri: str, shown: str, is_private: bool) -> None:
-    """The host, and a warning where nobody can prove who listens; consent is remembered under what is shown."""
+    """The host, with a warning if nobody can prove who listens; consent is remembered for the host shown."""
     assert redirects.host_shown(uri) == shown
     assert redirects.is_private(uri) is is_private
 
@@ -320,7 +320,7 @@ def test_a_person_reads_where_an_address_leads(uri: str, shown: str, is_private:
     ],
 )
 def test_a_registration_stores_loopback_without_its_port(uri: str, stored: str) -> None:
-    """So that a client that takes another port each time stays one kind."""
+    """So that a client that uses another port each time stays one kind."""
     assert redirects.canonical(uri) == stored
     assert redirects.canonical(stored) == stored
 
@@ -336,7 +336,7 @@ ADDRESSES = st.one_of(
 @settings(max_examples=300, deadline=None)
 @given(registered=ADDRESSES, asked=ADDRESSES)
 def test_whatever_matches_could_have_been_registered(registered: str, asked: str) -> None:
-    """Nothing that is typed raises, and what matches is safe and says the same host and path."""
+    """No input raises, and whatever matches is safe and has the same host and path."""
     redirects.canonical(asked)
     redirects.host_shown(asked)
     if redirects.split(asked) is not None:
@@ -378,7 +378,7 @@ def test_a_clients_name_is_inert_text(name: str, shown: str) -> None:
 @pytest.mark.clause("A10.loopback")
 @pytest.mark.parametrize("uri", ["", "nothing", "https://user@localhost/", "http://client.example/"])
 def test_what_could_not_be_registered_is_no_program_of_this_computer(uri: str) -> None:
-    """Nobody can prove who listens there, but it is not shown as something that the person runs."""
+    """Nobody can prove who listens there, but it is not shown as a program that the person runs."""
     assert not redirects.is_loopback(uri)
     assert redirects.is_private(uri)
 

@@ -1,4 +1,4 @@
-"""What a request at /authorize becomes once client and address are sure: its scopes, its edges, what is absent."""
+"""What becomes of a request at /authorize once client and redirect URI are valid: scopes, limits, absent values."""
 
 import dataclasses
 from urllib.parse import urlencode
@@ -45,7 +45,7 @@ def passed(client: Client = REGISTERED, **asked: str) -> Request:
 
 @pytest.mark.clause("A13.unknown", "A13.default-scope")
 def test_what_is_not_asked_stays_absent() -> None:
-    """No state, nonce, prompt or age is made up; resource and scope have defaults."""
+    """State, nonce, prompt and max_age stay absent; resource and scope have defaults."""
     found = passed()
     assert (found.state, found.nonce, found.prompt, found.max_age, found.resource_named) == (
         None,
@@ -59,7 +59,7 @@ def test_what_is_not_asked_stays_absent() -> None:
 
 @pytest.mark.clause("A12.prompt", "A12.max-age", "A13.state", "A7.bound")
 def test_what_is_asked_is_kept() -> None:
-    """Each under its own name."""
+    """Each parameter is kept under its own name."""
     found = passed(
         state="s", nonce="n", prompt="login consent select_account", max_age="7", resource="https://two.test/mcp"
     )
@@ -69,21 +69,21 @@ def test_what_is_asked_is_kept() -> None:
 
 @pytest.mark.clause("A12.max-age")
 def test_an_age_has_nine_digits_at_most() -> None:
-    """Thirty years: what is longer would overflow a column."""
+    """About thirty years; more could overflow a column."""
     assert passed(max_age="9" * 9).max_age == 999_999_999
     assert isinstance(checked(max_age="1" + "0" * 9), Refused)
 
 
 @pytest.mark.clause("A1.response-type")
 def test_the_response_mode_of_a_code_may_be_named() -> None:
-    """query is what it is anyway (OAuth 2.0 Multiple Response Types section 2.1)."""
+    """query is the default anyway (OAuth 2.0 Multiple Response Types section 2.1)."""
     assert passed(response_mode="query") is not None
     assert isinstance(checked(response_mode="Query"), Refused)
 
 
 @pytest.mark.clause("A7.unknown")
 def test_of_several_resources_each_is_named_to_who_asks_for_another() -> None:
-    """The operator reads in the trace what there is."""
+    """The operator sees in the trace which ones exist."""
     found = checked(resource="https://three.test/mcp")
     assert isinstance(found, Refused)
     assert (found.received, found.expected) == (
@@ -103,6 +103,6 @@ def test_of_several_resources_each_is_named_to_who_asks_for_another() -> None:
     ],
 )
 def test_an_operators_scopes_are_all_that_a_client_gets(asked: str, given: tuple[str, ...]) -> None:
-    """The cap, and the default where nothing within it was asked."""
+    """They are the maximum, and the default if nothing among them was asked for."""
     by_hand = dataclasses.replace(REGISTERED, origin="manual", scope=("a:write",))
     assert passed(by_hand, scope=asked).scope == given

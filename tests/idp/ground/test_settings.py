@@ -1,4 +1,4 @@
-"""What the environment may say, and the one line an operator gets when it says something wrong."""
+"""Which values the environment may have, and the one line an operator gets for a wrong one."""
 
 import os
 import subprocess
@@ -58,7 +58,7 @@ def test_the_defaults_are_those_of_the_demo() -> None:
     ],
 )
 def test_urls_stay_as_they_were_written(monkeypatch: pytest.MonkeyPatch, issuer: str, resource: str) -> None:
-    """No slash, port or capital comes or goes: clients compare them byte for byte."""
+    """No slash, port or capital is added or removed: clients compare them byte for byte."""
     found = loaded(monkeypatch, OAUTH_ISSUER=issuer, MCP_RESOURCE_URL=resource)
     assert (found.oauth_issuer, found.mcp_resource_url) == (issuer, resource)
 
@@ -81,7 +81,7 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_other_names_are_nobodys_business(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment is shared with the resource server and the rest of the machine."""
+    """The environment also has the resource server's and other programs' variables, which are ignored."""
     assert loaded(monkeypatch, RESOURCE_PORT="nonsense", PATH="/bin", HOSTNAME="x").idp_port == 9000
 
 
@@ -90,7 +90,7 @@ def test_other_names_are_nobodys_business(monkeypatch: pytest.MonkeyPatch) -> No
              "SMTP_PORT", "SMTP_SECURITY", "SIGNUP", "LOG_LEVEL", "SERVICE_NAME", "SECRET_KEY", "ACCENT"],
 )  # fmt: skip  # one list of names
 def test_an_empty_value_is_no_value(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """A compose file passes on empty ones for what nobody set."""
+    """A compose file passes empty values for variables that are not set."""
     default = getattr(settings.load(), name.lower())
     assert getattr(loaded(monkeypatch, **{name: ""}), name.lower()) == default
 
@@ -116,7 +116,7 @@ def test_any_setting_can_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_a_file_counts_where_the_name_itself_is_empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An empty SECRET_KEY beside SECRET_KEY_FILE must not quietly win: the server would make a key of its own."""
+    """An empty SECRET_KEY beside SECRET_KEY_FILE must not silently win, or the server would make its own key."""
     (tmp_path / "key").write_text(KEY)
     found = loaded(monkeypatch, SECRET_KEY="", SECRET_KEY_FILE=str(tmp_path / "key"))
     assert found.secret_key == (KEY,)
@@ -134,7 +134,7 @@ def test_a_value_and_its_file_do_not_go_together(monkeypatch: pytest.MonkeyPatch
 def test_a_file_that_cannot_be_read_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None, words: str
 ) -> None:
-    """With its path and the reason, in one line; a folder is no file either."""
+    """With its path and the reason, in one line; so is a folder."""
     path = tmp_path / "password"
     if content is not None:
         path.write_bytes(content)
@@ -288,12 +288,12 @@ RIGHT: list[dict[str, str]] = [
 
 @pytest.mark.parametrize("environment", RIGHT)
 def test_what_is_right_is_taken(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
-    """Each of these starts."""
+    """The server starts with each of these."""
     assert loaded(monkeypatch, **environment).service_name == "Gatepost demo"
 
 
 def test_settings_never_show_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither printed nor in a traceback's locals."""
+    """Neither when printed nor in a traceback's locals."""
     found = loaded(
         monkeypatch,
         **PUBLIC,
@@ -345,7 +345,7 @@ def on_sqlite(folder: Path) -> Settings:
 
 
 def test_the_first_start_makes_a_key_for_its_owner_alone(tmp_path: Path) -> None:
-    """Mode 0600, whatever the umask, enough randomness, and the same at the next start."""
+    """Mode 0600 whatever the umask, enough randomness, and the same key at the next start."""
     before = os.umask(0)
     try:
         first = on_sqlite(tmp_path).secret_keys
@@ -360,7 +360,7 @@ def test_the_first_start_makes_a_key_for_its_owner_alone(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660, 0o666])
 def test_a_key_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
-    """With the command that mends it."""
+    """The error has the command that fixes it."""
     path = tmp_path / "var" / "secret_key"
     _ = on_sqlite(tmp_path).secret_keys
     path.chmod(mode)
@@ -403,14 +403,14 @@ def test_who_starts_at_the_same_moment_gets_the_same_key(tmp_path: Path) -> None
 
 
 def test_a_start_that_was_killed_does_not_stop_the_next(tmp_path: Path) -> None:
-    """In a container every start has the same process id: what the killed one left must not be in the way."""
+    """In a container every start has the same process id: a killed one's leftovers must not be in the way."""
     (tmp_path / "var").mkdir()
     (tmp_path / "var" / f"secret_key.{os.getpid()}").write_text("half a ")
     assert len(on_sqlite(tmp_path).secret_keys.values[0]) >= 43
 
 
 def test_a_given_key_needs_no_file(tmp_path: Path) -> None:
-    """Nothing is written where SECRET_KEY is set."""
+    """With SECRET_KEY set no file is written."""
     found = Settings(database_url=f"sqlite:///{tmp_path / 'var' / 'gatepost.db'}", secret_key=(KEY,))
     assert found.secret_keys.values == (KEY,)
     assert not (tmp_path / "var").exists()
@@ -451,5 +451,5 @@ def test_contrast_is_that_of_wcag(colour: str, contrast: float) -> None:
     ],
 )
 def test_mail_goes_in_clear_on_private_ground_only(host: str, verdict: bool) -> None:
-    """Loopback, private addresses, the bare names of container networks."""
+    """Loopback, private addresses, and bare names as in container networks."""
     assert is_private_host(host) is verdict

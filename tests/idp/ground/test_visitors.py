@@ -1,4 +1,4 @@
-"""What a person reads about a browser, and what binds a request to it."""
+"""How a browser is described to a person, and what binds a request to it."""
 
 import pytest
 from hypothesis import given
@@ -34,13 +34,13 @@ def test_a_browser_is_called_by_its_name(user_agent: str, label: str) -> None:
 
 @given(st.text(max_size=80))
 def test_a_browsers_name_holds_nothing_that_it_sent(user_agent: str) -> None:
-    """It goes into a mail: only our own words are in it."""
+    """It goes into a mail, so it contains only our own words."""
     words = browser_label(user_agent).split()
     known = "A browser Edge Opera Firefox Chrome Safari on iPhone iPad Android Windows ChromeOS macOS Linux"
     assert set(words) <= set(known.split())
 
 
 def test_a_browser_without_a_cookie_matches_nothing() -> None:
-    """Requests and attempts are bound to 32 bytes; where there is no cookie there are none."""
+    """Requests and attempts are bound to 32 bytes, which a browser without the cookie does not have."""
     assert Visitor(lambda: None, None, "", "").browser_hash == b""
     assert Visitor(lambda: "id", None, "", "").browser_hash == crypto.token_hash("id")

@@ -1,4 +1,4 @@
-"""Times the form for known, unknown and refused addresses: for a test with a few, for bench/ with many."""
+"""Times the form for known, unknown and refused addresses: a few for a test, many for bench/."""
 
 import contextlib
 import random
@@ -22,7 +22,7 @@ KINDS = ("known", "unknown", "refused")
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One answer: how long it took in milliseconds, what it was, and the page that it led to at once."""
+    """One answer: its time in milliseconds, its content, and the page that it led to."""
 
     milliseconds: float
     answer: httpx2.Response
@@ -31,7 +31,7 @@ class Answered:
 
 @contextlib.contextmanager
 def _sign_in_page(folder: Path) -> Iterator[tuple[Person, str, dict[str, str]]]:
-    """A server as a process that takes example.com alone, with a member; answers a browser, its page, its form."""
+    """A server process that admits only example.com, with one member; returns a browser, its page, its form."""
     office = Office()
     idp = built(folder, office, signup="domains", signup_domains=("example.com",), trusted_proxies=("127.0.0.1/32",))
     with opened(office), as_process(idp, folder / "idp.log"):
@@ -40,12 +40,12 @@ def _sign_in_page(folder: Path) -> Iterator[tuple[Person, str, dict[str, str]]]:
         with Person("whoever@example.com", office) as person:
             person.open(registered(idp).authorize_url())
             assert person.page is not None
-            time.sleep(1.1)  # a form that comes back within a second is made to wait, whoever it is for
+            time.sleep(1.1)  # a form sent within a second is delayed, whoever it is for
             yield person, str(person.page.url), {name: field_value(person.text, name) for name in ("csrf", "form_time")}
 
 
 def timed(folder: Path, each: int) -> dict[str, list[Answered]]:
-    """``each`` forms of every kind, shuffled, so that whatever drifts drifts for all of them."""
+    """Sends ``each`` forms of every kind, shuffled, so that any drift affects all kinds alike."""
     order = list(KINDS) * each
     random.Random(each).shuffle(order)  # noqa: S311 (an order, not a secret)
     found: dict[str, list[Answered]] = {kind: [] for kind in KINDS}
@@ -54,7 +54,7 @@ def timed(folder: Path, each: int) -> dict[str, list[Answered]]:
             address = {"known": "known@example.com", "unknown": f"p{number}@example.com"}.get(
                 kind, f"p{number}@no.test"
             )
-            # From ever another network: one alone would soon be braked.
+            # Each from another network: a single one would soon be limited.
             person.browser.headers["x-forwarded-for"] = f"198.51.{number // 250}.{number % 250}"
             began = time.perf_counter()
             answer = press(person, url, {**form, "email": address})

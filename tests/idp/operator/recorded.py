@@ -1,4 +1,4 @@
-"""Reads what the flight recorder kept: as an operator does, with `gatepost trace`, beside the running server."""
+"""Reads the flight recorder's traces as an operator does, with `gatepost trace`, while the server runs."""
 
 import json
 import time
@@ -15,7 +15,7 @@ from tests.support.serving import Idp
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What `gatepost trace ID --json` printed."""
+    """The output of `gatepost trace ID --json`."""
 
     steps: list[dict[str, Any]]
     advice: str
@@ -35,7 +35,7 @@ def gatepost_trace(idp: Idp, *arguments: str) -> Result:
 
 
 def told(idp: Idp, key: str, waits_for: str = "") -> Story:
-    """What is told of ``key``, once a step of that name (any, if empty) is written."""
+    """The story of ``key``, once a step of that name (any, if empty) is written."""
     until(idp, "SELECT count(*) FROM trace_step WHERE :key IN (trace_id, client_id) AND :step IN (step, '')",
           key=key, step=waits_for)  # fmt: skip  # one query
     result = gatepost_trace(idp, key, "--json")
@@ -45,7 +45,7 @@ def told(idp: Idp, key: str, waits_for: str = "") -> Story:
 
 
 def until(idp: Idp, query: str, seconds: float = 10, **values: object) -> None:
-    """Returns once ``query`` answers something that is not 0."""
+    """Returns once ``query`` gives something other than 0."""
     deadline = time.monotonic() + seconds
     while not rows(idp, query, **values)[0][0]:
         assert time.monotonic() < deadline, f"never: {query} {values}"

@@ -1,4 +1,4 @@
-"""The audit log of a running server: what happened, to whom, from where, under which trace; and no secret in it."""
+"""A running server's audit log: what happened, to whom, from where, under which trace; and no secrets."""
 
 import json
 from collections.abc import Callable
@@ -68,7 +68,7 @@ def account_of(idp: Idp, person: Person) -> str:
 
 
 def test_the_way_to_a_connection_is_recorded(idp: Idp, people: People) -> None:
-    """Client, account, sign-in, consent, grant, refresh: each with who, from where, and the authorization's trace."""
+    """Client, account, sign-in, consent, grant, refresh: each with person, address, and the authorization's trace."""
     alice = people()
     client, tokens = connected(idp, alice)
     client.refresh(tokens["refresh_token"])
@@ -88,7 +88,7 @@ def test_the_way_to_a_connection_is_recorded(idp: Idp, people: People) -> None:
 
 
 def test_what_people_take_back_is_recorded(idp: Idp, people: People) -> None:
-    """Each with its person, the place and a trace; what ended a family says why."""
+    """Each with its person, address and trace; the end of a family has its reason."""
     alice = people()
     client, tokens = connected(idp, alice)
     phone = people("phone@example.com")
@@ -120,7 +120,7 @@ def entered_forms(person: Person, idp: Idp) -> list[Any]:
 
 
 def test_a_deletion_is_recorded_without_its_person(idp: Idp, people: People) -> None:
-    """That it was done, and under which trace; not to whom, and not from where."""
+    """That it was done, and its trace; not whose account, nor from where."""
     alice = people()
     entered(alice, idp, "/account/delete")
     alice.submit(alice.form("sure"))
@@ -130,7 +130,7 @@ def test_a_deletion_is_recorded_without_its_person(idp: Idp, people: People) -> 
 
 
 def test_saying_no_and_another_account_are_recorded(idp: Idp, people: People) -> None:
-    """Who said no, to whom; and who was signed out to make room."""
+    """Who refused which client, and who was signed out for another account."""
     alice = people()
     client, _ = connected(idp, alice, BOTH)
     assert the(idp, "consent.given").detail == BOTH
@@ -145,12 +145,12 @@ def test_saying_no_and_another_account_are_recorded(idp: Idp, people: People) ->
 
 
 def trace_of_newest(idp: Idp) -> str:
-    """The trace of the authorization that began last."""
+    """The trace of the latest authorization."""
     return str(rows(idp, "SELECT trace_id FROM authorization_request ORDER BY created_at DESC LIMIT 1")[0][0])
 
 
 def test_a_no_of_nobody_is_recorded(idp: Idp, people: People) -> None:
-    """Before the sign-in there is no account to name, but the client and the trace."""
+    """Before the sign-in there is no account to record, only the client and the trace."""
     stranger, client = people(), registered(idp)
     stranger.open(client.authorize_url())
     stranger.submit(stranger.form_to("/deny"))
@@ -160,7 +160,7 @@ def test_a_no_of_nobody_is_recorded(idp: Idp, people: People) -> None:
 
 
 def test_signing_out_on_a_page_that_is_over_is_recorded(idp: Idp, people: People) -> None:
-    """The person leaves all the same; of the request that they left nothing is told any more."""
+    """The person is signed out all the same; the finished request gets no further event."""
     alice = people()
     client, _ = connected(idp, alice)
     alice.open(client.authorize_url(scope=BOTH, prompt="consent"))
@@ -265,7 +265,7 @@ REFUSALS: dict[str, Callable[[Idp, Person], str]] = {
 
 @pytest.mark.parametrize("event", REFUSALS)
 def test_a_refusal_is_recorded(idp: Idp, people: People, event: str) -> None:
-    """By which client, from where, under which trace, and why; a replay tells of the family that it ended as well."""
+    """With client, address, trace and reason; a replay also records the family that it ended."""
     client_id = REFUSALS[event](idp, people())
     until(idp, "SELECT count(*) FROM audit_event WHERE event = :event", event=event)
     found = the(idp, event)
@@ -279,7 +279,7 @@ def test_a_refusal_is_recorded(idp: Idp, people: People, event: str) -> None:
 
 
 def test_at_authorize_a_client_that_is_switched_off_is_recorded(idp: Idp) -> None:
-    """An operator wants to see that it still comes; an id of nobody's, or two of them, are noise and no event."""
+    """An operator wants to see that it still tries; an unknown id, or a repeated one, is noise and not recorded."""
     client = registered(idp)
     row = client.id.partition(".")[0]
     beside(idp, lambda tx: clients.set_disabled(tx, row, idp.clock()))
@@ -292,7 +292,7 @@ def test_at_authorize_a_client_that_is_switched_off_is_recorded(idp: Idp) -> Non
 
 
 def test_refused_sign_ins_are_recorded(idp: Idp, people: People) -> None:
-    """A wrong code, the link in another browser, not me, and an account that is shut out; by the attempt's id."""
+    """A wrong code, the link in another browser, not me, and a disabled account, with the attempt's id."""
     alice, elsewhere = people(), people("elsewhere@example.com")
     alice.open(registered(idp).authorize_url())
     alice.ask_for_mail()
@@ -319,7 +319,7 @@ def test_refused_sign_ins_are_recorded(idp: Idp, people: People) -> None:
 
 
 def test_a_refresh_writes_one_row(idp: Idp, people: People) -> None:
-    """What happens most often costs one INSERT, as before."""
+    """The most frequent event costs only one INSERT."""
     client, tokens = connected(idp, people())
     before = len(told(idp))
     client.refresh(tokens["refresh_token"])
@@ -327,7 +327,7 @@ def test_a_refresh_writes_one_row(idp: Idp, people: People) -> None:
 
 
 def test_no_secret_is_in_the_log(idp: Idp, people: People) -> None:
-    """Codes, tokens, secrets, verifiers, links, mailed codes, cookies: whatever was used, rightly or wrongly."""
+    """Codes, tokens, secrets, verifiers, links, mailed codes, cookies, however they were used."""
     alice = people()
     client, tokens = connected(idp, alice, token_endpoint_auth_method="client_secret_post")
     secret = str(client.information["client_secret"])
@@ -351,7 +351,7 @@ def test_no_secret_is_in_the_log(idp: Idp, people: People) -> None:
 
 
 def test_the_command_filters(idp: Idp, people: People) -> None:
-    """By event, person, client or its kind, trace and time; as text a line each, as JSON an object a line."""
+    """By event, person, client or its kind, trace and time; as text or JSON, one event per line."""
     alice, bob = people(), people("bob@example.com")
     client, _ = connected(idp, alice)
     connected(idp, bob)
@@ -376,14 +376,14 @@ def test_the_command_filters(idp: Idp, people: People) -> None:
     "wrong", [("--since", "yesterday"), ("--since", "999999d"), ("--until", "2026-13-01"), ("--email", "nobody")]
 )
 def test_a_wrong_filter_is_said_in_one_line(idp: Idp, wrong: tuple[str, str]) -> None:
-    """On stderr, with exit code 1, and nothing else is printed."""
+    """On stderr, with exit code 1 and no other output."""
     result = gatepost(idp, "audit", *wrong)
     assert (result.exit_code, result.stdout) == (1, "")
     assert len(result.stderr.splitlines()) == 1
 
 
 def test_verify_says_that_all_is_well_and_what_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The running server seals by itself; a changed row is named, with exit code 1."""
+    """The running server seals events by itself; a changed row is named, with exit code 1."""
     monkeypatch.setattr(audit, "SEAL_SECONDS", 0.2)
     with serving(tmp_path) as idp, Person("alice@example.com", idp.postbox) as alice:
         connected(idp, alice)
@@ -404,7 +404,7 @@ def test_verify_says_that_all_is_well_and_what_is_not(tmp_path: Path, monkeypatc
 
 
 def test_what_a_command_did_is_recorded(idp: Idp, people: People) -> None:
-    """From the command line, about whom or what; and to do it again without a change is no event."""
+    """As done by the command line, with its subject; repeating it without a change records nothing."""
     alice = people()
     entered(alice, idp)
     client = json.loads(gatepost(idp, "clients", "add", "App", "--claude", "--json").stdout)["client_id"]

@@ -1,4 +1,4 @@
-"""The brake's counters: a window ends by itself, and counters of networks that went away are let go."""
+"""The rate limiter's counters: a window ends by itself, and idle networks' counters are dropped."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ Jump = Callable[[float], None]
 
 @pytest.fixture
 def jump(monkeypatch: pytest.MonkeyPatch) -> Jump:
-    """Sets the time on by so many seconds: the monotonic one, for that of the wall may be set back by an hour."""
+    """Moves the monotonic clock ahead, which is the one used, since the wall clock may be set back."""
     now = [1_000_000.0]
     monkeypatch.setattr(brakes, "monotonic", lambda: now[0])
 
@@ -23,7 +23,7 @@ def jump(monkeypatch: pytest.MonkeyPatch) -> Jump:
 
 
 def test_a_window_counts_until_it_ends_and_then_from_zero(jump: Jump) -> None:
-    """From its own first request on, whatever others do; its end stays where it was."""
+    """From its own first request on, whatever others do; its end does not move."""
     windows = Windows()
     assert [windows.incr("a", 60), windows.incr("a", 60), windows.incr("b", 60, amount=3)] == [1, 2, 3]
     ends = windows.get_expiry("a")
@@ -37,7 +37,7 @@ def test_a_window_counts_until_it_ends_and_then_from_zero(jump: Jump) -> None:
 
 
 def test_a_flood_from_many_networks_leaves_nothing_behind(jump: Jump) -> None:
-    """What is over is let go with the first request a minute later; what is open stays."""
+    """Ended windows are dropped at the first request a minute later; open ones stay."""
     windows = Windows()
     for number in range(1_000):
         windows.incr(f"network {number}", 60)
@@ -49,7 +49,7 @@ def test_a_flood_from_many_networks_leaves_nothing_behind(jump: Jump) -> None:
 
 
 def test_a_counter_can_be_forgotten() -> None:
-    """One, or all of them."""
+    """One counter can be dropped, or all of them."""
     windows = Windows()
     windows.incr("a", 60)
     windows.incr("b", 60)

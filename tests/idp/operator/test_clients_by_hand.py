@@ -1,4 +1,4 @@
-"""``gatepost clients …``: what an operator types into a client's dialog, and what they say about a metadata URL."""
+"""``gatepost clients …``: values for a client's dialog, and decisions about metadata URLs."""
 
 import json
 import subprocess
@@ -57,12 +57,12 @@ def gatepost(idp: Server, *arguments: str) -> Any:
 
 
 def made(idp: Server, *options: str) -> TestClient:
-    """A client made by hand with one callback."""
+    """A manually added client with one redirect URI."""
     return TestClient(idp, gatepost(idp, "clients", "add", "App", "--redirect", CALLBACK, *options), CALLBACK)
 
 
 def complaint(idp: Server, *arguments: str) -> str:
-    """What a command says that fails: one line, and exit code 1."""
+    """A failing command's message; asserts that it is one line, with exit code 1."""
     command = [sys.executable, "-m", "gatepost_idp", *arguments]
     done = subprocess.run(command, env=environment_for(idp), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1, done.stdout
@@ -76,7 +76,7 @@ def complaint(idp: Server, *arguments: str) -> str:
 @pytest.mark.clause("A1.client-authentication", "A12.scopes", "A13.default-scope")
 @pytest.mark.parametrize("way", ["basic", "post"])
 def test_what_is_printed_is_what_a_dialog_asks_for(idp: Server, alice: Person, way: str) -> None:
-    """Authorization URL, token URL, id, secret, scopes: with these alone, and no resource, a client connects."""
+    """Authorization URL, token URL, id, secret, scopes: with only these, and no resource, a client connects."""
     said = run_gatepost(environment_for(idp), "clients", "add", "Caddy", "--redirect", CALLBACK, "--confidential")
     dialog = dict(line.split(": ", 1) for line in said.splitlines())
     assert list(dialog) == ["client_id", "client_secret", "authorization_url", "token_url", "scopes"]
@@ -105,14 +105,14 @@ def test_what_is_printed_is_what_a_dialog_asks_for(idp: Server, alice: Person, w
 
 
 def test_a_public_client_has_no_secret(idp: Server, alice: Person) -> None:
-    """PKCE alone proves it, and its secret is nowhere."""
+    """It is protected by PKCE only, and there is no secret anywhere."""
     client = made(idp)
     assert "client_secret" not in client.information
     client.connect(alice)
 
 
 def test_the_claude_preset_has_both_callbacks(idp: Server) -> None:
-    """Those of claude.ai and claude.com, beside others that were given."""
+    """Those of claude.ai and claude.com, in addition to others given."""
     client_id = gatepost(idp, "clients", "add", "Claude", "--claude", "--redirect", CALLBACK)["client_id"]
     for uri in (
         "https://claude.ai/api/mcp/auth_callback",
@@ -137,7 +137,7 @@ def test_the_claude_preset_has_both_callbacks(idp: Server) -> None:
 def test_the_operators_scopes_cap_a_client_and_are_its_default(
     idp: Server, alice: Person, asked: str | None, granted: set[str]
 ) -> None:
-    """At /authorize, and so at every refresh; the dialog's line names them."""
+    """At /authorize, and so at every refresh; the values for the dialog name them."""
     client = made(idp, "--scope", "demo:echo", "--scope", "demo:ops openid")
     assert client.information["scopes"] == "openid profile email offline_access demo:echo demo:ops"
     tokens = client.connect(alice, scope=asked)
@@ -148,7 +148,7 @@ def test_the_operators_scopes_cap_a_client_and_are_its_default(
 
 @pytest.mark.clause("C6")
 def test_nobody_widens_a_client_beyond_the_operators_scopes(idp: Server, alice: Person) -> None:
-    """The account page does not offer the others, and a forged form does not get them."""
+    """The account page does not offer others, and a forged form does not get them."""
     client = made(idp, "--scope", "demo:echo")
     tokens = client.connect(alice)
     alice.open(f"{idp.issuer}/account/access")
@@ -166,7 +166,7 @@ def test_the_scope_of_a_registration_caps_nothing(idp: Server, alice: Person) ->
 
 
 def test_what_cannot_be_added_is_said_in_a_line(idp: Server) -> None:
-    """With what would do."""
+    """The line says what would be accepted."""
     add = ("clients", "add")
     assert "--redirect" in complaint(idp, *add, "App")
     assert "javascript:x" in complaint(idp, *add, "App", "--redirect", CALLBACK, "--redirect", "javascript:x")
@@ -184,7 +184,7 @@ def test_what_cannot_be_added_is_said_in_a_line(idp: Server) -> None:
 
 @pytest.mark.clause("C1")
 def test_an_operator_lets_a_metadata_url_be_silent(idp: Server, host: DocumentHost, alice: Person) -> None:
-    """``clients add URL --checks-iss``, before anybody used it or after; list and show tell it."""
+    """``clients add URL --checks-iss``, before or after its first use; list and show display it."""
     url = host.show()
     client = TestClient(idp, {"client_id": url})
     assert gatepost(idp, "clients", "add", url, "--checks-iss") == {"client_id": url, "checks_iss": True}
@@ -213,7 +213,7 @@ def test_an_operator_lets_a_metadata_url_be_silent(idp: Server, host: DocumentHo
 
 @pytest.mark.clause("A4.disabled")
 def test_an_operator_switches_a_metadata_url_off_and_on(idp: Server, host: DocumentHost, alice: Person) -> None:
-    """It holds at once, at each door, and for an open page as well."""
+    """It takes effect at once, at each endpoint, and for an open page too."""
     client = TestClient(idp, {"client_id": host.show()})
     tokens = client.connect(alice)
     alice.open(client.authorize_url())
@@ -231,7 +231,7 @@ def test_an_operator_switches_a_metadata_url_off_and_on(idp: Server, host: Docum
 
 @pytest.mark.clause("A3.unseen")
 def test_an_error_goes_back_at_once_to_a_client_that_an_operator_knows(idp: Server, host: DocumentHost) -> None:
-    """Made by hand, or a metadata URL that somebody vouched for; to another such URL it is a link on a page."""
+    """One added manually, or a metadata URL that checks iss; for any other URL it is a link on a page."""
     assert authorize(made(idp), response_type="token").status_code == 302
     client = TestClient(idp, {"client_id": host.show()})
     page_of(authorize(client, response_type="token"))

@@ -1,4 +1,4 @@
-"""Every command with ``--json``: stdout is JSON and stderr silent; what fails says why in one line on stderr."""
+"""Every command with ``--json``: stdout is JSON and stderr empty; a failure is one line on stderr."""
 
 import json
 import subprocess
@@ -62,7 +62,7 @@ WRONG = {
 
 @dataclass(frozen=True)
 class Place:
-    """A furnished server, and what stands for the capitals in the table."""
+    """A server with data, and the values for the table's placeholders."""
 
     idp: Idp
     words: dict[str, str]
@@ -74,7 +74,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """Two people, one with an app and a token; an address that is refused."""
+    """Two people, one with an app and a token, and a suppressed address."""
     folder: Path = tmp_path_factory.mktemp("place")
     with receiving() as postbox:
         idp = built(folder, postbox)
@@ -82,7 +82,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             client, _ = connected(idp, alice)
             made(idp, alice)
             connected(idp, bob)
-        # It has stopped: its log would come between what the commands print, for it runs in this very process.
+        # It is stopped: it runs in this process, and its log would mix with the commands' output.
         beside(idp, lambda tx: outbox.suppress(tx, REFUSED, "550 no", idp.clock()))
         yield Place(idp, {"CLIENT": client.id, "BACKUP": str(folder / "saved")})
 
@@ -96,7 +96,7 @@ def named(group: Any, path: str = "") -> Iterator[str]:
 
 
 def test_every_command_is_in_the_table() -> None:
-    """A new one is tried like the others."""
+    """So that a new command is tested like the others."""
     every = {name for name in named(get_command(cli)) if name not in GROUPS}
     tried = {name for name in every for command in COMMANDS if command.startswith(name)}
     assert every - tried == {*SERVERS, *ELSEWHERE}
@@ -104,12 +104,12 @@ def test_every_command_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_json_is_all_that_is_printed(place: Place, command: str) -> None:
-    """One document, or one a line for the audit log; nothing on stderr, and exit code 0."""
+    """One document, or one per line for the audit log; nothing on stderr, and exit code 0."""
     result = place.gatepost(f"{command} --json")
     assert result.stderr == ""
     documents = result.stdout.splitlines() if command.startswith("audit") else [result.stdout]
     found = [json.loads(document) for document in documents]
-    if command == "doctor":  # it finds what is wrong with a test's server
+    if command == "doctor":  # it finds faults in a test server
         assert found[0]["ok"] is (result.exit_code == 0)
         return
     assert result.exit_code == 0, result.output
@@ -117,7 +117,7 @@ def test_json_is_all_that_is_printed(place: Place, command: str) -> None:
 
 @pytest.mark.parametrize("command", READ)
 def test_without_json_it_is_for_people(place: Place, command: str) -> None:
-    """Some text, on stdout alone."""
+    """Some text, on stdout only."""
     result = place.gatepost(command)
     assert (result.exit_code, result.stderr) == (0, ""), result.output
     assert result.stdout.strip() or command == "audit --event nothing"
@@ -134,14 +134,14 @@ def test_what_fails_says_why_in_one_line(place: Place, command: str) -> None:
 
 
 def test_a_misspelt_option_is_exit_code_2(place: Place) -> None:
-    """As shells expect of a wrong use."""
+    """The usual exit code for wrong usage."""
     result = place.gatepost("users list --jsn")
     assert (result.exit_code, result.stdout) == (2, "")
 
 
 @pytest.mark.parametrize("command", AWAY)
 def test_a_database_that_is_away_is_said_in_one_line(place: Place, command: str) -> None:
-    """No traceback, and no password of its URL."""
+    """Without a traceback or the password in its URL."""
     nowhere = "postgresql+psycopg://me:hunter2@127.0.0.1:9/none"
     environment = environment_for(place.idp, DATABASE_URL=nowhere, SECRET_KEY="k" * 32)
     result = CliRunner().invoke(cli, command.split(), env=environment)
@@ -152,7 +152,7 @@ def test_a_database_that_is_away_is_said_in_one_line(place: Place, command: str)
 
 
 def test_delete_asks_first(place: Place) -> None:
-    """No, or nobody there to answer, deletes nothing; the question is on stderr, so that --json stays JSON."""
+    """Without a yes nothing is deleted; the question is on stderr, so that --json stays JSON."""
     beside(place.idp, lambda tx: accounts.sign_up(tx, "dora@example.com", "dora@example.com", [], place.idp.clock()))
     command = [sys.executable, "-m", "gatepost_idp", *["users", "delete", "dora@example.com", "--json"]]
 
@@ -170,7 +170,7 @@ def test_delete_asks_first(place: Place) -> None:
 
 
 def test_many_people_and_clients_are_listed_page_by_page(place: Place) -> None:
-    """1,200 of each: every one once, in order, as one JSON array, and as a table for each page."""
+    """1,200 of each: every one once, in order, as one JSON array, or as a table per page."""
     beside(place.idp, lambda tx: [
         accounts.sign_up(tx, f"m{n:04}@many.test", f"m{n:04}@many.test", [("r", "s")], place.idp.clock())
         for n in range(1200)
@@ -205,14 +205,14 @@ def test_what_show_and_export_tell_of_a_person(place: Place) -> None:
 
 
 def test_the_version_is_the_distributions() -> None:
-    """For a report of a fault: on stdout, alone, with nothing configured."""
+    """For bug reports: alone on stdout, even with nothing configured."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     result = CliRunner().invoke(cli, ["--version"])
     assert (result.exit_code, result.stdout, result.stderr) == (0, f"gatepost {version}\n", "")
 
 
 def test_help_is_in_groups_and_whole() -> None:
-    """Each command has a sentence, none is cut off."""
+    """Each command has a sentence, and none is truncated."""
     said = CliRunner().invoke(cli, ["--help"]).stdout
     for panel in ("Run it", "People, clients, tools, mail", "See what happens", "Keep it"):
         assert panel in said

@@ -1,4 +1,4 @@
-"""METRICS_ADDRESS: what the operator may see of readiness, on a listener of its own; the public sees ready or not."""
+"""METRICS_ADDRESS: readiness details for the operator, on a separate listener; the public sees ready or not."""
 
 import re
 import smtplib
@@ -17,7 +17,7 @@ from tests.support.smtp import Postbox
 
 
 def test_details_of_a_healthy_server(tmp_path: Path) -> None:
-    """Both parts are there by name, well, and without a problem; the public address shows less."""
+    """Both parts are listed by name, healthy and without a problem; the public address shows less."""
     with serving(tmp_path, metrics_address=f"127.0.0.1:{free_port()}") as idp:
         well = {"ok": True, "problem": ""}
         assert details(idp) == {"ready": True, "database": well, "mail": well, "doctor": []}
@@ -26,8 +26,8 @@ def test_details_of_a_healthy_server(tmp_path: Path) -> None:
 
 
 def test_details_of_mail_that_waits(tmp_path: Path) -> None:
-    """A mail server that is away, and one that was never named, are said in words; the public address says neither,
-    and the server goes on serving whoever is signed in."""
+    """A mail server that is down, or not configured, is explained; the public address says neither, and the server
+    goes on serving people who are signed in."""
     office = Office()
     idp = built(tmp_path, office, metrics_address=f"127.0.0.1:{free_port()}")
     with as_thread(idp), crowd(idp, ["alice"]) as [alice]:
@@ -48,7 +48,7 @@ def test_details_of_mail_that_waits(tmp_path: Path) -> None:
 
 
 def test_details_of_a_database_that_is_away(tmp_path: Path, postgres: Postgres) -> None:
-    """Without its database the server is not ready: 503 on both addresses; the reason stands on the operator's."""
+    """Without its database the server is not ready: 503 on both addresses, with the reason on the operator's only."""
     url = postgres.migrated()
     idp = built(tmp_path, Office(), secret_key=("a key of more than thirty two characters",))
     idp = changed(idp, metrics_address=f"127.0.0.1:{free_port()}")
@@ -67,7 +67,7 @@ def test_details_of_a_database_that_is_away(tmp_path: Path, postgres: Postgres) 
 
 
 def test_a_taken_port_costs_the_details_alone(tmp_path: Path) -> None:
-    """A port that somebody else has costs the details, not the server: a warning names the setting."""
+    """If the port is taken, the details are missing, and the server runs: a warning names the setting."""
     port = free_port()
     office = Office()
     idp = built(tmp_path, office)
@@ -82,8 +82,8 @@ def test_a_taken_port_costs_the_details_alone(tmp_path: Path) -> None:
 
 
 def test_details_of_what_doctor_finds(tmp_path: Path) -> None:
-    """What doctor's checks of this side find stands there too, each with its setting, asked once a minute at the most;
-    it makes no server unready, and the public address shows none of it."""
+    """The findings of doctor's local checks are there too, each with its setting, run at most once a minute; they do
+    not make the server unready, and the public address shows none of them."""
     catalogue = tmp_path / "catalogue.toml"
     catalogue.write_text('[[resource]]\nname = "X"\nurl = "https://x.example/mcp"\n')
     address = f"127.0.0.1:{free_port()}"
@@ -109,7 +109,7 @@ FOREIGN = [
 
 
 def test_details_are_not_read_by_a_page_under_a_rebound_name(tmp_path: Path) -> None:
-    """What the mail server said and what doctor finds is for whoever asks this machine by a name that it has."""
+    """The mail server's answers and doctor's findings are served only under the listener's own name."""
     port = free_port()
     with serving(tmp_path, metrics_address=f"127.0.0.1:{port}", allowed_hosts=("metrics.internal",)) as idp:
         details(idp)  # it listens
@@ -121,7 +121,7 @@ def test_details_are_not_read_by_a_page_under_a_rebound_name(tmp_path: Path) -> 
 
 
 def test_details_on_every_address_are_read_by_any_name(tmp_path: Path) -> None:
-    """Prometheus then comes by a name of the machine, and nobody here knows which it has."""
+    """If it listens on every address, Prometheus may use any name of the machine, and those are not known."""
     port = free_port()
     with serving(tmp_path, metrics_address=f"0.0.0.0:{port}"):
         assert httpx2.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).status_code == 200
@@ -129,7 +129,7 @@ def test_details_on_every_address_are_read_by_any_name(tmp_path: Path) -> None:
 
 
 def test_the_demos_mailbox_is_not_read_by_a_page_under_a_rebound_name(tmp_path: Path) -> None:
-    """It shows codes and links to whoever asks this machine by a name that it has."""
+    """It shows codes and links only under its own name."""
     port, smtp_port = free_port(), free_port()
     settings = settings_of(tmp_path, Postbox(), free_port())
     with answering(Mailbox(Pages(settings), smtp_port).application(), port):
@@ -145,6 +145,6 @@ def test_the_demos_mailbox_is_not_read_by_a_page_under_a_rebound_name(tmp_path: 
 
 
 def status(port: int, path: str, host: str) -> int:
-    """What a browser gets that was told that ``host`` is this machine."""
+    """The status for a browser whose DNS says that ``host`` is this machine."""
     url = f"http://127.0.0.1:{port}{path}"
     return httpx2.get(url, headers={"host": host}, trust_env=False, timeout=10).status_code

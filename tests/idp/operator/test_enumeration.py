@@ -1,4 +1,4 @@
-"""Who asks with an address learns nothing about it: not from bytes, not from time, not from a limit."""
+"""Asking with an address reveals nothing about it: not by the answer's bytes, its time, or a limit."""
 
 import re
 from pathlib import Path
@@ -26,7 +26,7 @@ OF_THE_ANSWER = {"date", "set-cookie", "location", "content-length", "x-trace-id
 
 
 def _bare(answer: httpx2.Response) -> tuple[int, str, tuple[str, ...]]:
-    """Status, body and headers without what is every request's own."""
+    """Status, body and headers without what differs in every request."""
     body = answer.text
     for pattern, instead in OWN:
         body = re.sub(pattern, instead, body)
@@ -35,8 +35,8 @@ def _bare(answer: httpx2.Response) -> tuple[int, str, tuple[str, ...]]:
 
 
 def test_enumeration(tmp_path: Path) -> None:
-    """Sixty known, unknown and refused addresses each, shuffled: the form's answer and the page behind it are the same,
-    byte for byte but for what is each request's own, and the medians of the form's time lie within 25 ms."""
+    """Sixty known, unknown and refused addresses each, shuffled: the form's answer and the page after it are the same,
+    byte for byte except for what differs in every request, and the median times of the form lie within 25 ms."""
     found = timed(tmp_path, 60)
     answers = {_bare(one.answer) for answered in found.values() for one in answered}
     assert len(answers) == 1, answers
@@ -49,8 +49,7 @@ def test_enumeration(tmp_path: Path) -> None:
 
 
 def test_enumeration_by_the_limit(tmp_path: Path) -> None:
-    """Asking again counts for everybody: the limit of a mailbox comes after as many tries for a refused address as for
-    a known one."""
+    """Every try counts: a mailbox's limit is reached after as many tries for a refused address as for a known one."""
     office = Office()
     idp = built(tmp_path, office)
     with opened(office):

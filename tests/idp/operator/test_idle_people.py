@@ -13,7 +13,7 @@ from tests.support.serving import serving
 
 
 def test_who_stays_away_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within a minute of the purge, with every connection; who comes back signs up anew."""
+    """At the next purge, within a minute, with every connection; a person who comes back signs up again."""
     monkeypatch.setattr(app, "PURGE_SECONDS", 0.1)
     with serving(tmp_path, account_idle_days=45) as idp, Person("alice@example.com", idp.postbox) as alice:
         client = registered(idp)

@@ -1,4 +1,4 @@
-"""LIMIT_ADDRESS, LIMIT_NETWORK, LIMIT_TOTAL and TRUSTED_PROXIES: floods stop, and people see how long."""
+"""LIMIT_ADDRESS, LIMIT_NETWORK, LIMIT_TOTAL and TRUSTED_PROXIES: floods are stopped, and people see for how long."""
 
 import contextlib
 import itertools
@@ -30,7 +30,7 @@ PROXY = ("127.0.0.1/32",)
 
 @contextlib.contextmanager
 def _flooded(folder: Path, **settings: Any) -> Iterator[tuple[Idp, "Flood"]]:
-    """A server at the start of a day, so that a test stays inside one window of each limit, and who floods it."""
+    """A server at the start of a day, so that a test stays within one window of each limit, and a flooding client."""
     with serving(folder, **settings) as idp:
         idp.clock.forward(seconds=86_400 - idp.clock().timestamp() % 86_400 + 1)
         with _flood(idp) as flood:
@@ -39,7 +39,7 @@ def _flooded(folder: Path, **settings: Any) -> Iterator[tuple[Idp, "Flood"]]:
 
 @contextlib.contextmanager
 def _flood(idp: Idp) -> Iterator["Flood"]:
-    """A browser before the address page, which sends that one form as often as it likes."""
+    """A browser on the address page, which sends that one form any number of times."""
     with Person("flood@example.com", idp.postbox) as person:
         person.open(registered(idp).authorize_url())
         assert person.page is not None
@@ -49,7 +49,7 @@ def _flood(idp: Idp) -> Iterator["Flood"]:
 
 
 class Flood:
-    """Posts of one form: to whom, and from which network as a proxy in front would say it."""
+    """Posts one form for any address, from any network as a proxy in front would report it."""
 
     def __init__(self, idp: Idp, person: Person, url: str, form: dict[str, str]) -> None:
         self._idp = idp
@@ -59,7 +59,7 @@ class Flood:
         self.page = ""
 
     def send(self, email: str, forwarded_for: str | None = None, base: str | None = None) -> int:
-        """One form; 303 where a mail may go, else the status of the page. ``base`` is another process's address."""
+        """Sends one form; 303 if a mail may be sent, else the page's status. ``base``: another process's address."""
         url = self.url if base is None else self.url.replace(self._idp.issuer, base)
         headers = {"origin": self._idp.issuer, "x_forwarded_for": forwarded_for}
         answer = press(self._person, url, {**self._form, "email": email}, **headers)
@@ -68,7 +68,7 @@ class Flood:
 
 
 def test_limit_ip_v6_64(tmp_path: Path) -> None:
-    """One household, an IPv6 /64 or an IPv4 address however it is written, has one allowance; the next has its own."""
+    """One IPv6 /64, or one IPv4 address in any spelling, has one allowance; the next network has its own."""
     with _flooded(tmp_path, limit_network="3/15minutes", trusted_proxies=PROXY) as (_, flood):
         names = (f"person{n}@example.com" for n in itertools.count())
         one = ["2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", "[2001:DB8:1:2::3]", "2001:db8:1:2::4"]
@@ -80,8 +80,8 @@ def test_limit_ip_v6_64(tmp_path: Path) -> None:
 
 
 def test_forwarded_for_spoof(tmp_path: Path) -> None:
-    """X-Forwarded-For from somebody who is no proxy of ours changes nothing: the limit of the network holds, the mail
-    names the network that it really was, and the log says once which setting a proxy would need."""
+    """X-Forwarded-For from a peer that is not a trusted proxy changes nothing: the network's limit holds, the mail
+    names the real network, and the log says once which setting a proxy would need."""
     office = Office()
     idp = built(tmp_path, office, limit_network="3/day")
     with opened(office), as_process(idp, tmp_path / "idp.log") as server, _flood(idp) as flood:
@@ -96,8 +96,8 @@ def test_forwarded_for_spoof(tmp_path: Path) -> None:
 
 
 def test_forwarded_for_spoof_behind_a_proxy(tmp_path: Path) -> None:
-    """Behind our proxy the rightmost hop that is none of ours counts: what a caller puts before it is theirs to invent,
-    and what is no address at all is nobody's way around."""
+    """Behind a trusted proxy the rightmost hop that is not a trusted proxy counts: the caller can invent what is left
+    of it, and something that is not an address does not evade the limit."""
     with _flooded(tmp_path, limit_network="3/15minutes", trusted_proxies=(*PROXY, "10.0.0.0/8")) as (_, flood):
         invented = [f"198.51.100.{n}, 203.0.113.7" for n in range(4)]
         assert [flood.send(f"a{n}@example.com", hops) for n, hops in enumerate(invented)] == [303, 303, 303, 429]
@@ -109,8 +109,8 @@ def test_forwarded_for_spoof_behind_a_proxy(tmp_path: Path) -> None:
 
 
 def test_limit_global(tmp_path: Path) -> None:
-    """A flood of strangers stops at three quarters of LIMIT_TOTAL, with an alert in the log; who has an account gets
-    mail until the last quarter is used too."""
+    """A flood of strangers stops at three quarters of LIMIT_TOTAL, with an alert in the log; people with an account
+    get mail until the last quarter is used too."""
     office = Office()
     idp = built(tmp_path, office, limit_total="12/day")
     with opened(office), as_process(idp, tmp_path / "idp.log") as server:
@@ -129,8 +129,8 @@ def test_limit_global(tmp_path: Path) -> None:
 
 
 def test_the_wait_is_shown(tmp_path: Path) -> None:
-    """A limit is a page and never a bare 429: it says how long, counts down, keeps the address, and a refused try does
-    not lengthen it; the mail of before still signs in."""
+    """A limit is a page and never a bare 429: it says how long, counts down and keeps the address, and a refused try
+    does not lengthen it; the earlier mail still signs in."""
     for name, limit, shown in (
         ("limit_address", "1/30seconds", r"You can ask again in 30 seconds"),
         ("limit_network", "1/15minutes", r"You can ask again in 15 minutes"),
@@ -160,7 +160,7 @@ def _countdown(page: str) -> int:
 
 
 def test_the_coarse_brake_is_a_page_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever opens the sign-in without end meets a page that says to wait a minute, not a bare 429."""
+    """Somebody who opens the sign-in without end gets a page that says to wait a minute, not a bare 429."""
     monkeypatch.setitem(BRAKES, "authorize", "3/minute")
     with serving(tmp_path) as idp, httpx2.Client(trust_env=False) as browser:
         url = registered(idp).authorize_url()
@@ -174,7 +174,7 @@ def test_the_coarse_brake_is_a_page_too(tmp_path: Path, monkeypatch: pytest.Monk
 def test_the_coarse_brake_counts_a_door_whatever_its_address_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A made-up id in each address is no way round it."""
+    """A different made-up id in each path does not evade it."""
     monkeypatch.setitem(BRAKES, "sign-in", "3/minute")
     with serving(tmp_path) as idp:
         answers = [idp.post(f"/sign-in/made-up-{number}", {"csrf": "x"}).status_code for number in range(4)]
@@ -183,7 +183,7 @@ def test_the_coarse_brake_counts_a_door_whatever_its_address_holds(
 
 @contextlib.contextmanager
 def _two_processes(folder: Path, url: str, **settings: Any) -> Iterator[tuple[Idp, Office, str]]:
-    """Two servers behind one issuer on one database; answers the address of the second one too."""
+    """Two servers of one issuer on one database; gives the second one's address too."""
     office = Office()
     first = changed(
         built(folder, office, secret_key=("the key that both of them share as they must",)),
@@ -206,8 +206,8 @@ def _as_text(settings: dict[str, Any]) -> dict[str, str]:
 
 
 def test_limits_across_two_processes(tmp_path: Path, postgres: Postgres) -> None:
-    """Two servers on one PostgreSQL, thirty forms at a time, every second one to the other server: each limit lets
-    through exactly its number, and each mail is sent once, by one of them."""
+    """Two servers on one PostgreSQL, thirty forms at a time, alternating between the servers: each limit lets through
+    exactly its number, and each mail is sent once, by one of them."""
     limits = {"limit_address": "3/day", "limit_network": "7/day", "limit_total": "40/day"}
     with _two_processes(tmp_path, postgres.migrated(), **limits) as (idp, office, second), _flood(idp) as flood:
         sent = itertools.count()
@@ -243,7 +243,7 @@ def test_thirty_at_once(tmp_path: Path) -> None:
 
 
 def _wrong_codes(idp: Idp, person: Person, count: int) -> None:
-    """``person`` asks, and types that many wrong codes."""
+    """``person`` asks for a mail, and types that many wrong codes."""
     before = len(idp.postbox.to(person.email))
     person.open(registered(idp).authorize_url())
     person.ask_for_mail()
@@ -257,9 +257,9 @@ def _wrong_codes(idp: Idp, person: Person, count: int) -> None:
 
 
 def test_wrong_code_daily(tmp_path: Path) -> None:
-    """After twenty wrong codes in a day, over several attempts and browsers, no code is taken for that mailbox, not the
-    right one either; the link in the asking browser still signs in, other mailboxes are not touched, and the next day
-    codes work again."""
+    """After twenty wrong codes in a day, over several attempts and browsers, no code is accepted for that mailbox, not
+    even the right one; the link in the asking browser still signs in, other mailboxes are not affected, and the next
+    day codes work again."""
     with serving(tmp_path) as idp, Person("alice@example.com", idp.postbox) as attacker:
         idp.clock.forward(seconds=86_400 - idp.clock().timestamp() % 86_400 + 1)
         for _ in range(3):
@@ -299,7 +299,7 @@ def _signed_in(person: Person) -> bool:
 
 
 def test_limits_are_as_the_operator_wrote_them(tmp_path: Path) -> None:
-    """Several rules in one setting hold together."""
+    """Several rules in one setting all apply."""
     with _flooded(tmp_path, limit_address="2/minute;3/hour") as (idp, flood):
         assert [flood.send("alice@example.com") for _ in range(3)] == [303, 303, 429]
         idp.clock.forward(minutes=1)

@@ -1,4 +1,4 @@
-"""/metrics on METRICS_ADDRESS: what happened by step and outcome, what waits, how old the keys are; nobody's name."""
+"""/metrics on METRICS_ADDRESS: steps by outcome, waiting mail, age of the keys; nobody is named."""
 
 import subprocess
 import sys
@@ -23,18 +23,18 @@ from tests.support.processes import environment_of
 from tests.support.serving import Idp, serving
 
 HOT_MICROSECONDS = 10
-"""Measured 0.5; the bound leaves room for a busy machine."""
+"""Measured: 0.5; the limit leaves room for a busy machine."""
 
 
 @pytest.fixture
 def idp(tmp_path: Path) -> Iterator[Idp]:
-    """With its own listener."""
+    """A server with its own metrics listener."""
     with serving(tmp_path, metrics_address=f"127.0.0.1:{free_port()}") as served:
         yield served
 
 
 def test_a_journey_is_counted_step_by_step(idp: Idp) -> None:
-    """Each step with its outcome, the mail, both kinds of token response, the refusal, and how long each took."""
+    """Each step with its outcome, the mail, both kinds of token response, the refusal, and the duration of each."""
     client = registered(idp)
     with Person("alice@example.com", idp.postbox) as person:
         tokens = client.connect(person)
@@ -56,7 +56,7 @@ def test_a_journey_is_counted_step_by_step(idp: Idp) -> None:
 
 
 def test_what_strangers_send_makes_no_label(idp: Idp) -> None:
-    """Attack: a label for each invented path, method, grant type or client would fill the memory of two servers."""
+    """Attack: a label for each invented path, method, grant type or client would fill Prometheus's memory too."""
     before = scrape(idp.settings.metrics_address).labels()
     for number in range(20):
         idp.get(f"/invented/{number}")
@@ -74,12 +74,12 @@ def test_what_strangers_send_makes_no_label(idp: Idp) -> None:
 
 
 def test_numbers_are_not_for_the_public(idp: Idp) -> None:
-    """The public address knows no /metrics."""
+    """The public address has no /metrics."""
     assert idp.get("/metrics").status_code == 404
 
 
 def test_mail_that_waits_is_seen(tmp_path: Path) -> None:
-    """How many mails wait and for how long, while the mail server is away; none once it took them."""
+    """How many mails wait and for how long while the mail server is down; none once it accepted them."""
     office = Office()
     idp = built(tmp_path, office, metrics_address=f"127.0.0.1:{free_port()}")
     with as_thread(idp), crowd(idp, ["alice"]) as [alice]:
@@ -98,7 +98,7 @@ def test_mail_that_waits_is_seen(tmp_path: Path) -> None:
 
 
 def test_keys_tell_their_age(idp: Idp) -> None:
-    """Of each algorithm, since it began to sign."""
+    """For each algorithm, since its key began to sign."""
     idp.clock.forward(days=30)
     told = scrape(idp.settings.metrics_address)
     for algorithm in ("ES256", "RS256"):
@@ -106,7 +106,7 @@ def test_keys_tell_their_age(idp: Idp) -> None:
 
 
 def test_without_its_database_it_says_so(tmp_path: Path, postgres: Postgres) -> None:
-    """A scrape goes on without what stands in the database: 0 for it, and the counts."""
+    """A scrape works without the database: it reports it as 0, with the counters."""
     url = postgres.migrated()
     idp = built(tmp_path, Office(), secret_key=("a key of more than thirty two characters",))
     address = f"127.0.0.1:{free_port()}"
@@ -121,7 +121,7 @@ def test_without_its_database_it_says_so(tmp_path: Path, postgres: Postgres) -> 
 
 
 def test_each_worker_listens_ten_ports_on(tmp_path: Path, postgres: Postgres) -> None:
-    """Two workers, two listeners, and what both counted is all that was answered."""
+    """Two workers have two listeners, and their counts add up to all requests."""
     port = free_port()
     idp = built(tmp_path, Office(), secret_key=("a key of more than thirty two characters",))
     settings = {"DATABASE_URL": postgres.migrated(), "METRICS_ADDRESS": f"127.0.0.1:{port}", "WORKERS": "2"}
@@ -140,7 +140,7 @@ def _others(address: str) -> float:
 
 
 def test_an_empty_address_is_no_listener(tmp_path: Path) -> None:
-    """METRICS_ADDRESS empty: the process listens where it serves, and nowhere else."""
+    """With METRICS_ADDRESS empty the process listens only where it serves."""
     idp = built(tmp_path, Office())
     with as_process(idp, tmp_path / "idp.log", METRICS_ADDRESS="") as server:
         sockets = psutil.Process(server.process.pid).net_connections("inet")
@@ -154,7 +154,7 @@ def test_a_start_does_not_pay_for_prometheus() -> None:
 
 
 def test_counting_costs_a_request_next_to_nothing() -> None:
-    """The best of ten rounds, since other programs run on the machine."""
+    """Measured as the best of ten rounds, since other programs run on the machine."""
     counts, trace = Counts(), Trace("x", "token", asked=Parameters({"grant_type": "refresh_token"}, (), ()))
     rounds = []
     for _ in range(10):

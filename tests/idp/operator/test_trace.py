@@ -30,7 +30,7 @@ def id_on(person: Person) -> str:
 
 
 def test_a_whole_connection_is_told_in_order(idp: Idp, people: People) -> None:
-    """What the client did, what the person saw, what became of the mail: each step once, and nothing failed."""
+    """What the client did, what the person saw, what became of the mail: each step once, without failures."""
     assert idp.get("/.well-known/oauth-authorization-server").status_code == 200
     client = registered(idp, client_name="Storyteller")
     alice = people("alice@example.com")
@@ -46,7 +46,7 @@ def test_a_whole_connection_is_told_in_order(idp: Idp, people: People) -> None:
 
 
 def test_every_step_of_an_authorization_has_its_one_id(idp: Idp, people: People) -> None:
-    """Pages, log lines and the call to /token: the id that the first page showed finds them all."""
+    """The id that the first page shows finds pages, log lines and the call to /token."""
     client, alice = registered(idp), people("alice@example.com")
     with capture_logs() as logged:
         alice.open(client.authorize_url())
@@ -70,20 +70,20 @@ def test_every_step_of_an_authorization_has_its_one_id(idp: Idp, people: People)
     assert [name for name in names if name != "mail"] == [
         "register", "authorize", "sign-in page", "sign-in mail", "sign-in page", "sign-in code", "consent page",
         "consent decision", "token", "token",
-    ]  # fmt: skip  # in order; the last one, of a token of nobody's, is joined by its client
+    ]  # fmt: skip  # in order; the last one, with an unknown token, is joined by its client
     assert "mail" in names
 
 
 def test_a_refresh_goes_on_under_the_authorizations_id_and_is_recorded_only_when_refused(
     idp: Idp, people: People
 ) -> None:
-    """Thousands a minute would wash everything else away; its log line has the id all the same."""
+    """Thousands a minute would displace everything else; its log line still has the id."""
     client, alice = registered(idp), people("alice@example.com")
     tokens = client.connect(alice)
     with capture_logs() as logged:
         newest = client.refresh(tokens["refresh_token"]).json()["refresh_token"]
         client.refresh(newest, resource="https://other.test/mcp")
-        idp.get("/healthz")  # the line of a request is written behind its answer
+        idp.get("/healthz")  # the log line of a request is written after its answer
     ids = {line["trace_id"] for line in logged if line.get("path") == "/token"}
     assert len(ids) == 1
     story = told(idp, ids.pop(), "token")
@@ -94,7 +94,7 @@ def test_a_refresh_goes_on_under_the_authorizations_id_and_is_recorded_only_when
 
 
 def test_an_id_is_short_and_unmistakable_and_understood_as_typed(idp: Idp, people: People) -> None:
-    """Ten letters and digits of which none looks like another; capitals, blanks, O for 0 and I for 1 do no harm."""
+    """Ten unmistakable letters and digits; capitals, blanks, O for 0 and I for 1 do no harm."""
     alice = people("alice@example.com")
     alice.open(registered(idp).authorize_url())
     trace_id = id_on(alice)
@@ -114,7 +114,7 @@ def test_an_id_that_is_not_known_says_so_in_one_line(idp: Idp) -> None:
 
 
 def test_the_text_for_people_ends_with_what_to_do(idp: Idp, people: People) -> None:
-    """Times, steps, received against expected, and one last line."""
+    """Times, steps, received against expected, and a last line that says what to do."""
     client = registered(idp)
     refused = client.redeem(client.code(people("alice@example.com")), code_verifier="w" * 43)
     told(idp, refused.headers["x-trace-id"], "token")
@@ -125,7 +125,7 @@ def test_the_text_for_people_ends_with_what_to_do(idp: Idp, people: People) -> N
 
 
 def test_an_error_page_of_a_request_that_is_over_belongs_to_its_authorization(idp: Idp, people: People) -> None:
-    """The page knows by its address which authorization it was, though nothing of it is left."""
+    """The page's URL names its authorization, even if nothing of that is stored any more."""
     alice = people("alice@example.com")
     alice.open(registered(idp).authorize_url())
     assert alice.page is not None
@@ -140,7 +140,7 @@ def test_an_error_page_of_a_request_that_is_over_belongs_to_its_authorization(id
 
 
 def test_a_wrong_code_and_a_link_in_another_browser_are_told(idp: Idp, people: People) -> None:
-    """So that whoever is asked on the phone sees what the person did."""
+    """So that support on the phone sees what the person did."""
     pending = asks(idp, people("alice@example.com"))
     pending.person.submit(pending.person.form("code"), code="0000 0000")
     people("alice@example.com").open(pending.link)
@@ -155,7 +155,7 @@ def test_a_wrong_code_and_a_link_in_another_browser_are_told(idp: Idp, people: P
 
 
 def test_a_form_from_elsewhere_is_told(idp: Idp, people: People) -> None:
-    """Of the authorization whose page it claims to be."""
+    """It is recorded with the authorization whose page it claims to be."""
     alice = people("alice@example.com")
     alice.open(registered(idp).authorize_url())
     assert alice.page is not None
@@ -167,7 +167,7 @@ def test_a_form_from_elsewhere_is_told(idp: Idp, people: People) -> None:
 
 
 def test_a_mail_that_does_not_go_out_is_told(idp: Idp, people: People) -> None:
-    """With the mail server's answer, and the command that asks it again."""
+    """With the mail server's answer, and the command that tests it."""
     idp.postbox.refusal = "550 no such user"
     alice = people("alice@example.com")
     alice.open(registered(idp).authorize_url())
@@ -179,7 +179,7 @@ def test_a_mail_that_does_not_go_out_is_told(idp: Idp, people: People) -> None:
 
 
 def test_a_mail_that_is_withheld_is_told_to_the_operator_alone(tmp_path: Path) -> None:
-    """No page tells the visitor that the address may not come in; the trace does."""
+    """No page tells the visitor that the address is not admitted; the trace does."""
     with serving(tmp_path, signup="closed") as idp, Person("stranger@example.com", idp.postbox) as stranger:
         stranger.open(registered(idp).authorize_url())
         trace_id = id_on(stranger)
@@ -190,7 +190,7 @@ def test_a_mail_that_is_withheld_is_told_to_the_operator_alone(tmp_path: Path) -
 
 
 def test_a_limit_of_mails_is_told(tmp_path: Path) -> None:
-    """And which settings to look at."""
+    """The trace names the limit and the settings to look at."""
     with serving(tmp_path, limit_address="1/hour") as idp, Person("alice@example.com", idp.postbox) as alice:
         client = registered(idp)
         alice.open(client.authorize_url())
@@ -204,7 +204,7 @@ def test_a_limit_of_mails_is_told(tmp_path: Path) -> None:
 
 
 def test_a_client_that_never_comes_for_its_tokens_is_told(idp: Idp, people: People) -> None:
-    """The most frequent silence: the callback was not reached, or did not like what it got."""
+    """The most frequent failure: the callback was not reached, or rejected the answer."""
     client = registered(idp)
     client.code(people("alice@example.com"))
     story = told(idp, client.id, "consent decision")
@@ -212,7 +212,7 @@ def test_a_client_that_never_comes_for_its_tokens_is_told(idp: Idp, people: Peop
 
 
 def test_a_person_who_says_no_is_told(idp: Idp, people: People) -> None:
-    """Not a failure."""
+    """It is not a failure."""
     client, alice = registered(idp), people("alice@example.com")
     alice.open(client.authorize_url())
     alice.ask_for_mail()
@@ -223,10 +223,10 @@ def test_a_person_who_says_no_is_told(idp: Idp, people: People) -> None:
 
 
 def test_discovery_of_another_network_or_an_earlier_hour_is_not_joined(tmp_path: Path) -> None:
-    """Discovery names nobody: only what came from the same network just before counts as the client's."""
+    """Discovery names no client: only requests from the same network just before count as the client's."""
     with serving(tmp_path, trusted_proxies=("127.0.0.1/32",)) as idp:
         idp.get("/.well-known/openid-configuration", headers={"x-forwarded-for": "198.51.100.7"})
-        idp.get("/healthz")  # a step is noted behind its answer
+        idp.get("/healthz")  # a step is recorded after its answer
         idp.clock.forward(minutes=6)
         idp.get("/.well-known/openid-configuration", headers={"x-forwarded-for": "203.0.113.9"})
         idp.get("/.well-known/oauth-authorization-server", headers={"x-forwarded-for": "198.51.100.7"})
@@ -240,7 +240,7 @@ def test_discovery_of_another_network_or_an_earlier_hour_is_not_joined(tmp_path:
 
 
 def test_clients_that_share_one_id_are_kept_apart(idp: Idp, people: People) -> None:
-    """A client made by hand serves many people: the trace of one shows nothing of another's."""
+    """A manually added client serves many people: one person's trace shows nothing of another's."""
     client = registered(idp)
     first, second = people("first@example.com"), people("second@example.com")
     first.open(client.authorize_url())
@@ -254,7 +254,7 @@ def test_clients_that_share_one_id_are_kept_apart(idp: Idp, people: People) -> N
 
 
 def test_the_command_works_beside_running_servers(deployment: Deployment, postbox: Postbox) -> None:
-    """As a process of its own, on the same database."""
+    """As a separate process on the same database."""
     with Person("beside@example.com", postbox) as person:
         person.open(f"{deployment.issuer}/authorize?client_id=claude-web")
         trace_id = id_on(person)
@@ -263,7 +263,7 @@ def test_the_command_works_beside_running_servers(deployment: Deployment, postbo
 
 
 def test_a_mailed_link_that_is_over_shows_its_authorizations_id(idp: Idp, people: People) -> None:
-    """The link names the authorization even where its state is long past."""
+    """The link names the authorization even long after its end."""
     office_mail = asks(idp, people("alice@example.com"))
     trace_id = id_on(office_mail.person)
     idp.clock.forward(minutes=31)
@@ -274,5 +274,5 @@ def test_a_mailed_link_that_is_over_shows_its_authorizations_id(idp: Idp, people
 
 @pytest.mark.parametrize("text", ["", "0", "gp_dc_x.y.z", "https://client.test/oauth-client", "../../etc/passwd"])
 def test_any_text_may_be_asked_for(idp: Idp, text: str) -> None:
-    """What is no id is not known, and breaks nothing."""
+    """Text that is not an id is reported as unknown, and breaks nothing."""
     assert gatepost_trace(idp, text).exit_code == 1

@@ -1,4 +1,4 @@
-"""The flight recorder is bounded: a day, a number of rows, a number of steps in memory; and it breaks nothing."""
+"""The flight recorder is bounded in time, in rows and in steps in memory; and it breaks nothing."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ ALL = "SELECT count(*) FROM trace_step"
 
 
 def _say(idp: Idp, statement: str) -> None:
-    """Changes the database past the server."""
+    """Changes the database directly."""
     engine = sqlalchemy.create_engine(idp.settings.database_url)
     with engine.begin() as connection:
         connection.exec_driver_sql(statement)
@@ -40,7 +40,7 @@ def _say(idp: Idp, statement: str) -> None:
 
 
 def test_a_step_is_gone_after_a_day(idp: Idp) -> None:
-    """From the answer of the command, and within a minute from the database."""
+    """From the command's output, and within a minute from the database."""
     trace_id = idp.get("/authorize?client_id=nobody").headers["x-trace-id"]
     told(idp, trace_id)
     idp.clock.forward(hours=23, minutes=58)
@@ -52,14 +52,14 @@ def test_a_step_is_gone_after_a_day(idp: Idp) -> None:
 
 
 def test_a_flood_of_bad_requests_stays_bounded_in_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """10,000 from as many networks as it likes: the newest stay, never more than the limit and one batch of slack."""
+    """Of 10,000, from any number of networks, the newest stay, never more than the limit plus one batch."""
     monkeypatch.setattr(recorder, "KEPT_ROWS", 500)
     monkeypatch.setattr(recorder, "HELD", 1_000)
     with serving(tmp_path, trusted_proxies=("127.0.0.1/32",)) as idp:
         most = 0
 
         def send(part: int) -> None:
-            client = HTTPConnection("127.0.0.1", idp.settings.idp_port)  # bare: a dear one would be the brake
+            client = HTTPConnection("127.0.0.1", idp.settings.idp_port)  # bare: a costly one would slow the flood
             for n in range(2_500):
                 hop = {"x-forwarded-for": f"198.51.{part}.{n % 250}"}
                 client.request("GET", f"/authorize?client_id=flood-{part}-{n}", headers=hop)
@@ -84,7 +84,7 @@ def test_a_flood_of_bad_requests_stays_bounded_in_rows(tmp_path: Path, monkeypat
 
 
 def test_a_flood_from_one_network_is_braked_and_the_brake_is_not_recorded(idp: Idp) -> None:
-    """600 registrations a minute are recorded, not the thousandth that was turned away."""
+    """600 registrations a minute are recorded, not the ones refused by the limit."""
     with line() as client:
         answers = [client.post(f"{idp.issuer}/register", content=b"{").status_code for _ in range(700)]
     assert answers.count(400) == 600
@@ -95,14 +95,14 @@ def test_a_flood_from_one_network_is_braked_and_the_brake_is_not_recorded(idp: I
 
 @pytest.fixture
 def away(tmp_path: Path) -> Iterator[Database]:
-    """A database without a table: it takes nothing."""
+    """A database without tables: every write fails."""
     database = Database(f"sqlite:///{tmp_path / 'empty.db'}")
     yield database
     database.close()
 
 
 async def test_memory_is_bounded_while_the_database_is_away(away: Database) -> None:
-    """The oldest steps go, and are counted; a stop gives up what is left without a fault."""
+    """The oldest steps are dropped, and counted; a stop discards the rest without an error."""
     kept = Recorder(away, Clock())
     for number in range(10_000):
         kept.note(Trace(str(number), "authorize"), "198.51.100.7", 400)
@@ -115,7 +115,7 @@ async def test_memory_is_bounded_while_the_database_is_away(away: Database) -> N
 
 
 async def test_steps_that_come_while_a_batch_fails_are_newer_than_the_batch(away: Database) -> None:
-    """What is put back goes first again, so that the oldest stays the first to go."""
+    """A failed batch is put back in front, so that the oldest steps are still dropped first."""
     kept = Recorder(away, Clock())
     for number in range(recorder.HELD):
         kept.note(Trace(str(number), "authorize"), "", 400)
@@ -131,7 +131,7 @@ async def test_steps_that_come_while_a_batch_fails_are_newer_than_the_batch(away
 def test_a_recorder_that_fails_leaves_the_server_working_and_loses_nothing(
     idp: Idp, people: Callable[[str], Person]
 ) -> None:
-    """Its table is gone and comes back: a whole connection goes through meanwhile, and is told afterwards."""
+    """While its table is missing a whole connection succeeds, and is recorded once the table is back."""
     _say(idp, "ALTER TABLE trace_step RENAME TO trace_away")
     client = registered(idp)
     assert client.connect(people("alice@example.com"))["access_token"]
@@ -140,7 +140,7 @@ def test_a_recorder_that_fails_leaves_the_server_working_and_loses_nothing(
 
 
 def test_a_stop_writes_what_is_left(tmp_path: Path) -> None:
-    """Nobody waits a second before a restart."""
+    """A stop writes the remaining steps without waiting for the next interval."""
     with receiving() as postbox:
         idp = built(tmp_path, postbox)
         with as_thread(idp):
@@ -149,7 +149,7 @@ def test_a_stop_writes_what_is_left(tmp_path: Path) -> None:
 
 
 def test_two_processes_record_one_authorization_on_postgresql(tmp_path: Path, postgres: Postgres) -> None:
-    """The page was answered by one, the call to /token by the other; the trace is one."""
+    """One answers the page, the other the call to /token; there is one trace."""
     with receiving() as postbox:
         idp = built(tmp_path, postbox, database_url=postgres.empty(), secret_key=("k" * 40,))
         upgrade(idp.settings)
@@ -174,14 +174,14 @@ def _second(idp: Idp, log: Path) -> contextlib.AbstractContextManager[Server]:
 
 
 def test_a_request_line_without_a_path_is_answered(idp: Idp) -> None:
-    """``OPTIONS *`` (RFC 9110 section 7.1): there is nothing to record, and nothing to stumble over."""
+    """``OPTIONS *`` (RFC 9110 section 7.1) is answered, and not recorded."""
     with socket.create_connection(("127.0.0.1", idp.settings.idp_port)) as wire:
         wire.sendall(b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert wire.recv(12) in (b"HTTP/1.1 404", b"HTTP/1.1 405")
 
 
 def test_noting_a_step_costs_microseconds(away: Database) -> None:
-    """A sign-in waits for nobody's records: 50 µs would be a tenth of what /token takes."""
+    """Recording must not slow a sign-in: 50 µs would be a tenth of the time /token takes."""
     import timeit
 
     from gatepost_idp.parameters import Parameters

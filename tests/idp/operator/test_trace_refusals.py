@@ -1,4 +1,4 @@
-"""The flight recorder at each failing step: what was received, what was expected, under the id that the answer gave."""
+"""The flight recorder at each failing step: what was received, what was expected, under the id in the answer."""
 
 import html
 import json
@@ -23,7 +23,7 @@ HEADER = "x-trace-id"
 
 @dataclass(frozen=True)
 class Case:
-    """A request that is refused: how it is sent, what the trace says of it (``*`` is anything), and what the answer."""
+    """A refused request: how it is sent, what the trace says of it (``*``: anything), and what the answer says."""
 
     name: str
     send: Callable[[TestClient, Person], httpx2.Response]
@@ -271,7 +271,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def alice(server: Server) -> Iterator[Person]:
-    """Who signs in once."""
+    """A person who signs in once."""
     with Person("alice@example.com", server.postbox) as person:
         yield person
 
@@ -283,7 +283,7 @@ ON_EVERY_PAGE = (
 
 
 def _said(answer: httpx2.Response) -> list[str]:
-    """The description for a program, or the paragraphs of a page and its facts."""
+    """The error_description for a program, or the paragraphs and facts of a page."""
     if answer.is_redirect:
         return parse_qs(urlsplit(answer.headers["location"]).query)["error_description"]
     if answer.headers["content-type"] == "application/json":
@@ -295,8 +295,8 @@ def _said(answer: httpx2.Response) -> list[str]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_refusal_says_what_was_received_and_what_was_expected(server: Server, alice: Person, case: Case) -> None:
-    """To the letter: whoever asked reads the answer, the operator, under its X-Trace-Id, the step that failed, and in
-    the last line what to do."""
+    """The exact texts: the caller reads the answer; the operator reads, under its X-Trace-Id, the step that failed,
+    and in the last line what to do."""
     answer = case.send(registered(server), alice)
     assert fnmatchcase("\n".join(_said(answer)), "\n".join(case.said))
     story = told(server, answer.headers[HEADER], case.step)
@@ -324,7 +324,7 @@ MISSING = [
 def test_what_is_missing_is_named_to_client_and_operator(
     server: Server, form: dict[str, str | None], name: str, received: str, expected: str
 ) -> None:
-    """To the letter: the client's developer reads the description, the operator the trace."""
+    """The exact texts: the client's developer reads the description, the operator the trace."""
     answer = registered(server).token_request(**form)
     assert answer.json() == {"error": "invalid_request", "error_description": f"The {name} is missing."}
     step = told(server, answer.headers[HEADER], "token").step("token")
@@ -332,7 +332,7 @@ def test_what_is_missing_is_named_to_client_and_operator(
 
 
 def test_an_expired_code_says_by_how_much(idp: Idp, people: Callable[[str], Person]) -> None:
-    """The client was too slow, or the clocks of its two halves differ."""
+    """The client was too slow, or the clocks of its parts differ."""
     client = registered(idp)
     code = client.code(people("alice@example.com"))
     idp.clock.forward(seconds=90)
@@ -342,7 +342,7 @@ def test_an_expired_code_says_by_how_much(idp: Idp, people: Callable[[str], Pers
 
 
 def test_a_replayed_refresh_token_is_told_under_its_authorization(idp: Idp, people: Callable[[str], Person]) -> None:
-    """Weeks may lie between; within the day the whole story stands together."""
+    """Weeks may lie in between; within a day the whole story is together."""
     client = registered(idp)
     old = client.connect(people("alice@example.com"))["refresh_token"]
     assert client.refresh(old).status_code == 200
@@ -353,8 +353,8 @@ def test_a_replayed_refresh_token_is_told_under_its_authorization(idp: Idp, peop
 
 
 def test_the_error_page_shows_the_id_and_the_json_error_stays_as_the_rfc_has_it(server: Server) -> None:
-    """A person reads it at the page's foot; for a program it is a header, for RFC 6749 lists an error's members, and a
-    description is constant."""
+    """A person reads it at the foot of the page; a program gets a header, since RFC 6749 defines an error's members,
+    and descriptions are constant."""
     client = registered(server)
     page = authorize(client, client_id="claude-web")
     assert f"trace <code>{page.headers[HEADER]}</code>" in page.text
@@ -365,7 +365,7 @@ def test_the_error_page_shows_the_id_and_the_json_error_stays_as_the_rfc_has_it(
 
 
 def test_a_registration_shows_its_body_and_what_was_left_out(server: Server) -> None:
-    """As sent: a member that is not known is named, its value is not kept."""
+    """The body as sent, except that unknown members are only named, without their values."""
     body = {
         "client_name": "Recorded", "redirect_uris": ["https://client.test/cb?secret=s3cr3t", "javascript:alert(1)"],
         "scope": "demo:read", "token_endpoint_auth_method": "private_key_jwt", "software_statement": "s3cr3t",

@@ -1,4 +1,4 @@
-"""No secret in a trace: walks a whole journey with every kind of secret and looks for each of them in what was kept."""
+"""No secret in a trace: a whole journey with every kind of secret, each of which is searched for in what was kept."""
 
 import json
 from collections.abc import Callable
@@ -23,7 +23,7 @@ OTHER = "someone.else@example.com"
 
 
 def _mixed_up(idp: Idp, secrets: dict[str, str], client_id: str) -> None:
-    """Clients and people put secrets in every wrong place: an allowed name's value, an unknown name, a path."""
+    """Puts secrets in wrong places: an allowed parameter's value, an unknown name, a path."""
     for number, secret in enumerate(list(secrets.values())):
         wrong = {"client_id": client_id, "scope": f"a {secret}", "resource": f"https://x.test/?k={secret}"}
         idp.get(f"/authorize?{urlencode({**wrong, f'name{number}': secret, 'access_token': secret})}")
@@ -39,7 +39,7 @@ def _mixed_up(idp: Idp, secrets: dict[str, str], client_id: str) -> None:
 
 
 def _walk(idp: Idp, person: Person) -> tuple[TestClient, dict[str, str]]:
-    """A journey with its mishaps; answers its client and every secret of it."""
+    """A journey with mishaps; returns its client and every secret in it."""
     client = registered(idp, token_endpoint_auth_method="client_secret_basic")
     changes = {"state": "state-as-a-marker", "nonce": "nonce-as-a-marker", "login_hint": person.email}
     person.open(client.authorize_url(**changes))
@@ -83,7 +83,7 @@ def test_no_secret_of_a_journey_is_in_the_table_the_output_or_the_log(tmp_path: 
                 "digits",
                 "bare digits",
                 "wrong verifier",
-            )  # nothing marks these in a foreign place
+            )  # nothing identifies these as secrets in a wrong place
             _mixed_up(idp, {name: value for name, value in secrets.items() if name not in plain}, client.id)
             until(idp, "SELECT count(*) FROM trace_step WHERE step = 'userinfo'")
         kept = json.dumps(rows(idp, "SELECT * FROM trace_step"))
@@ -99,14 +99,14 @@ def test_no_secret_of_a_journey_is_in_the_table_the_output_or_the_log(tmp_path: 
 
 
 def parsed(values: dict[str, str]) -> Parameters:
-    """Parameters as /authorize and /token read them."""
+    """Parameters as /authorize and /token parse them."""
     found = parse(urlencode(values))
     assert isinstance(found, Parameters)
     return found
 
 
 def test_parameters_are_kept_by_an_allow_list() -> None:
-    """What is not known to be harmless is named at the most; a name that is no name is not even that."""
+    """A parameter not known to be harmless is at most named, and one with an odd name not even that."""
     names = ("code", "state", "password", "id_token_hint", "S3CR3T=", "x1")
     asked = parsed(dict.fromkeys(names, "s3cr3t"))
     shown = traces.Trace("", asked=asked).detail(200)["asked"]
@@ -114,7 +114,7 @@ def test_parameters_are_kept_by_an_allow_list() -> None:
 
 
 def test_a_trace_takes_no_more_room_than_it_may() -> None:
-    """Whatever is sent: 64 KB of scope, a hundred parameters."""
+    """Whatever is sent, be it 64 KB of scope or a hundred parameters."""
     many = {f"n{'abcdefghij'[n % 10]}{'abcdefghij'[n // 10]}": "x" * 400 for n in range(90)}
     asked = parsed({"scope": "s" * 10_000, "redirect_uri": f"https://x.test/{'a&' * 3_000}", **many})
     assert len(json.dumps(traces.Trace("", asked=asked).detail(400))) < 3_000
@@ -138,7 +138,7 @@ def test_a_trace_takes_no_more_room_than_it_may() -> None:
     ],
 )
 def test_an_address_is_shown_without_what_may_be_secret_in_it(uri: str | None, shown: str) -> None:
-    """User information, the values of the query, the fragment."""
+    """Without user information, query values and fragment."""
     assert redirects.shown(uri) == shown
 
 
@@ -154,7 +154,7 @@ def test_an_address_is_shown_without_what_may_be_secret_in_it(uri: str | None, s
     ],
 )  # fmt: skip  # a table
 def test_what_is_kept_is_one_plain_line(text: str, kept: str) -> None:
-    """A terminal obeys nothing in it, PostgreSQL takes it, and a token in the wrong place is masked."""
+    """It has no terminal control characters, PostgreSQL accepts it, and a misplaced token is masked."""
     assert traces.plain(text) == " ".join(kept.split())
 
 
@@ -162,20 +162,20 @@ def test_what_is_kept_is_one_plain_line(text: str, kept: str) -> None:
     "hostile", ["@" * 300, "a" * 299 + "@", "a@" * 150, "gp_" * 100, "eyJ" * 100, "a.-" * 100 + "@"]
 )
 def test_masking_takes_no_time_whatever_was_sent(hostile: str, timed: Callable[[Callable[[], object]], float]) -> None:
-    """A regular expression that backtracks would let a stranger stop the server."""
+    """A backtracking regular expression would let a stranger block the server."""
     assert timed(lambda: traces.plain(hostile)) < 0.001
 
 
 @pytest.fixture
 def timed() -> Callable[[Callable[[], object]], float]:
-    """The shortest of a few runs, in seconds."""
+    """The shortest time of a few runs, in seconds."""
     import timeit
 
     return lambda work: min(timeit.repeat(work, number=1, repeat=20))
 
 
 def test_a_user_agent_is_kept_since_it_names_the_program(idp: Idp) -> None:
-    """Cut to a hundred characters."""
+    """Truncated to a hundred characters."""
     httpx2.get(f"{idp.issuer}/authorize", headers={"user-agent": "claude-code/2.0 " + "x" * 500}, trust_env=False)
     until(idp, "SELECT count(*) FROM trace_step WHERE detail LIKE '%claude-code/2.0 %'")
     assert len(rows(idp, "SELECT detail FROM trace_step")[0][0]) < 600

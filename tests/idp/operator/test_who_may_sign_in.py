@@ -1,4 +1,4 @@
-"""SIGNUP, SIGNUP_DOMAINS, EMAIL_ALLOW and EMAIL_DENY: who gets a mail; everybody else gets the same pages and none."""
+"""SIGNUP, SIGNUP_DOMAINS, EMAIL_ALLOW and EMAIL_DENY: who gets a mail; others get the same pages and no mail."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from tests.support.serving import Idp
 
 @contextlib.contextmanager
 def _choosing(folder: Path, members: tuple[str, ...] = (), **settings: Any) -> Iterator[tuple[Idp, Office]]:
-    """A server with ``settings``, at which ``members`` got an account while sign-up was open to everybody."""
+    """A server with ``settings``, where ``members`` got accounts while sign-up was open to everybody."""
     office = Office()
     idp = built(folder, office)
     with opened(office):
@@ -34,7 +34,7 @@ def _choosing(folder: Path, members: tuple[str, ...] = (), **settings: Any) -> I
 
 
 def _gets_in(idp: Idp, office: Office, email: str) -> bool:
-    """Whether ``email`` can sign in: asks, and uses the mail where one comes."""
+    """Whether ``email`` can sign in: asks, and uses the mail if one comes."""
     with Person(email, office) as person:
         before = len(office.mails)
         waiting = _asks(idp, person)
@@ -42,9 +42,9 @@ def _gets_in(idp: Idp, office: Office, email: str) -> bool:
 
 
 def _asks(idp: Idp, person: Person) -> Waiting:
-    """``person`` asks, and waits until the page says that a mail is sent, as it says to everybody."""
+    """``person`` asks, and waits until the page says that a mail is sent, as it does for everybody."""
     person.open(registered(idp).authorize_url())
-    idp.clock.forward(seconds=1.1)  # who types that fast is made to wait
+    idp.clock.forward(seconds=1.1)  # a form sent that fast is delayed
     person.ask_for_mail()
     assert person.page is not None
     waiting = Waiting(person, str(person.page.url))
@@ -87,7 +87,7 @@ def _asks(idp: Idp, person: Person) -> Waiting:
     ids=["open", "domains", "invite", "closed", "allow", "deny", "a denial wins", "both must agree"],
 )
 def test_who_may_sign_in(tmp_path: Path, settings: dict[str, Any], lets_in: list[str], keeps_out: list[str]) -> None:
-    """Whom the operator wants gets a mail that signs in; anybody else gets none, the account of before included."""
+    """People the operator admits get a mail that signs in; anybody else gets none, even with an earlier account."""
     members = ("member@elsewhere.test",)
     with _choosing(tmp_path, members, **settings) as (idp, office):
         assert {email: _gets_in(idp, office, email) for email in lets_in} == dict.fromkeys(lets_in, True)
@@ -95,8 +95,8 @@ def test_who_may_sign_in(tmp_path: Path, settings: dict[str, Any], lets_in: list
 
 
 def test_invite(tmp_path: Path) -> None:
-    """``gatepost users invite`` lets one mailbox sign up where SIGNUP is invite or domains, beside the running server,
-    in whatever case it is written; where it is closed nobody new comes in, invited or not."""
+    """``gatepost users invite`` lets one mailbox, in any letter case, sign up while SIGNUP is invite or domains; with
+    closed nobody new can, invited or not."""
     with _choosing(tmp_path, signup="invite") as (idp, office):
         assert not _gets_in(idp, office, "alice@example.com")
         said = json.loads(run_gatepost(environment_for(idp), "users", "invite", "Alice@Example.com", "--json"))
@@ -112,7 +112,7 @@ def test_invite(tmp_path: Path) -> None:
 
 
 def test_a_denial_holds_for_a_mail_that_was_sent_before(tmp_path: Path) -> None:
-    """Who is denied while their mail is under way does not get in with it: it is asked again when the link is used."""
+    """A person denied while their mail is on its way cannot use it: the rule is checked again when the link is used."""
     office = Office()
     idp = built(tmp_path, office)
     with opened(office), contextlib.ExitStack() as stack:
@@ -125,7 +125,7 @@ def test_a_denial_holds_for_a_mail_that_was_sent_before(tmp_path: Path) -> None:
 
 
 def test_unicode_twin_of_a_domain(tmp_path: Path) -> None:
-    """A domain beyond ASCII may stand in a list as people write it; it lets in that domain and no look-alike."""
+    """A non-ASCII domain may be listed as people write it; it admits that domain and no look-alike."""
     twin = "ex\N{CYRILLIC SMALL LETTER A}mple.org"
     settings = {"EMAIL_ALLOW": "bücher.example,example.org", "SIGNUP_DOMAINS": "bücher.example,example.org"}
     with pytest.MonkeyPatch.context() as patch:
@@ -142,7 +142,7 @@ def test_unicode_twin_of_a_domain(tmp_path: Path) -> None:
 
 
 def test_the_lists_are_read_from_the_environment(tmp_path: Path) -> None:
-    """Commas, spaces and capitals are as operators write them; SIGNUP=domains without domains stops the start."""
+    """With commas, spaces and capitals as operators write them; SIGNUP=domains without domains stops the start."""
     office = Office()
     idp = built(tmp_path, office)
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""The commonest mistakes of whoever starts it for the first time: one line each, and nothing made or changed."""
+"""The most common mistakes at a first start: one line each, and nothing created or changed."""
 
 import json
 import sqlite3
@@ -29,7 +29,7 @@ BAD_CATALOGUES = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A working directory with a database in it that nobody has served yet."""
+    """A working directory with a database that no server has used yet."""
     run_gatepost(environment_of(DATABASE_URL=database(tmp_path)), "db", "upgrade")
     return tmp_path
 
@@ -39,7 +39,7 @@ def database(folder: Path) -> str:
 
 
 def gatepost(folder: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
-    """``gatepost ARGUMENTS``, run in ``folder``; it has to end by itself."""
+    """Runs ``gatepost ARGUMENTS`` in ``folder``; it has to end by itself."""
     return subprocess.run(
         [sys.executable, "-m", "gatepost_idp", *arguments],
         cwd=folder,
@@ -72,14 +72,14 @@ def test_a_wrong_catalogue_ends_the_start_in_one_line(folder: Path, text: str | 
 
 @pytest.mark.parametrize("command", ["users grant a@example.com demo:ops", "clients add X --claude --scope demo:ops"])
 def test_a_wrong_catalogue_ends_a_command_in_one_line(folder: Path, command: str) -> None:
-    """As text, or as JSON where that was asked for."""
+    """As text, or as JSON if that was asked for."""
     said = line(folder, *command.split(), CATALOGUE="/nope.toml")
     assert said == "CATALOGUE: /nope.toml cannot be read (No such file or directory)."
     assert json.loads(line(folder, *command.split(), "--json", CATALOGUE="/nope.toml")) == {"error": said}
 
 
 def test_a_changed_secret_key_ends_the_start_in_one_line(folder: Path) -> None:
-    """It says how both are given, and shows neither; nothing is sealed under the new one by a command either."""
+    """It says how to give both keys, and shows neither; no command seals anything under the new one either."""
     run_gatepost(environment_of(DATABASE_URL=database(folder), SECRET_KEY=KEY), "keys", "rotate")
     for command in (["idp"], ["keys", "rotate"]):
         said = line(folder, *command, SECRET_KEY=OTHER)
@@ -91,7 +91,7 @@ def test_a_changed_secret_key_ends_the_start_in_one_line(folder: Path) -> None:
 
 
 def test_a_lost_key_file_ends_the_start_in_one_line(folder: Path) -> None:
-    """A new file, which opens nothing, is not made: it would stand where the old one has to come back."""
+    """No new key file, which would open nothing, is created where the old one has to be put back."""
     run_gatepost(environment_of(DATABASE_URL=database(folder)), "keys", "rotate")
     kept = folder / "var" / "secret_key"
     kept.rename(folder / "elsewhere")
@@ -104,7 +104,7 @@ def test_a_lost_key_file_ends_the_start_in_one_line(folder: Path) -> None:
 
 @pytest.mark.parametrize("command", NO_MAKERS)
 def test_no_database_is_made_by_the_way(tmp_path: Path, command: str) -> None:
-    """In another folder than the server's: where it would be, and what to do; no file, no folder, no secret."""
+    """In another folder than the server's it says where the database would be and what to do, and creates nothing."""
     said = line(tmp_path, *command.split(), code=1)
     path = tmp_path / "var" / "gatepost.db"
     assert said.startswith(f"DATABASE_URL: there is no database at {path}. Run this where `gatepost idp` runs, or set")
@@ -113,13 +113,13 @@ def test_no_database_is_made_by_the_way(tmp_path: Path, command: str) -> None:
 
 
 def test_no_database_is_made_for_a_backup_that_is_not_there(tmp_path: Path) -> None:
-    """The file is looked for first."""
+    """The backup file is checked first."""
     assert line(tmp_path, "db", "restore", "gone.db", code=1) == "gone.db is no file; name the backup."
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_database_is_its_owners_alone(folder: Path) -> None:
-    """It holds addresses, and what backups keep at 0600; one that is there keeps the mode that it was given."""
+    """It holds addresses, and backups are 0600 too; an existing database keeps its mode."""
     path = folder / "var" / "gatepost.db"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with sqlite3.connect(path) as held:
@@ -134,7 +134,7 @@ def test_the_database_is_its_owners_alone(folder: Path) -> None:
 
 
 def test_a_public_server_without_mail_says_so(folder: Path) -> None:
-    """It starts, for who is signed in and what has tokens goes on; on this machine it is no news."""
+    """It starts, since existing sessions and tokens go on working; on loopback there is no warning."""
     public = {"OAUTH_ISSUER": "https://auth.example.com", "MCP_RESOURCE_URL": "https://mcp.example.com/mcp"}
     for settings, warned in ((public, True), ({}, False)):
         port = free_port()
@@ -146,5 +146,5 @@ def test_a_public_server_without_mail_says_so(folder: Path) -> None:
 
 
 def test_a_host_that_is_none_is_blamed_on_the_host(folder: Path) -> None:
-    """Not on the port, which is fine."""
+    """The error does not blame the port, which is fine."""
     assert line(folder, "idp", IDP_HOST="nope.invalid").startswith("IDP_HOST: nope.invalid is no address")

@@ -1,4 +1,4 @@
-"""Which addresses are taken, whose account they are, and that nobody learns who has one."""
+"""Which addresses are accepted, whose account they are, and that nobody learns who has one."""
 
 import contextlib
 import re
@@ -52,7 +52,7 @@ NO_ONE_MAILBOX = {
 
 
 def test_two_addresses(idp: Idp, people: People) -> None:
-    """What is not exactly one mailbox gets a calm sentence beside the field, what was typed kept, and no mail."""
+    """Anything but exactly one mailbox gets a calm sentence beside the field, keeps the input, and sends no mail."""
     person = people()
     person.open(registered(idp).authorize_url())
     for name, typed in NO_ONE_MAILBOX.items():
@@ -68,7 +68,7 @@ def test_two_addresses(idp: Idp, people: People) -> None:
 
 
 def test_a_very_long_address_gets_the_page_again(idp: Idp, people: People) -> None:
-    """Whatever is pasted into the field, a page answers: never a framework's error."""
+    """Whatever is pasted into the field, the answer is a page, never a framework's error."""
     person = people()
     person.open(registered(idp).authorize_url())
     form = person.form("email")
@@ -80,7 +80,7 @@ def test_a_very_long_address_gets_the_page_again(idp: Idp, people: People) -> No
 
 
 def test_spaces_around_an_address_are_a_slip(idp: Idp, people: People) -> None:
-    """A space before or after, as phones add one, is taken off."""
+    """A space before or after, as phones add, is stripped."""
     person = people()
     person.open(registered(idp).authorize_url())
     person.submit(person.form("email"), email="  alice@example.com ")
@@ -89,7 +89,7 @@ def test_spaces_around_an_address_are_a_slip(idp: Idp, people: People) -> None:
 
 
 def test_case(idp: Idp, people: People) -> None:
-    """Alice@ and alice@ are one account, and the mail goes to the address of the account, not to what was typed."""
+    """Alice@ and alice@ are one account, and the mail goes to the account's address, not to the one typed."""
     first = people("Alice.Smith@Example.com")
     pending = asks(idp, first, mailbox="Alice.Smith@example.com")
     first.open(pending.url)
@@ -105,7 +105,7 @@ def test_case(idp: Idp, people: People) -> None:
 
 
 def test_a_tag_is_another_person(idp: Idp, people: People) -> None:
-    """``+tag`` is kept: who signs up with one has an account of their own."""
+    """``+tag`` is kept: signing up with one makes a separate account."""
     for email in ("alice@example.com", "alice+work@example.com"):
         pending = asks(idp, people(email))
         pending.person.submit(pending.person.form("code"), code=pending.code)
@@ -113,8 +113,8 @@ def test_a_tag_is_another_person(idp: Idp, people: People) -> None:
 
 
 def test_unicode_twin(idp: Idp, people: People) -> None:
-    """A domain that only looks the same is another one: it is shown and mailed as an A-label, and never as the
-    twin's account (Django CVE-2019-19844)."""
+    """A look-alike domain is a different one: it is shown and mailed as an A-label, and never matches the other's
+    account (Django CVE-2019-19844)."""
     owner = people("alice@example.com")
     asks(idp, owner)
     owner.sign_in_by_link()
@@ -127,7 +127,7 @@ def test_unicode_twin(idp: Idp, people: People) -> None:
 
 
 def test_no_account_before_the_link_is_used(idp: Idp, people: People) -> None:
-    """Asking for a mail makes no account; using it does, with what a new account holds."""
+    """Asking for a mail creates no account; using it does, with a new account's scopes."""
     pending = asks(idp, people())
     assert rows(idp, "SELECT count(*) FROM account") == [0]
     pending.person.sign_in_by_link()
@@ -137,7 +137,7 @@ def test_no_account_before_the_link_is_used(idp: Idp, people: People) -> None:
 
 @contextlib.contextmanager
 def _closed(folder: Path) -> Iterator[Idp]:
-    """A server that Alice has an account at, and that takes nobody else since."""
+    """A server where Alice has an account, and where sign-up is now closed."""
     with receiving() as postbox:
         port = free_port()
         settings = settings_of(folder, postbox, port)
@@ -170,7 +170,7 @@ _OWN = (
 
 
 def _bare(person: Person) -> tuple[int, str, list[int]]:
-    """Status and body of the page without what is each person's own, and its countdowns apart."""
+    """Status and body of the page without what differs per person, and its countdowns separately."""
     assert person.page is not None
     body = person.text.replace(person.email, "ADDRESS")
     for pattern, instead in _OWN:
@@ -181,9 +181,9 @@ def _bare(person: Person) -> tuple[int, str, list[int]]:
 
 
 def _alike(known: Pending, other: Pending, apart: float = 0) -> None:
-    """Both waiting pages are equal but for what is each person's own; countdowns within three seconds.
+    """Asserts that both waiting pages are equal except for what differs per person; countdowns within three seconds.
 
-    ``apart``: how many seconds later the second one asked.
+    ``apart``: how many seconds later the second person asked.
     """
     pages = []
     for pending in (known, other):
@@ -200,8 +200,8 @@ def _alike(known: Pending, other: Pending, apart: float = 0) -> None:
 
 
 def test_enumeration(tmp_path: Path) -> None:
-    """Known, unknown and refused addresses meet the same status and the same pages, now, minutes later, and after
-    asking again: nobody learns who has an account. Mail goes to the known one alone."""
+    """Known, unknown and refused addresses get the same status and the same pages, now, minutes later, and after
+    asking again: nobody learns who has an account. Only the known one gets mail."""
     with (
         _closed(tmp_path) as idp,
         Person("alice@example.com", idp.postbox) as alice,
@@ -232,7 +232,7 @@ def test_enumeration(tmp_path: Path) -> None:
 
 
 def test_enumeration_while_mail_is_not_going_out(tmp_path: Path) -> None:
-    """A mail server that is away tells nobody apart either."""
+    """A mail server that is down makes no difference between them either."""
     with (
         _closed(tmp_path) as idp,
         Person("alice@example.com", idp.postbox) as alice,
@@ -246,14 +246,14 @@ def test_enumeration_while_mail_is_not_going_out(tmp_path: Path) -> None:
 
 
 def test_enumeration_of_known_and_unknown_where_anybody_may_sign_up(idp: Idp, people: People) -> None:
-    """Where sign-up is open, both get a mail and the same pages."""
+    """With open sign-up both get a mail and the same pages."""
     asks(idp, people("alice@example.com")).person.sign_in_by_link()
     known, unknown = asks(idp, people("alice@example.com")), asks(idp, people("nobody@example.com"))
     _alike(known, unknown)
 
 
 def test_a_refused_address_gets_no_way_in(tmp_path: Path) -> None:
-    """Where sign-up is closed no code opens the door, and after five tries the attempt is locked like any other."""
+    """With closed sign-up no code signs them in, and after five tries the attempt is locked like any other."""
     with _closed(tmp_path) as idp, Person("nobody@example.com", idp.postbox) as nobody:
         pending = _asked(idp, nobody)
         for digits in range(5):
@@ -269,7 +269,7 @@ def test_a_refused_address_gets_no_way_in(tmp_path: Path) -> None:
     [("a@example.org", True), ("a@EXAMPLE.org", True), ("a@sub.example.org", False), ("a@notexample.org", False)],
 )
 def test_signup_domains(tmp_path: Path, email: str, may: bool) -> None:
-    """SIGNUP=domains lets in the domains it names and no others that end alike."""
+    """SIGNUP=domains admits the domains it names and no others with the same ending."""
     with (
         serving(tmp_path, signup="domains", signup_domains=("example.org",)) as idp,
         Person(email.lower(), idp.postbox) as person,

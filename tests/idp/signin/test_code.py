@@ -1,4 +1,4 @@
-"""The mailed code: typed in the browser that asked, five tries, for its own attempt alone."""
+"""The mailed code: typed in the browser that asked, five tries, valid for its own attempt only."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,12 +22,12 @@ def idp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Idp]:
 
 
 def _another(code: str, step: int = 1) -> str:
-    """A code that is not ``code``."""
+    """A code other than ``code``."""
     return f"{(int(code.replace(' ', '')) + step) % 10**8:08d}"
 
 
 def test_other_device_code_entry(idp: Idp, people: People) -> None:
-    """The mail is read on a phone; its code typed on the laptop signs the laptop in, and only it."""
+    """If the mail is read on a phone, its code typed on the laptop signs in the laptop only."""
     pending = asks(idp, people())
     phone = people()
     page = link_page(pending, phone)
@@ -44,7 +44,7 @@ def test_other_device_code_entry(idp: Idp, people: People) -> None:
     "typed", ["{0} {1}", "{0}{1}", "  {0}-{1} ", "X {0} X {1}", "{0}\N{NO-BREAK SPACE}{1}", "\t{0} {1}\t"]
 )
 def test_autofill_and_paste_forms_of_the_code_are_taken(idp: Idp, people: People, typed: str) -> None:
-    """With the space, without it, with a dash, and with what a paste brings along, the code is the same."""
+    """With the space, without it, with a dash, and with pasted extras, the code is accepted."""
     pending = asks(idp, people())
     pending.person.submit(pending.person.form("code"), code=typed.format(pending.code[:4], pending.code[5:]))
     assert signed_in(pending.person)
@@ -61,7 +61,7 @@ def test_the_code_field_asks_for_what_phones_fill_in(idp: Idp, people: People) -
 
 @pytest.mark.clause("A1.guessing")
 def test_wrong_code_5(idp: Idp, people: People) -> None:
-    """Each wrong code says how many tries are left; the fifth locks the attempt, right code and link included."""
+    """After each wrong code the page says how many tries are left; the fifth locks the attempt, with its link."""
     pending = asks(idp, people())
     for left in (4, 3, 2, 1):
         answer = pending.person.submit(pending.person.form("code"), code=_another(pending.code, left))
@@ -84,7 +84,7 @@ def test_wrong_code_5(idp: Idp, people: People) -> None:
 
 
 def test_four_wrong_codes_leave_the_right_one_good(idp: Idp, people: People) -> None:
-    """People mistype: after four wrong tries the fifth, right one signs in."""
+    """People mistype: after four wrong tries the right code signs in."""
     pending = asks(idp, people())
     for step in range(1, 5):
         pending.person.submit(pending.person.form("code"), code=_another(pending.code, step))
@@ -93,7 +93,7 @@ def test_four_wrong_codes_leave_the_right_one_good(idp: Idp, people: People) -> 
 
 
 def test_what_is_no_code_is_a_wrong_code(idp: Idp, people: People) -> None:
-    """Nothing, too little, too much or other signs than digits: the page again, with what is left."""
+    """Nothing, too little, too much, or anything but digits: the page again, with the tries left."""
     for kinds in (("", "1234", "12345678901"), ("abcdefgh", FULLWIDTH_DIGITS, "\0" * 8)):
         pending = asks(idp, people())
         for typed in kinds:
@@ -104,7 +104,7 @@ def test_what_is_no_code_is_a_wrong_code(idp: Idp, people: People) -> None:
 
 
 def test_code_bound_to_its_attempt(idp: Idp, people: People) -> None:
-    """The code of one attempt opens no other: not another person's, and not the same person's other request."""
+    """One attempt's code works for no other: not another person's, and not the same person's other request."""
     alice, again, bob = (asks(idp, people(who)) for who in ("alice@example.com", "alice@example.com", "bob@x.example"))
     for other in (again, bob):
         alice.person.open(alice.url)
@@ -117,7 +117,7 @@ def test_code_bound_to_its_attempt(idp: Idp, people: People) -> None:
 
 
 def test_the_right_code_in_another_browser_signs_nobody_in(idp: Idp, people: People) -> None:
-    """Address and code of somebody's attempt are worth nothing in a browser that did not ask."""
+    """The URL and code of an attempt are useless in a browser that did not ask."""
     pending = asks(idp, people())
     thief = asks(idp, people("mallory@example.com"))
     answer = press(
@@ -128,7 +128,7 @@ def test_the_right_code_in_another_browser_signs_nobody_in(idp: Idp, people: Peo
 
 
 def test_a_used_code_is_used(idp: Idp, people: People) -> None:
-    """The same code a second time makes no second session; the browser goes on to where it already is."""
+    """The same code a second time makes no second session; the browser goes on to where it was."""
     pending = asks(idp, people())
     csrf = field_value(pending.person.text, "csrf")
     form = {"code": pending.code, "csrf": csrf}
@@ -141,8 +141,8 @@ def test_a_used_code_is_used(idp: Idp, people: People) -> None:
 
 @pytest.mark.clause("A1.guessing")
 def test_wrong_code_daily(tmp_path: Path) -> None:
-    """Twenty wrong codes in a day, over several attempts, switch codes off for that mailbox until the next day: the
-    right one is refused too, in words, while the link in the browser that asked still works."""
+    """Twenty wrong codes in a day, over several attempts, disable codes for that mailbox until the next day: the right
+    one is refused too, with an explanation, while the link in the browser that asked still works."""
     with (
         serving(tmp_path) as idp,
         Person("alice@example.com", idp.postbox) as alice,

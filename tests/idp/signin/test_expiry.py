@@ -1,4 +1,4 @@
-"""Time: ten minutes from the moment the mail server took the mail, within the thirty of the request."""
+"""Expiry: ten minutes from when the mail server accepted the mail, within the thirty of the request."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +34,7 @@ def _by_code(pending: Pending) -> None:
 
 @pytest.mark.parametrize("use", [_by_link, _by_code])
 def test_expiry_at_9_59(idp: Idp, people: People, use: Callable[[Pending], None]) -> None:
-    """At 9 minutes and 58 seconds after the mail left, link and code still sign in."""
+    """At 9 minutes and 58 seconds after the mail was accepted, link and code still sign in."""
     pending = asks(idp, people())
     idp.clock.forward(minutes=9, seconds=58)
     use(pending)
@@ -42,7 +42,7 @@ def test_expiry_at_9_59(idp: Idp, people: People, use: Callable[[Pending], None]
 
 
 def test_expiry_at_10_01(idp: Idp, people: People) -> None:
-    """At 10:01 neither works, and each page says so with a way to a new one that keeps the request."""
+    """At 10:01 neither works, and each page says so and offers a new mail for the same request."""
     pending = asks(idp, people())
     csrf = field_value(pending.look(), "csrf")
     page = link_page(pending, pending.person)
@@ -63,7 +63,7 @@ def test_expiry_at_10_01(idp: Idp, people: People) -> None:
 
 
 def test_expired_elsewhere_tells_nothing(idp: Idp, people: People) -> None:
-    """An old link on another device: run out, a way on, and not a word of who asked."""
+    """An old link on another device: expired, a way on, and not a word about who asked."""
     pending = asks(idp, people())
     idp.clock.forward(minutes=10, seconds=1)
     words = words_of(link_page(pending, people()))
@@ -74,7 +74,7 @@ def test_expired_elsewhere_tells_nothing(idp: Idp, people: People) -> None:
 
 
 def test_the_waiting_page_counts_down(idp: Idp, people: People) -> None:
-    """What is left is shown, from the mail's acceptance on, and is what the script is told."""
+    """The remaining time, from the mail's acceptance, is shown, and is what the script gets."""
     pending = asks(idp, people())
     idp.clock.forward(minutes=4)
     assert "Link and code work for 6 minutes more" in words_of(pending.look())
@@ -82,7 +82,7 @@ def test_the_waiting_page_counts_down(idp: Idp, people: People) -> None:
 
 
 def test_request_run_out(idp: Idp, people: People) -> None:
-    """After thirty minutes the request is gone: the pages send people back to their app, and blame no cookie."""
+    """After thirty minutes the request is gone: the pages send people back to their app, and do not blame cookies."""
     pending = asks(idp, people())
     idp.clock.forward(minutes=31)
     request = pending.url.rpartition("/")[0]
@@ -93,7 +93,7 @@ def test_request_run_out(idp: Idp, people: People) -> None:
 
 
 def test_sign_in_minutes(tmp_path: Path) -> None:
-    """SIGN_IN_MINUTES sets the life of link and code, and the mail says the same number."""
+    """SIGN_IN_MINUTES sets the lifetime of link and code, and the mail says the same number."""
     with serving(tmp_path, sign_in_minutes=3) as idp, Person("alice@example.com", idp.postbox) as person:
         pending = asks(idp, person)
         assert "Both work for 3 minutes" in " ".join(str(pending.mail.get_body(("plain",))).split())
@@ -102,7 +102,7 @@ def test_sign_in_minutes(tmp_path: Path) -> None:
 
 
 def test_a_key_that_is_gone_ends_what_was_mailed_under_it(idp: Idp, people: People) -> None:
-    """SECRET_KEY may change while a mail is under way: link and code lead nowhere, and are no fault."""
+    """If SECRET_KEY changes while a mail is on its way, link and code are refused, without a 500."""
     pending = asks(idp, people())
     csrf = field_value(pending.look(), "csrf")
     beside(idp, lambda tx: tx._cursor.execute("UPDATE sign_in_attempt SET key_id = '00000000'") and None)

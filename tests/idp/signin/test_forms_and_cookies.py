@@ -1,4 +1,4 @@
-"""What holds the pages together: only our own forms act, cookies are what they must be, and without them it is said."""
+"""CSRF and cookies: only our own forms act, cookies have the right attributes, and without them a page says so."""
 
 import contextlib
 import re
@@ -31,7 +31,7 @@ FOREIGN: dict[str, dict[str, str | None]] = {
 
 
 def _doors(pending: Pending) -> dict[str, tuple[str, dict[str, str]]]:
-    """Every form of the sign-in, filled in."""
+    """Every form of the sign-in, filled in and ready to send."""
     request = pending.url.rpartition("/")[0]
     return {
         "email": (request, {"email": "mallory@example.com"}),
@@ -48,7 +48,7 @@ def _doors(pending: Pending) -> dict[str, tuple[str, dict[str, str]]]:
 
 
 def _refused_and_nothing_done(pending: Pending, case: str, csrf: str | None, headers: Mapping[str, str | None]) -> None:
-    """Each form of the sign-in, sent by the very browser that asked."""
+    """Asserts that each form, sent by the browser that asked, is refused and does nothing."""
     before, mails = database_dump(pending.idp), len(pending.idp.postbox.mails)
     for name, (url, form) in _doors(pending).items():
         given = form if csrf is None else {**form, "csrf": csrf}
@@ -63,7 +63,7 @@ def _refused_and_nothing_done(pending: Pending, case: str, csrf: str | None, hea
 
 @pytest.mark.clause("C5")
 def test_login_csrf_from_another_site(idp: Idp, people: People) -> None:
-    """A form sent from elsewhere is refused with 403 at every door, right CSRF token or not, and does nothing."""
+    """A form sent from another site gets 403 everywhere, even with the right CSRF token, and does nothing."""
     pending = asks(idp, people())
     idp.clock.forward(seconds=31)  # past the pause of a resend, so that only the rule about forms can refuse it
     csrf = field_value(pending.look(), "csrf")
@@ -73,7 +73,7 @@ def test_login_csrf_from_another_site(idp: Idp, people: People) -> None:
 
 @pytest.mark.clause("C5")
 def test_login_csrf_without_the_token_of_this_browser(idp: Idp, people: People) -> None:
-    """Without the token of this very browser, a form of the right origin, or of none, is refused too."""
+    """Without this browser's own token a form of the right origin, or of none, is refused too."""
     pending = asks(idp, people())
     other = asks(idp, people("mallory@example.com"))
     idp.clock.forward(seconds=31)
@@ -90,7 +90,7 @@ def test_login_csrf_without_the_token_of_this_browser(idp: Idp, people: People) 
 
 
 def test_login_csrf_plants_nobody(idp: Idp, people: People) -> None:
-    """An attacker's own link and token, pressed by a script in the victim's browser, sign the victim in as nobody."""
+    """An attacker's own link and token, posted by a script in the victim's browser, do not sign the victim in."""
     attacker = asks(idp, people("mallory@example.com"))
     victim = asks(idp, people("alice@example.com"))
     theirs = {"token": attacker.token, "csrf": field_value(attacker.look(), "csrf")}
@@ -101,7 +101,7 @@ def test_login_csrf_plants_nobody(idp: Idp, people: People) -> None:
 
 
 def test_a_browser_too_old_to_send_an_origin_is_held_by_its_token(idp: Idp, people: People) -> None:
-    """No Origin and no Sec-Fetch-Site, but this browser's own token: the form is taken."""
+    """Without Origin and Sec-Fetch-Site, but with this browser's own token, the form is accepted."""
     pending = asks(idp, people())
     form = {"code": pending.code, "csrf": field_value(pending.look(), "csrf")}
     answer = press(pending.person, f"{pending.url}/code", form, origin=None, sec_fetch_site=None)
@@ -111,7 +111,7 @@ def test_a_browser_too_old_to_send_an_origin_is_held_by_its_token(idp: Idp, peop
 
 @pytest.mark.clause("A14")
 def test_no_other_site_may_read_or_frame_a_page(idp: Idp, people: People) -> None:
-    """Pages carry no CORS header whoever asks, and no frame may show them."""
+    """Pages have no CORS header for any origin, and cannot be framed."""
     pending = asks(idp, people())
     for url in (pending.url, pending.url.rpartition("/")[0], pending.link, f"{pending.url}/state"):
         answer = pending.person.browser.get(url, headers={"origin": "https://evil.example"})
@@ -123,7 +123,7 @@ def test_no_other_site_may_read_or_frame_a_page(idp: Idp, people: People) -> Non
 
 
 def test_cookies_off(idp: Idp) -> None:
-    """A browser that keeps no cookies is told so, with a way on, after one redirect: never a loop."""
+    """A browser without cookies is told so, with a way on, after one redirect: never a loop."""
     client = registered(idp)
     with httpx2.Client(trust_env=False) as browser:
         answer = browser.get(client.authorize_url())
@@ -142,7 +142,7 @@ def test_cookies_off(idp: Idp) -> None:
 
 
 def test_cookies_off_at_every_page(idp: Idp, people: People) -> None:
-    """Cookies switched off half way: each page ends at the explanation within two hops, no form does anything."""
+    """If cookies are disabled midway, each page leads to the explanation within two redirects, and no form acts."""
     pending = asks(idp, people())
     request = pending.url.rpartition("/")[0]
     for url in (request, pending.url, request.replace("/sign-in/", "/consent/")):
@@ -155,7 +155,7 @@ def test_cookies_off_at_every_page(idp: Idp, people: People) -> None:
 
 
 def test_someone_elses_request_is_not_shown(idp: Idp, people: People) -> None:
-    """The address of another browser's page shows nothing of it: no address, no words, no state."""
+    """The URL of another browser's page shows nothing of it: no address, no words, no state."""
     pending = asks(idp, people())
     reference = pending.reference
     other = asks(idp, people("mallory@example.com")).person
@@ -177,7 +177,7 @@ def _cookies_set(person: Person, idp: Idp) -> list[str]:
 
 
 def test_cookie_attributes_on_loopback(idp: Idp, people: People) -> None:
-    """Plain http on loopback: HttpOnly, SameSite=Lax, the whole site, a name of this issuer's own, no Secure."""
+    """On plain http loopback: HttpOnly, SameSite=Lax, Path=/, a name specific to this issuer, no Secure."""
     cookies = _cookies_set(people(), idp)
     kinds = set()
     for cookie in cookies:
@@ -190,7 +190,7 @@ def test_cookie_attributes_on_loopback(idp: Idp, people: People) -> None:
 
 
 def test_cookie_names_differ_between_issuers_on_one_host(idp: Idp, people: People, tmp_path: Path) -> None:
-    """Two servers on two ports of one host do not overwrite each other's cookies: ports keep no cookies apart."""
+    """Two servers on two ports of one host do not overwrite each other's cookies, which ports do not separate."""
     person = people()
     first = {cookie.partition("=")[0] for cookie in _cookies_set(person, idp)}
     with (
@@ -204,7 +204,7 @@ def test_cookie_names_differ_between_issuers_on_one_host(idp: Idp, people: Peopl
 
 @dataclass
 class ByHand:
-    """A browser whose cookies are kept by hand, at a public host name that leads to 127.0.0.1."""
+    """A browser with its own cookie handling, at a public host name that resolves to 127.0.0.1."""
 
     base: str
     host: str
@@ -245,7 +245,7 @@ def _served_as(folder: Path, issuer: str, mcp_url: str) -> Iterator[Idp]:
 
 
 def test_cookie_attributes_for_an_https_issuer(tmp_path: Path) -> None:
-    """Public: ``__Host-`` in front and Secure behind, so that no neighbour and no plain http can set them."""
+    """Public: the ``__Host-`` prefix and Secure, so that no sibling domain and no plain http can set them."""
     with _served_as(tmp_path, "https://auth.example.test", "https://mcp.example.test/mcp") as idp:
         browser = ByHand(idp.base, "auth.example.test")
         metadata = {"client_name": "App", "redirect_uris": ["https://app.example/cb"]}

@@ -1,4 +1,4 @@
-"""The mailed link: it signs in the browser that asked, and nobody and nothing else."""
+"""The mailed link: it signs in the browser that asked, and nothing else."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,14 +27,14 @@ People = Callable[..., Person]
 
 
 def _still_pending_and_good(pending: Pending) -> None:
-    """The attempt is untouched: its own browser still gets in with the same link."""
+    """Asserts that the attempt is unchanged: its own browser still signs in with the same link."""
     assert pending.state()["state"] == "pending"
     pending.person.sign_in_by_link()
     assert signed_in(pending.person)
 
 
 def test_same_browser_link(idp: Idp, people: People) -> None:
-    """The browser that asked opens the link, presses one button, and is signed in on its way to consent."""
+    """The browser that asked opens the link, presses one button, and goes on to consent, signed in."""
     pending = asks(idp, people())
     page = link_page(pending, pending.person)
     assert "Sign in as alice@example.com" in words_of(page)
@@ -49,7 +49,7 @@ def test_same_browser_link(idp: Idp, people: People) -> None:
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 def test_scanner_head_and_get(idp: Idp, people: People, method: str) -> None:
-    """A scanner's HEAD or GET of the link, once or often, changes not one byte of the database."""
+    """A scanner's HEADs and GETs of the link do not change one byte of the database."""
     pending = asks(idp, people())
     before = database_dump(idp)
     for agent in ("Microsoft-Defender/1.0", "Mozilla/5.0 (Windows NT 10.0) Chrome/150", ""):
@@ -64,7 +64,7 @@ def test_scanner_head_and_get(idp: Idp, people: People, method: str) -> None:
 
 
 def test_scanner_get_in_the_name_of_the_browser_that_asked_changes_nothing_either(idp: Idp, people: People) -> None:
-    """Even a fetch ahead with the right cookie (a browser's prefetch) is a GET, and a GET is read-only."""
+    """Even a browser's prefetch, with the right cookie, is a GET, and a GET is read-only."""
     pending = asks(idp, people())
     before = database_dump(idp)
     for _ in range(3):
@@ -75,7 +75,7 @@ def test_scanner_get_in_the_name_of_the_browser_that_asked_changes_nothing_eithe
 
 @pytest.mark.parametrize("door", ["", "/not-me"])
 def test_scanner_post(idp: Idp, people: People, door: str) -> None:
-    """A scanner that sends every form of the page, without the cookie, signs nobody in and cancels nothing."""
+    """A scanner that submits every form of the page, without the cookie, signs nobody in and cancels nothing."""
     pending = asks(idp, people())
     page = httpx2.get(pending.link, trust_env=False).text
     forms = [{"token": pending.token}, {"token": pending.token, "csrf": field_value(page, "csrf")}]
@@ -89,7 +89,7 @@ def test_scanner_post(idp: Idp, people: People, door: str) -> None:
 
 
 def test_other_device_shows_code(idp: Idp, people: People) -> None:
-    """Elsewhere the link shows who asked, from where, and the code on request; and it stays valid."""
+    """On another device the link shows who asked, from where, and the code on request; and it stays valid."""
     pending = asks(idp, people())
     phone = people()
     words = words_of(link_page(pending, phone))
@@ -105,14 +105,14 @@ def test_other_device_shows_code(idp: Idp, people: People) -> None:
 
 
 def test_relay_phish(idp: Idp, people: People) -> None:
-    """An attacker asks with the victim's address; the victim's click elsewhere signs in neither of them."""
+    """If an attacker asks with the victim's address, the victim's click in another browser signs in neither."""
     pending = asks(idp, people("victim@example.com"))
     attacker, victim = pending.person, people("victim@example.com")
     link_page(pending, victim)
     elsewhere = field_value(victim.text, "csrf")
     for form in ({"token": pending.token}, {"token": pending.token, "csrf": elsewhere}):
         assert not sessions_made([press(victim, f"{idp.issuer}/sign-in/link", form)])
-    # The same with a victim who has a request of their own under way, so that cookie and CSRF token are in order.
+    # The same with a victim who has their own request under way, and so a valid cookie and CSRF token.
     own = asks(idp, people("other@example.com"))
     link_page(pending, own.person)
     form = {"token": pending.token, "csrf": field_value(own.look(), "csrf")}
@@ -127,7 +127,7 @@ def test_relay_phish(idp: Idp, people: People) -> None:
 
 
 def test_not_me(idp: Idp, people: People) -> None:
-    """``It wasn't me`` ends the attempt at once: link and code are dead, and the asking tab says so."""
+    """``It wasn't me`` ends the attempt at once: link and code stop working, and the asking tab says so."""
     pending = asks(idp, people())
     victim = people()
     link_page(pending, victim)
@@ -146,7 +146,7 @@ def test_not_me(idp: Idp, people: People) -> None:
 
 
 def test_not_me_that_comes_too_late_does_not_say_that_nobody_got_in(idp: Idp, people: People) -> None:
-    """Where the link was used before, ``It wasn't me`` must not claim that nobody was signed in."""
+    """If the link was used before, ``It wasn't me`` must not claim that nobody was signed in."""
     pending = asks(idp, people())
     victim = people()
     link_page(pending, victim)
@@ -158,7 +158,7 @@ def test_not_me_that_comes_too_late_does_not_say_that_nobody_got_in(idp: Idp, pe
 
 
 def test_not_me_needs_the_mailed_link(idp: Idp, people: People) -> None:
-    """An attempt's id, or a link with a bent end, cancels nothing."""
+    """An attempt's id, or an altered link, cancels nothing."""
     pending = asks(idp, people())
     victim = people()
     link_page(pending, victim)
@@ -171,7 +171,7 @@ def test_not_me_needs_the_mailed_link(idp: Idp, people: People) -> None:
 
 @pytest.mark.parametrize("bend", ["cut", "other seed", "other attempt", "nothing", "nul", "not ascii"])
 def test_a_bent_link_leads_nowhere(idp: Idp, people: People, bend: str) -> None:
-    """A link that is cut short or made up gives a plain page with a way on, and tells nothing of the attempt."""
+    """A truncated or made-up link gives a plain page with a way on, and reveals nothing of the attempt."""
     pending = asks(idp, people())
     second = asks(idp, people("bob@example.com"))
     bent = {
@@ -192,8 +192,8 @@ def test_a_bent_link_leads_nowhere(idp: Idp, people: People, bend: str) -> None:
 
 
 def test_a_token_that_is_no_text_is_no_fault(idp: Idp, people: People) -> None:
-    """A form of several parts may name a charset of its own, in which half a character is no text: an address made of
-    it was a 500. No page of ours sends such a form."""
+    """A multipart form may declare a charset in which its bytes are not valid text: an address in it used to give a
+    500. No page of ours sends such a form."""
     pending = asks(idp, people())
     fields = {"csrf": field_value(pending.look(), "csrf"), "token": f"{pending.token.partition('.')[0]}.+2AA-"}
     parts = [f'--x\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{fields[name]}\r\n' for name in fields]
@@ -206,7 +206,7 @@ def test_a_token_that_is_no_text_is_no_fault(idp: Idp, people: People) -> None:
 
 
 def test_reuse(idp: Idp, people: People) -> None:
-    """A used link says ``already signed in`` in its own browser, and ``used`` without a name elsewhere."""
+    """A used link says ``already signed in`` in its own browser, and ``used``, without a name, elsewhere."""
     pending = asks(idp, people())
     pending.person.sign_in_by_link()
     again = pending.person.browser.get(pending.link)
@@ -231,7 +231,7 @@ def test_used_twice_makes_one_session(idp: Idp, people: People) -> None:
 
 
 def test_race_20_posts(idp: Idp, people: People) -> None:
-    """Of twenty presses of the link's button at once, one makes a session; the others say what is so."""
+    """Of twenty concurrent presses of the link's button one makes a session; the others show the current state."""
     pending = asks(idp, people())
     link_page(pending, pending.person)
     form = {"token": pending.token, "csrf": field_value(pending.person.text, "csrf")}
@@ -244,7 +244,7 @@ def test_race_20_posts(idp: Idp, people: People) -> None:
 
 
 def test_race_link_against_code(idp: Idp, people: People) -> None:
-    """Link and code of one mail, used at the same moment again and again, make one session each time."""
+    """Link and code of one mail, used at the same moment, make only one session, however often it is tried."""
     for count in range(1, 6):
         pending = asks(idp, people())
         csrf = field_value(link_page(pending, pending.person), "csrf")
@@ -257,16 +257,16 @@ def test_race_link_against_code(idp: Idp, people: People) -> None:
 
 
 def test_tab_closed(idp: Idp, people: People) -> None:
-    """Where no tab waits any more, the link goes on to consent by itself."""
+    """If no tab is waiting any more, the link's page goes on to consent by itself."""
     pending = asks(idp, people())
-    idp.clock.forward(seconds=6)  # nobody has looked for longer than a waiting tab's pause
+    idp.clock.forward(seconds=6)  # nobody has polled for longer than a waiting tab's interval
     link_page(pending, pending.person)
     pending.person.submit(pending.person.form("token"))
     assert ("decision", "allow") in pending.person.form("decision").buttons
 
 
 def test_a_tab_without_script_does_not_wait(idp: Idp, people: People) -> None:
-    """It was opened just now, but will not go on by itself: the link does."""
+    """It was opened just now, but cannot go on by itself, so the link's page does."""
     pending = asks(idp, people())
     idp.clock.forward(seconds=6)
     pending.look()
@@ -276,7 +276,7 @@ def test_a_tab_without_script_does_not_wait(idp: Idp, people: People) -> None:
 
 @pytest.mark.parametrize(("ago", "waits"), [(5000, True), (5001, False)])
 def test_a_tab_waits_that_looked_within_five_seconds(idp: Idp, people: People, ago: int, waits: bool) -> None:
-    """To the millisecond: later than that it is closed, or sleeps."""
+    """To the millisecond; after that it counts as closed or asleep."""
     stand_still(idp)
     pending = asks(idp, people())
     pending.state()
@@ -286,7 +286,7 @@ def test_a_tab_waits_that_looked_within_five_seconds(idp: Idp, people: People, a
 
 
 def test_a_tab_that_waits_is_pointed_to(idp: Idp, people: People) -> None:
-    """Where the waiting tab is alive, the link's tab sends the person back to it, and lets them go on here."""
+    """If the waiting tab is alive, the link's page sends the person back to it, and also lets them go on here."""
     pending = asks(idp, people())
     pending.state()
     pending.person.sign_in_by_link()
@@ -302,7 +302,7 @@ def test_a_tab_that_waits_is_pointed_to(idp: Idp, people: People) -> None:
 
 
 def test_session_fixation(idp: Idp, people: People) -> None:
-    """The session is new at every sign-in: a value planted beforehand is never the one that gets signed in."""
+    """Every sign-in makes a new session: a value planted beforehand is never the one that gets signed in."""
     pending = asks(idp, people())
     pending.person.sign_in_by_link()
     name = next(name for name in pending.person.browser.cookies if "gp-session" in name)
@@ -329,7 +329,7 @@ def test_session_fixation(idp: Idp, people: People) -> None:
 
 
 def test_a_sign_in_replaces_the_session_before_it(idp: Idp, people: People) -> None:
-    """Signing in again makes a new session and ends the one that this browser had (ASVS 7.2.4)."""
+    """Signing in again makes a new session and ends this browser's earlier one (ASVS 7.2.4)."""
     person = people()
     asks(idp, person)
     person.sign_in_by_link()
@@ -344,7 +344,7 @@ def test_a_sign_in_replaces_the_session_before_it(idp: Idp, people: People) -> N
 
 
 def test_other_persons_session(idp: Idp, people: People) -> None:
-    """A link for another address than the one signed in here names both and waits for an explicit click."""
+    """A link for an address other than the one signed in here names both and waits for an explicit click."""
     person = people("alice@example.com")
     asks(idp, person)
     person.sign_in_by_link()
@@ -360,7 +360,7 @@ def test_other_persons_session(idp: Idp, people: People) -> None:
 
 
 def test_the_same_persons_session_needs_no_click(idp: Idp, people: People) -> None:
-    """Signing in anew as oneself is no change of person, however the address is written."""
+    """Signing in again as oneself is not a change of person, however the address is written."""
     person = people("alice@example.com")
     asks(idp, person)
     person.sign_in_by_link()

@@ -1,4 +1,4 @@
-"""The mail: what it says, how it is built, and that nothing a stranger chose can bend it."""
+"""The mail: what it says, how it is built, and that a stranger's input cannot alter it."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ def _html_of(mail: EmailMessage) -> str:
 
 
 def test_mail_format(idp: Idp, people: People) -> None:
-    """Date, Message-ID on our own domain, marks against automatic answers, text first, 7bit, no newsletter."""
+    """Date, Message-ID on our own domain, headers against automatic replies, text first, 7bit, no list headers."""
     pending = asks(idp, people())
     mail = pending.mail
     assert abs((parsedate_to_datetime(mail["Date"]) - idp.clock()).total_seconds()) < 60
@@ -54,7 +54,7 @@ def test_mail_format(idp: Idp, people: People) -> None:
 
 
 def test_mail_link_stands_unbroken_on_a_line_of_its_own(idp: Idp, people: People) -> None:
-    """No program that wraps or encodes can cut the link: raw bytes hold it whole, alone on its line, on our issuer."""
+    """No wrapping or encoding can break the link: the raw bytes have it whole, alone on its line, at our issuer."""
     pending = asks(idp, people())
     part = next(pending.mail.iter_parts()).as_bytes().splitlines()
     assert pending.link.encode() in part
@@ -73,7 +73,7 @@ def test_mail_code_leads(idp: Idp, people: People) -> None:
 
 
 def test_mail_says_who_asked_for_what_from_where(idp: Idp, people: People) -> None:
-    """Host, browser, network, time, words, for whom, how long, and what to do if it was not you: in both parts."""
+    """Host, browser, network, time, words, account, lifetime, and what to do if it was not you: in both parts."""
     pending = asks(idp, people())
     for part in (text_of(pending.mail), words_of(_html_of(pending.mail)).replace(" . ", ".")):
         for fact in (
@@ -95,7 +95,7 @@ def test_mail_says_who_asked_for_what_from_where(idp: Idp, people: People) -> No
 
 
 def test_mail_of_a_local_program_says_on_which_computer(idp: Idp, people: People) -> None:
-    """``This computer`` would be the wrong one for who reads the mail on a phone."""
+    """``This computer`` would be wrong for somebody who reads the mail on a phone."""
     client = registered(idp, redirect_uris=["http://127.0.0.1:33418/callback"])
     mail = asks(idp, people(), client).mail
     for part in (text_of(mail), words_of(_html_of(mail))):
@@ -122,7 +122,7 @@ class _Fetched(HTMLParser):
 
 
 def test_mail_fetches_nothing(idp: Idp, people: People) -> None:
-    """No image, no script, no tracking: the one address in the HTML is the link, on button and in full."""
+    """No image, no script, no tracking: the only URL in the HTML is the link, as a button and in full."""
     pending = asks(idp, people())
     html = _html_of(pending.mail)
     parser = _Fetched()
@@ -152,7 +152,7 @@ HOSTILE_NAMES = {
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES.values(), ids=HOSTILE_NAMES)
 def test_mail_injection(idp: Idp, people: People, name: str) -> None:
-    """A client's name is inert text of at most 40 characters: no header, no markup, no link, no turned direction."""
+    """A client's name is inert text of at most 40 characters: no header, markup, link or bidirectional override."""
     client = registered(idp, client_name=name)
     pending = asks(idp, people(), client)
     mail = pending.mail
@@ -185,7 +185,7 @@ def test_mail_injection(idp: Idp, people: People, name: str) -> None:
 
 
 def test_mail_with_a_service_name_that_means_something_in_headers(tmp_path: Path) -> None:
-    """The operator's own name may hold marks of an address header; From stays one address, Subject one line."""
+    """The service name may contain an address header's special characters; From stays one address, Subject one line."""
     name = 'Smith, Jones & "Co" <lab>'
     with serving(tmp_path, service_name=name) as idp, Person("alice@example.com", idp.postbox) as person:
         mail = asks(idp, person).mail
@@ -195,7 +195,7 @@ def test_mail_with_a_service_name_that_means_something_in_headers(tmp_path: Path
 
 
 def test_mail_of_a_service_whose_name_is_not_ascii(tmp_path: Path) -> None:
-    """A name with umlauts arrives whole in subject, text and HTML, and the link stays unbroken."""
+    """A name with umlauts arrives intact in subject, text and HTML, and the link stays unbroken."""
     with serving(tmp_path, service_name="Zürich Müsli") as idp, Person("alice@example.com", idp.postbox) as person:
         pending = asks(idp, person)
         assert str(pending.mail["Subject"]).endswith("is your code for Zürich Müsli")
@@ -205,7 +205,7 @@ def test_mail_of_a_service_whose_name_is_not_ascii(tmp_path: Path) -> None:
 
 
 def test_the_browser_in_the_mail_is_a_word_of_ours(idp: Idp, people: People) -> None:
-    """The User-Agent is the asker's to write: only names that we know reach the mail."""
+    """Anybody can write a User-Agent, so only known names reach the mail."""
     person = people()
     person.browser.headers["user-agent"] = "evil.example <b>Your bank</b> https://evil.example"
     mail = asks(idp, person).mail

@@ -1,4 +1,4 @@
-"""The outbox against mail servers as they are: greylisting, refusing, away, dropping the line; nothing is lost."""
+"""The outbox with difficult mail servers: greylisting, refusing, down, dropping connections; nothing is lost."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ AWAY = "Mail is not going out just now. We keep trying, and the link stays the s
 
 @contextlib.contextmanager
 def _up(postbox: Postbox) -> Iterator[None]:
-    """The mail server runs while the block does."""
+    """Runs the mail server until the block ends."""
     controller = Controller(postbox, hostname="127.0.0.1", port=postbox.port)
     controller.start()
     try:
@@ -37,7 +37,7 @@ def _up(postbox: Postbox) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _idp_of(folder: Path, postbox: Postbox) -> Iterator[Idp]:
-    """A server that sends to ``postbox``, whether or not that runs."""
+    """A server that sends to ``postbox``, whether or not it is running."""
     port = free_port()
     settings = settings_of(folder, postbox, port)
     upgrade(settings)
@@ -47,7 +47,7 @@ def _idp_of(folder: Path, postbox: Postbox) -> Iterator[Idp]:
 
 
 def _waits(idp: Idp, person: Person) -> str:
-    """``person`` asks for a mail that may not come yet; answers the waiting page's address."""
+    """``person`` asks for a mail that may not come yet; returns the waiting page's URL."""
     person.open(registered(idp).authorize_url())
     types(idp, person)
     assert "Check your mail" in person.text
@@ -56,7 +56,7 @@ def _waits(idp: Idp, person: Person) -> str:
 
 
 def _comes_to_say(person: Person, url: str, mail: str) -> dict[str, Any]:
-    """What the waiting page's script is told, once that is so."""
+    """Waits until the waiting page's script gets that state."""
     deadline = time.monotonic() + 10
     while True:
         state: dict[str, Any] = person.browser.get(f"{url}/state").json()
@@ -71,8 +71,8 @@ def _pending(idp: Idp, person: Person, url: str, count: int = 1) -> Pending:
 
 
 def test_smtp_down_then_up(tmp_path: Path) -> None:
-    """No mail server for twelve minutes: the page says so and waits; then the mail comes, and its ten minutes run
-    from there, so that the link works at 21 minutes."""
+    """Without a mail server for twelve minutes the page says so and waits; then the mail comes, and its ten minutes
+    run from there, so that the link works at 21 minutes."""
     postbox = Postbox()
     with _idp_of(tmp_path, postbox) as idp, Person("alice@example.com", postbox) as person:
         url = _waits(idp, person)
@@ -93,7 +93,7 @@ def test_smtp_down_then_up(tmp_path: Path) -> None:
 
 
 def test_the_outbox_lives_through_a_restart(tmp_path: Path) -> None:
-    """A mail that was queued while SMTP was away leaves after the server itself was started anew, code and all."""
+    """A mail queued while SMTP was down is sent after the server itself is restarted, with its code."""
     postbox, port, clock = Postbox(), free_port(), Clock()
     settings = settings_of(tmp_path, postbox, port)
     upgrade(settings)
@@ -110,7 +110,7 @@ def test_the_outbox_lives_through_a_restart(tmp_path: Path) -> None:
 
 
 def test_greylist_451(idp: Idp, people: People) -> None:
-    """``Try again later`` is tried again later: after 1, then 3 seconds, with the page saying so meanwhile."""
+    """After ``try again later`` the mail is retried after 1, then 3 seconds, and the page says so meanwhile."""
     idp.postbox.refusal = "451 4.7.1 greylisted, try again later"
     person = people()
     url = _waits(idp, person)
@@ -126,7 +126,7 @@ def test_greylist_451(idp: Idp, people: People) -> None:
 
 
 def test_what_was_sent_stays_sent_while_the_server_is_away(tmp_path: Path) -> None:
-    """Nobody is frightened by another one's mail."""
+    """The page of a sent mail raises no alarm because of other mails."""
     postbox = Postbox()
     with (
         _idp_of(tmp_path, postbox) as idp,
@@ -140,7 +140,7 @@ def test_what_was_sent_stays_sent_while_the_server_is_away(tmp_path: Path) -> No
 
 
 def test_a_mail_that_nothing_can_take_is_late_before_it_is_tried(tmp_path: Path) -> None:
-    """Without SMTP_HOST no try will ever fail, and the page must not say that the mail is about to leave."""
+    """Without SMTP_HOST no try ever fails, and the page must not say that the mail is about to be sent."""
     with serving(tmp_path, smtp_host="") as idp, Person("alice@example.com", idp.postbox) as alice:
         url = _waits(idp, alice)
         assert f'<p role="status">{AWAY}' in alice.text
@@ -148,7 +148,7 @@ def test_a_mail_that_nothing_can_take_is_late_before_it_is_tried(tmp_path: Path)
 
 
 class Picky(Postbox):
-    """Answers RCPT with ``says`` while that is set."""
+    """A mail server that answers RCPT with ``says`` while that is set."""
 
     says: str | None = None
 
@@ -162,7 +162,7 @@ class Picky(Postbox):
 
 
 def test_greylist_451_at_the_recipient(tmp_path: Path) -> None:
-    """Greylisting as most servers do it, at RCPT, is the same ``later``."""
+    """Greylisting at RCPT, as most servers do it, is handled alike."""
     postbox = Picky()
     postbox.says = "451 4.7.1 greylisted"
     with _up(postbox), _idp_of(tmp_path, postbox) as idp, Person("alice@example.com", postbox) as person:
@@ -175,7 +175,7 @@ def test_greylist_451_at_the_recipient(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stage", ["RCPT", "DATA"])
 def test_reject_550(tmp_path: Path, stage: str) -> None:
-    """A final refusal is shown, with what to do about it; the mail is not tried again, the address can be changed."""
+    """A final refusal is shown, with what to do; the mail is not tried again, and the address can be changed."""
     postbox = Picky()
     answer = "550 5.1.1 <alcie@example.com> no such user"
     postbox.says, postbox.refusal = (answer, None) if stage == "RCPT" else (None, answer)
@@ -197,7 +197,7 @@ def test_reject_550(tmp_path: Path, stage: str) -> None:
 
 
 class Filtering(Postbox):
-    """Refuses for good what mentions a host on its block list."""
+    """A mail server that refuses mail that mentions a blocked host."""
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Envelope) -> str:  # noqa: N802 (aiosmtpd's name)
         if b"blocked.example" in bytes(envelope.original_content or b""):
@@ -206,7 +206,7 @@ class Filtering(Postbox):
 
 
 def test_a_stranger_cannot_shut_a_mailbox_off_with_a_host_that_filters_refuse(tmp_path: Path) -> None:
-    """A refusal of the content, of which whoever asks writes a part, fails that one mail; the next one goes out."""
+    """A refused content, part of which the caller controls, fails only that mail; the next one is sent."""
     postbox = Filtering()
     with (
         _up(postbox),
@@ -224,7 +224,7 @@ def test_a_stranger_cannot_shut_a_mailbox_off_with_a_host_that_filters_refuse(tm
 
 
 class Dropping(Postbox):
-    """Keeps what it got, and the first time drops the line instead of saying so."""
+    """A mail server that keeps a mail and, the first time, drops the connection instead of confirming it."""
 
     drops = 1
 
@@ -237,8 +237,8 @@ class Dropping(Postbox):
 
 
 def test_a_drop_after_data_sends_the_same_mail_again(tmp_path: Path) -> None:
-    """Where nobody knows whether the mail was taken it goes out again: same Message-ID, link and code, so that a
-    mail program shows one, and either works."""
+    """If it is unknown whether the mail was accepted, it is sent again, with the same Message-ID, link and code, so
+    that a mail program shows one, and either works."""
     postbox = Dropping()
     with _up(postbox), _idp_of(tmp_path, postbox) as idp, Person("alice@example.com", postbox) as person:
         url = _waits(idp, person)
@@ -257,7 +257,7 @@ def test_a_drop_after_data_sends_the_same_mail_again(tmp_path: Path) -> None:
 
 
 def test_mail_of_what_ended_is_not_sent(idp: Idp, people: People) -> None:
-    """A mail that waited while its attempt was given up never leaves."""
+    """A queued mail whose attempt has ended is never sent."""
     idp.postbox.refusal = "451 later"
     person = people("alcie@example.com")
     url = _waits(idp, person)
@@ -271,7 +271,7 @@ def test_mail_of_what_ended_is_not_sent(idp: Idp, people: People) -> None:
 
 
 def test_one_mailbox_that_is_refused_holds_up_no_other(tmp_path: Path) -> None:
-    """A server that refuses one person's mail says nothing about the next one's."""
+    """A refusal of one person's mail does not delay the next person's."""
     postbox = Picky()
     postbox.says = "550 5.1.1 no such user"
     with (
@@ -286,7 +286,7 @@ def test_one_mailbox_that_is_refused_holds_up_no_other(tmp_path: Path) -> None:
 
 
 class Slow(Postbox):
-    """Takes its time."""
+    """A slow mail server."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -299,7 +299,7 @@ class Slow(Postbox):
 
 
 def test_the_form_answers_at_once_while_the_mail_server_hangs(tmp_path: Path) -> None:
-    """Nobody waits for SMTP: the waiting page is there though the server takes its time, and raises no alarm yet."""
+    """The form does not wait for SMTP: the waiting page comes at once, and raises no alarm yet."""
     postbox = Slow()
     with _up(postbox), _idp_of(tmp_path, postbox) as idp, Person("alice@example.com", postbox) as person:
         started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Every page of the sign-in: exact, calm, quick, complete in one answer, and held in by its headers."""
+"""Every page of the sign-in: plain wording, accessibility, size, one request, and security headers."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ Pages = dict[str, httpx2.Response]
 
 
 def _asking(idp: Idp, person: Person, client: TestClient) -> Pages:
-    """Address page and waiting page in their states, to the request's end."""
+    """The address page and the waiting page in all their states, to the end of the request."""
     pages = {"address": person.open(client.authorize_url())}
     pages["address, refused"] = person.submit(person.form("email"), email="alice, bob")
     types(idp, person)
@@ -35,7 +35,7 @@ def _asking(idp: Idp, person: Person, client: TestClient) -> Pages:
 
 
 def _link(idp: Idp, person: Person, elsewhere: Person, client: TestClient) -> Pages:
-    """What a link shows, from fresh to used, here and elsewhere, and the way to the end."""
+    """The link's pages, from fresh to used, in this and another browser, up to the finish page."""
     pending = asks(idp, person, client)
     pages = {"elsewhere": elsewhere.open(pending.link), "link": person.open(pending.link)}
     pages["signed in, tab waits"] = person.submit(person.form("token"))
@@ -49,7 +49,7 @@ def _link(idp: Idp, person: Person, elsewhere: Person, client: TestClient) -> Pa
 
 
 def _ends(idp: Idp, person: Person, elsewhere: Person, client: TestClient) -> Pages:
-    """Links of another address than the one signed in, cancelled, and too old."""
+    """Links for another address than the one signed in, cancelled, and expired."""
     pending = asks(idp, person, client, prompt="login")
     pages = {"link for another person": person.open(pending.link)}
     elsewhere.open(pending.link)
@@ -62,7 +62,7 @@ def _ends(idp: Idp, person: Person, elsewhere: Person, client: TestClient) -> Pa
 
 
 def _plain(idp: Idp, client: TestClient) -> Pages:
-    """Pages that need no browser of a known person."""
+    """Pages that need no known browser."""
     return {
         "home": idp.get("/"),
         "connect": idp.get("/connect"),
@@ -107,7 +107,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
 
 
 class _Outline(HTMLParser):
-    """What a page is made of."""
+    """The tags and texts of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -118,12 +118,12 @@ class _Outline(HTMLParser):
         self.tags.append((tag, {name: value or "" for name, value in attrs}))
 
     def all(self, *tags: str) -> list[dict[str, str]]:
-        """The attributes of each such tag."""
+        """The attributes of each tag of that name."""
         return [attributes for tag, attributes in self.tags if tag in tags]
 
 
 def test_every_page_was_seen(pages: Pages) -> None:
-    """Each page is the one meant: what is tested below is not one page many times over."""
+    """Each page is the intended one, so that the tests below do not test one page many times."""
     headings = {
         "home": "Connect your AI app to",
         "connect": "Pick your app",
@@ -165,7 +165,7 @@ def test_every_page_was_seen(pages: Pages) -> None:
 
 
 def test_each_page_has_one_heading_a_title_and_a_language(pages: Pages) -> None:
-    """One h1, ``lang``, a title that is not another page's alone, one main landmark, a viewport for phones."""
+    """One h1, ``lang``, a proper title, one main landmark, a viewport for phones."""
     for name, page in pages.items():
         outline = _Outline(page.text)
         assert len(outline.all("h1")) == 1, name
@@ -182,7 +182,7 @@ def test_each_page_has_one_heading_a_title_and_a_language(pages: Pages) -> None:
 
 
 def test_each_page_is_whole_in_one_answer(pages: Pages) -> None:
-    """Under 20 KiB, nothing fetched beside it: no image, frame, font, style or script from anywhere."""
+    """Under 20 KiB, without further requests: no external image, frame, font, style or script."""
     for name, page in pages.items():
         assert page.headers["content-type"] == "text/html; charset=utf-8", name
         assert len(page.content) < 20 * 1024, (name, len(page.content))
@@ -194,7 +194,7 @@ def test_each_page_is_whole_in_one_answer(pages: Pages) -> None:
 
 
 def test_each_page_is_held_in_by_its_headers(pages: Pages) -> None:
-    """Kept by no cache, shown in no frame, found by no search engine; only our own style and scripts run."""
+    """No caching, no framing, no indexing; only our own styles and scripts run."""
     for name, page in pages.items():
         headers = page.headers
         assert headers["cache-control"] == "no-store", name
@@ -215,10 +215,10 @@ def test_each_page_is_held_in_by_its_headers(pages: Pages) -> None:
 
 
 def test_no_page_speaks_jargon(pages: Pages) -> None:
-    """A visitor never reads token, OAuth, scope, client or their like, nor an exclamation mark."""
+    """No page says token, OAuth, scope, client or the like, or has an exclamation mark."""
     jargon = r"\b(tokens?|oauth|oidc|openid|scopes?|clients?|redirect\w*|csrf|pkce|parameters?|uri|http|authoriz\w+)\b"
     for name, page in pages.items():
-        if name in ("home", "connect"):  # show the address to paste, and what others call it in their files
+        if name in ("home", "connect"):  # show the URL to paste, and the terms of other programs' files
             continue
         found = re.search(jargon, words_of(page.text), re.IGNORECASE)
         assert not found, (name, found)
@@ -227,7 +227,7 @@ def test_no_page_speaks_jargon(pages: Pages) -> None:
 
 
 def test_each_field_has_a_label_and_each_page_a_way_on(pages: Pages) -> None:
-    """No field without a name for those who cannot see it; no page without a link, a button or a word on what to do."""
+    """Every field has an accessible name; every page has a link, a button or a sentence on what to do."""
     for name, page in pages.items():
         outline = _Outline(page.text)
         labelled = {label["for"] for label in outline.all("label") if "for" in label}
@@ -241,7 +241,7 @@ def test_each_field_has_a_label_and_each_page_a_way_on(pages: Pages) -> None:
 
 
 def test_whoever_came_by_a_wrong_address_finds_the_start_page(pages: Pages) -> None:
-    """It says what is here, and how to connect; an old bookmark is not always an app's."""
+    """The page says what is here and how to connect, for people with an old bookmark."""
     for name in ("nothing here", "unknown link"):
         assert ("/", "button full") in [
             (link["href"], link.get("class")) for link in _Outline(pages[name].text).all("a")
@@ -249,7 +249,7 @@ def test_whoever_came_by_a_wrong_address_finds_the_start_page(pages: Pages) -> N
 
 
 def test_pages_of_a_request_carry_its_trace_for_the_operator(pages: Pages) -> None:
-    """From the address to consent each page shows the same trace, small, at its foot, a refused form of it included."""
+    """From address to consent each page shows the same trace id at its foot, even when it refuses a form."""
     traces = {}
     for name in ("address", "waiting", "waiting, wrong code", "unknown app", "foreign form", "nothing here"):
         found = re.search(r"trace <code>([\w-]+)</code>", pages[name].text)
@@ -261,7 +261,7 @@ def test_pages_of_a_request_carry_its_trace_for_the_operator(pages: Pages) -> No
 
 
 def test_statuses(pages: Pages) -> None:
-    """What went wrong says so to programs too, and what did not says 200."""
+    """Errors have an error status for programs too, other pages have 200."""
     expected = {
         "address": 200,
         "address, refused": 400,

@@ -1,4 +1,4 @@
-"""More than one request, tab or visit: each goes its own way, and what is done stays done."""
+"""Several requests, tabs or visits: each is independent, and a finished one stays finished."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ People = Callable[..., Person]
 
 
 def test_two_tabs(idp: Idp, people: People) -> None:
-    """Two requests in one browser have references of their own; each link finishes the one that it was mailed for."""
+    """Two requests in one browser have separate references; each link finishes the one that it was mailed for."""
     person = people()
     clients = [
         registered(idp, client_name=name, redirect_uris=[f"https://{name}.example/cb"]) for name in ("one", "two")
@@ -84,7 +84,7 @@ def test_prompt_login_asks_again(idp: Idp, people: People) -> None:
 
 
 def test_back_after_finish(idp: Idp, people: People) -> None:
-    """Whatever page the back button shows after the end, it says that all is done; there is one code only."""
+    """Whatever page the back button shows after the end, it says that all is done; there is only one code."""
     pending = asks(idp, people())
     person = pending.person
     consent = f"{idp.issuer}{pending.url.removeprefix(idp.issuer).replace('/sign-in/', '/consent/').rpartition('/')[0]}"
@@ -124,7 +124,7 @@ def test_the_finish_page_goes_back_with_state_and_issuer(idp: Idp, people: Peopl
 
 
 def test_an_attempt_that_never_was_leads_back(idp: Idp, people: People) -> None:
-    """An address that was typed or bent does nothing at any of its doors, and the request goes on."""
+    """A made-up or altered URL does nothing at any endpoint, and the request goes on."""
     pending = asks(idp, people())
     request, csrf = pending.url.rpartition("/")[0], field_value(pending.look(), "csrf")
     for door in ("resend", "change", "code"):
@@ -135,7 +135,7 @@ def test_an_attempt_that_never_was_leads_back(idp: Idp, people: People) -> None:
 
 
 def test_a_request_whose_client_is_gone_is_over(idp: Idp, people: People) -> None:
-    """A page each, and no fault."""
+    """Every endpoint answers with a page, without a 500."""
     pending = asks(idp, people())
     beside(idp, lambda tx: tx._cursor.execute("DELETE FROM client") and None)
     statuses = [pending.person.open(url).status_code for url in (pending.url, pending.link)]
@@ -143,7 +143,7 @@ def test_a_request_whose_client_is_gone_is_over(idp: Idp, people: People) -> Non
 
 
 def test_change_address(idp: Idp, people: People) -> None:
-    """A typo: the attempt ends, the request lives, and the right address gets its own mail."""
+    """After a typo the attempt ends, the request stays, and the right address gets its own mail."""
     pending = asks(idp, people("alcie@example.com"))
     person = pending.person
     person.open(pending.url)
@@ -162,7 +162,7 @@ def test_change_address(idp: Idp, people: People) -> None:
 
 @pytest.mark.clause("A6")
 def test_cancel_on_the_address_page_goes_back_to_the_client(idp: Idp, people: People) -> None:
-    """The way out is there before any address is typed: the client hears ``access_denied``, with state and iss."""
+    """A person can decline before typing an address: the client gets ``access_denied``, with state and iss."""
     person, client = people(), registered(idp)
     person.open(client.authorize_url())
     person.submit(person.form_to("/deny"))

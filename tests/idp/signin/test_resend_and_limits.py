@@ -1,4 +1,4 @@
-"""Asking for mail again: the same link and code, not too soon, not too often, and the wait is shown."""
+"""Asking for mail again: the same link and code, rate limited, with the wait shown."""
 
 import re
 import time
@@ -32,7 +32,7 @@ def _resend(pending: Pending) -> None:
 
 
 def test_resend_same_link(idp: Idp, people: People) -> None:
-    """A second mail carries the same link and code and a Message-ID of its own: neither is ``the old one``."""
+    """A second mail has the same link and code and a new Message-ID, so that neither is ``the old one``."""
     pending = asks(idp, people())
     idp.clock.forward(seconds=31)
     _resend(pending)
@@ -46,7 +46,7 @@ def test_resend_same_link(idp: Idp, people: People) -> None:
 
 
 def test_resend_lengthens_nothing(idp: Idp, people: People) -> None:
-    """The ten minutes run from the first mail: asking again and again keeps no link alive."""
+    """The ten minutes run from the first mail: asking again does not extend them."""
     pending = asks(idp, people())
     for _ in range(3):
         idp.clock.forward(minutes=3)
@@ -57,7 +57,7 @@ def test_resend_lengthens_nothing(idp: Idp, people: People) -> None:
 
 
 def test_resend_cooldown(idp: Idp, people: People) -> None:
-    """Within thirty seconds nothing more is sent, however often the button is pressed; the wait is shown."""
+    """Within thirty seconds no further mail is sent, however often the button is pressed; the wait is shown."""
     pending = asks(idp, people())
     assert re.search(r"You can ask again in (30|2\d) seconds", words_of(pending.look()))
     form = {"csrf": field_value(pending.person.text, "csrf")}
@@ -73,7 +73,7 @@ def test_resend_cooldown(idp: Idp, people: People) -> None:
 
 
 def test_the_mail_goes_again_in_the_thirtieth_second(idp: Idp, people: People) -> None:
-    """Not a millisecond before; and from there it is thirty more."""
+    """Not a millisecond earlier; and then there are thirty more to wait."""
     stand_still(idp)
     pending = asks(idp, people())
     for mails in (1, 2):
@@ -86,7 +86,7 @@ def test_the_mail_goes_again_in_the_thirtieth_second(idp: Idp, people: People) -
 
 
 def test_a_press_that_comes_too_soon_costs_nothing(tmp_path: Path) -> None:
-    """Impatience does not use up what the mailbox may get."""
+    """Pressing too early does not count against the mailbox's limit."""
     with serving(tmp_path, limit_address="2/15minutes") as idp, Person("alice@example.com", idp.postbox) as person:
         _after_a_quarter(idp)
         pending = asks(idp, person)
@@ -110,7 +110,7 @@ def test_resend_of_what_ended_sends_nothing(idp: Idp, people: People) -> None:
 
 
 def test_another_browser_neither_resends_nor_cancels(idp: Idp, people: People) -> None:
-    """Who knows an attempt's address, and has a form of their own: no mailbox is flooded, no sign-in ended."""
+    """With an attempt's URL and one's own form token, one can neither flood a mailbox nor end a sign-in."""
     pending, other = asks(idp, people()), asks(idp, people("eve@example.com"))
     idp.clock.forward(seconds=31)
     form = {"csrf": field_value(other.look(), "csrf")}
@@ -122,18 +122,18 @@ def test_another_browser_neither_resends_nor_cancels(idp: Idp, people: People) -
 
 
 def _settled(pending: Pending) -> None:
-    """Returns once a mail that was asked for after all the others has arrived."""
+    """Returns once a mail requested after all the others has arrived."""
     with Person("last@example.com", pending.idp.postbox) as last:
         asks(pending.idp, last)
 
 
 def _after_a_quarter(idp: Idp) -> None:
-    """Lets the windows that run end, so that the next try begins new ones."""
+    """Lets the current windows end, so that the next try begins new ones."""
     idp.clock.forward(minutes=15, seconds=1)
 
 
 def _asks_again(idp: Idp, person: Person, email: str) -> int:
-    """From a new request; answers the status of what the address page said."""
+    """Asks from a new request; returns the status of the answer to the address page."""
     person.open(registered(idp).authorize_url())
     idp.clock.forward(seconds=1.1)
     answer = person.submit(person.form("email"), email=email)
@@ -141,8 +141,8 @@ def _asks_again(idp: Idp, person: Person, email: str) -> int:
 
 
 def test_limit_address(tmp_path: Path) -> None:
-    """One mail in thirty seconds for a mailbox, from whichever browser and with whichever tag: then a page that
-    says how long, keeps what was typed, and lets a mail through when the time is over."""
+    """One mail in thirty seconds for a mailbox, from any browser and with any tag: then a page that says how long,
+    keeps the input, and lets a mail through when the time is over."""
     with (
         serving(tmp_path, limit_address="1/30seconds") as idp,
         Person("alice@example.com", idp.postbox) as person,
@@ -180,7 +180,7 @@ def test_a_refused_try_does_not_lengthen_the_wait(tmp_path: Path) -> None:
 
 
 def test_limit_of_the_network(tmp_path: Path) -> None:
-    """One network gets so many mails and no more, to whomever they go."""
+    """One network gets a limited number of mails, to any recipients."""
     with serving(tmp_path, limit_network="3/15minutes") as idp, Person("x@example.com", idp.postbox) as person:
         _after_a_quarter(idp)
         found = [_asks_again(idp, person, f"person{n}@example.com") for n in range(5)]
@@ -189,7 +189,7 @@ def test_limit_of_the_network(tmp_path: Path) -> None:
 
 
 def test_limit_global(tmp_path: Path) -> None:
-    """The whole server sends so many; a quarter is kept for people who have an account, whatever strangers do."""
+    """The whole server sends a limited number; a quarter is reserved for people who have an account."""
     with (
         serving(tmp_path, limit_total="8/15minutes") as idp,
         Person("alice@example.com", idp.postbox) as alice,
@@ -210,7 +210,7 @@ def test_limit_global(tmp_path: Path) -> None:
 
 
 def test_limit_address_holds_under_parallel_requests(tmp_path: Path) -> None:
-    """Twenty forms at once for one mailbox send as many mails as the limit says."""
+    """Twenty concurrent forms for one mailbox send exactly as many mails as the limit allows."""
     with serving(tmp_path, limit_address="2/15minutes") as idp, Person("alice@example.com", idp.postbox) as person:
         _after_a_quarter(idp)
         person.open(registered(idp).authorize_url())
@@ -225,7 +225,7 @@ def test_limit_address_holds_under_parallel_requests(tmp_path: Path) -> None:
 
 
 def test_resend_counts_against_the_limit(tmp_path: Path) -> None:
-    """The button ``Send it again`` is no way around the limit of a mailbox."""
+    """The button ``Send it again`` counts against the mailbox's limit."""
     with serving(tmp_path, limit_address="2/15minutes") as idp, Person("alice@example.com", idp.postbox) as person:
         _after_a_quarter(idp)
         pending = asks(idp, person)
@@ -238,7 +238,7 @@ def test_resend_counts_against_the_limit(tmp_path: Path) -> None:
 
 
 def test_a_form_that_comes_back_at_once_is_slowed_down_not_dropped(idp: Idp, people: People) -> None:
-    """A robot, or a person's autofill: under a second it takes a little longer, and the mail comes all the same."""
+    """Whether by a robot or by autofill, a form sent within a second is delayed a little, and the mail still comes."""
     durations = []
     for pause in (0.0, 1.1):
         person = people()
@@ -254,7 +254,7 @@ def test_a_form_that_comes_back_at_once_is_slowed_down_not_dropped(idp: Idp, peo
 
 
 def test_a_field_that_nobody_sees_catches_robots(idp: Idp, people: People) -> None:
-    """Whoever fills it in is told so, in words that a person whose browser did it can act on; no mail goes out."""
+    """A form with it filled in gets a message that a person whose browser did it can act on; no mail is sent."""
     person = people()
     person.open(registered(idp).authorize_url())
     answer = person.submit(person.form("website"), email=person.email, website="https://robot.example")

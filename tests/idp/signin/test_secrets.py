@@ -1,4 +1,4 @@
-"""What a thief of the database or a reader of the log gets: nothing that signs anybody in."""
+"""A thief of the database or a reader of the log gets nothing that signs anybody in."""
 
 import re
 import time
@@ -21,8 +21,8 @@ People = Callable[..., Person]
 
 @pytest.mark.clause("A8.hashed")
 def test_database_dump_signs_nobody_in(idp: Idp, people: People) -> None:
-    """Every byte of the database's files, while an attempt is open and after a whole journey: no link, code, cookie,
-    authorization code, refresh token or access token stands there. (The address does: mail has to go somewhere.)"""
+    """The database's files, while an attempt is open and after a whole journey, contain no link, code, cookie,
+    authorization code, refresh token or access token. (They contain the address: mail has to go somewhere.)"""
     client = registered(idp)
     done = asks(idp, people("alice@example.com"), client)
     secrets = {"link": done.token.partition(".")[2], "code": done.code, "digits": done.code.replace(" ", "")}
@@ -50,7 +50,7 @@ def test_database_dump_signs_nobody_in(idp: Idp, people: People) -> None:
 
 
 def _until_refused(person: Person) -> None:
-    """Returns once the mail server has said no."""
+    """Returns once the mail server has refused."""
     assert person.page is not None
     deadline = time.monotonic() + 10
     while person.browser.get(f"{person.page.url}/state").json()["mail"] != "failed":
@@ -59,7 +59,7 @@ def _until_refused(person: Person) -> None:
 
 
 def _sign_in(person: Person, authorize_url: str) -> dict[str, str]:
-    """A sign-in with every mishap: a refused mail, a wrong code, the link elsewhere, a foreign form."""
+    """A sign-in with every mishap: a refused mail, a wrong code, the link in another browser, a foreign form."""
     refused = "marker.refused@example.com"
     person.open(authorize_url.replace("S256", "plain"))
     person.open(authorize_url)
@@ -90,7 +90,7 @@ def _sign_in(person: Person, authorize_url: str) -> dict[str, str]:
 
 
 def _use(deployment: Deployment, client_id: str, code: str, verifier: str) -> dict[str, str]:
-    """Code and tokens, used rightly and wrongly at each door."""
+    """Uses code and tokens rightly and wrongly at each endpoint."""
 
     def post(path: str, **form: str) -> httpx2.Response:
         return httpx2.post(f"{deployment.issuer}{path}", data={"client_id": client_id, **form}, trust_env=False)
@@ -117,7 +117,7 @@ def _use(deployment: Deployment, client_id: str, code: str, verifier: str) -> di
 
 @pytest.mark.clause("A9.not-logged", "R3.not-logged")
 def test_log_hygiene(tmp_path: Path) -> None:
-    """Both servers at LOG_LEVEL=debug, through a journey with every mishap: the logs hold no link, code, cookie,
+    """With both servers at LOG_LEVEL=debug, the logs of a journey with every mishap contain no link, code, cookie,
     token or whole address, and still say enough to follow it."""
     with (
         receiving() as postbox,

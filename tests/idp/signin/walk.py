@@ -1,4 +1,4 @@
-"""A sign-in on its way: asked for in one browser, mailed, not yet used; and what a test looks at in pages."""
+"""A sign-in under way: asked for in one browser, mailed, not yet used; and helpers for reading pages."""
 
 import re
 import sqlite3
@@ -35,7 +35,7 @@ class Pending:
 
     @property
     def token(self) -> str:
-        """What the link carries."""
+        """The link's token."""
         return parse_qs(urlsplit(self.link).query)["t"][0]
 
     @property
@@ -51,18 +51,18 @@ class Pending:
         return found.group(1)
 
     def look(self) -> str:
-        """Opens the waiting page; answers what is shown."""
+        """Opens the waiting page; returns its text."""
         self.person.open(self.url)
         return self.person.text
 
     def state(self) -> dict[str, Any]:
-        """What the waiting page's script is told."""
+        """The state that the waiting page's script gets."""
         answer = self.person.browser.get(f"{self.url}/state")
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
     def until(self, mail: str, seconds: float = 10) -> None:
-        """Returns once the waiting page says so of the mail."""
+        """Returns once the waiting page says that of the mail."""
         deadline = time.monotonic() + seconds
         while self.state()["mail"] != mail:
             assert time.monotonic() < deadline, f"the mail is still {self.state()['mail']}, not {mail}"
@@ -70,9 +70,9 @@ class Pending:
 
 
 def asks(idp: Idp, person: Person, client: TestClient | None = None, mailbox: str = "", **asked: str | None) -> Pending:
-    """``person`` comes from a client and asks for a mail, which arrives at ``mailbox`` if not at what was typed.
+    """``person`` comes from a client and asks for a mail, which arrives at ``mailbox``, by default the typed address.
 
-    ``asked`` changes parameters of the authorization request.
+    ``asked``: changes to the parameters of the authorization request.
     """
     client = client or registered(idp)
     before = len(idp.postbox.to(mailbox or person.email))
@@ -87,25 +87,25 @@ def asks(idp: Idp, person: Person, client: TestClient | None = None, mailbox: st
 
 
 def types(idp: Idp, person: Person) -> None:
-    """Types the address and sends it, taking longer than a robot: the server slows down what comes at once."""
+    """Types the address and sends it slower than a robot: the server delays forms sent at once."""
     idp.clock.forward(seconds=1.1)
     person.ask_for_mail()
 
 
 def stand_still(idp: Idp) -> None:
-    """Stops the clock at a whole millisecond, as the database keeps moments, so that an edge can be met exactly."""
+    """Stops the clock at a whole millisecond, as the database stores times, so that a limit can be hit exactly."""
     idp.clock.stop()
     idp.clock.forward(microseconds=-(idp.clock().microsecond % 1000))
 
 
 def link_page(pending: Pending, person: Person) -> str:
-    """``person`` opens the mailed link; answers the page."""
+    """``person`` opens the mailed link; returns the page."""
     person.open(pending.link)
     return person.text
 
 
 def press(person: Person, url: str, form: dict[str, str], **headers: str | None) -> httpx2.Response:
-    """A POST as from a page of ours, redirects not followed; a header given as None is left out."""
+    """A POST as from one of our pages, without following redirects; a header given as None is left out."""
     page = urlsplit(url)
     sent = {"origin": f"{page.scheme}://{page.netloc}", "sec-fetch-site": "same-origin"}
     given = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -126,7 +126,7 @@ def signed_in(person: Person) -> bool:
 
 
 def sessions_made(answers: list[httpx2.Response]) -> list[str]:
-    """The session cookies that these answers set."""
+    """The session cookies set by these answers."""
     cookies = [value for answer in answers for value in answer.headers.get_list("set-cookie")]
     return [value for value in cookies if "gp-session" in value and "Max-Age=0" not in value]
 
@@ -135,7 +135,7 @@ _NOTES = tuple(f'INSERT INTO "{table}"' for table in ("trace_step", "audit_event
 
 
 def database_dump(idp: Idp) -> str:
-    """Every row of the database, as SQL, without what a server writes by itself: refusals, seals, how late it is."""
+    """Every row of the database, as SQL, without what a server writes by itself: refusals, seals, the time seen."""
     connection = sqlite3.connect(f"file:{idp.settings.sqlite_path}?mode=ro", uri=True)
     try:
         return "\n".join(line for line in connection.iterdump() if not line.startswith(_NOTES))
@@ -153,7 +153,7 @@ def rows(idp: Idp, query: str) -> list[Any]:
 
 
 class _Words(HTMLParser):
-    """What a visitor reads, and what a screen reader says of fields."""
+    """What a visitor reads, and what a screen reader says about fields."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ class _Words(HTMLParser):
 
 
 def words_of(html: str) -> str:
-    """The visible text of a page, spaces folded."""
+    """The visible text of a page, with whitespace collapsed."""
     parser = _Words()
     parser.feed(html)
     return " ".join(" ".join(parser.words).split())
