@@ -1,4 +1,4 @@
-"""Chromium, started once for each file; where it is not installed these tests are skipped."""
+"""Chromium, started once per file; if it is not installed these tests are skipped."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from tests.interop.node import packages
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """The browser of one file: Playwright's own loop must not outlive it, for other tests run loops of theirs."""
+    """The browser of one file: Playwright's event loop must not outlive it, as other tests run their own loops."""
     if chromium_path() is None:
         pytest.skip("install it: apt-get install chromium")
     with sync_playwright() as playwright:
@@ -25,7 +25,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def window(chromium: Browser) -> Iterator[Callable[..., Window]]:
-    """Opens windows, each a browser of its own; what their consoles complained of fails the test at its end."""
+    """Opens windows, each a separate browser; errors in their consoles fail the test at its end."""
     with contextlib.ExitStack() as stack:
 
         def open_window(**options: Any) -> Window:
@@ -36,5 +36,5 @@ def window(chromium: Browser) -> Iterator[Callable[..., Window]]:
 
 @pytest.fixture(scope="module")
 def axe() -> str:
-    """The library itself, put into pages by the debugger, which no policy of theirs concerns."""
+    """The library's source, injected by the debugger, to which the pages' policies do not apply."""
     return Path(packages() / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What is looked for on every page: what axe-core finds, what runs off a small screen, what is too small to press."""
+"""Checks for every page: axe-core's findings, content wider than a small screen, targets too small to press."""
 
 from typing import Any
 
@@ -28,13 +28,13 @@ FINDINGS = """() => {
 
 
 def audit(window: Window, axe: str) -> Any:
-    """What axe-core, whose source is ``axe``, finds wrong on the page."""
+    """The violations that axe-core, whose source is ``axe``, finds on the page."""
     window.page.evaluate(axe)
     return window.page.evaluate(AUDIT, RULES)
 
 
 def fits(window: Window, name: str, scheme: str) -> None:
-    """Asserts that the page fits the phone and wears its scheme."""
+    """Asserts that the page fits the phone and follows its colour scheme."""
     assert window.page.evaluate(FINDINGS) == {"wide": False, "off": [], "small": []}, name
     ground = window.page.evaluate("getComputedStyle(document.body).backgroundColor")
     shade = sum(int(part) for part in ground.removeprefix("rgb(").removesuffix(")").split(","))

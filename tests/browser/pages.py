@@ -1,4 +1,4 @@
-"""The pages one after another, as a person meets them, for tests that look at each."""
+"""The pages in the order in which a person sees them, for tests that check each."""
 
 from collections.abc import Iterator
 
@@ -47,7 +47,7 @@ def _sends(window: Window, field: str, text: str, button: str, then: str) -> Non
 
 
 def walk_aside(idp: Idp, window: Window, other: Window) -> Iterator[tuple[str, Window]]:
-    """The pages beside the road: another device, ended links, one tap, cookies, what is finished already."""
+    """The other pages: another device, ended links, one tap, cookies, finished requests."""
     email = "aside@example.com"
     client = registered(idp, client_name="Claude", redirect_uris=[HTTPS_CALLBACK])
     window.page.goto(client.authorize_url())

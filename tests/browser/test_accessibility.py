@@ -19,7 +19,7 @@ SIZES = [(320, 640), (1280, 800)]
 @pytest.mark.parametrize("size", SIZES, ids=["phone", "desktop"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_on_the_road(idp: Idp, window: Windows, axe: str, scheme: str, size: tuple[int, int]) -> None:
-    """From the home page to the finish page, errors on the way included."""
+    """From the home page to the finish page, including errors on the way."""
     one = window(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
     found = {name: audit(one, axe) for name in walk(idp, one)}
     assert len(found) == 9
@@ -31,7 +31,7 @@ def test_axe_finds_nothing_on_the_road(idp: Idp, window: Windows, axe: str, sche
 def test_axe_finds_nothing_beside_the_road(
     idp: Idp, window: Windows, axe: str, scheme: str, size: tuple[int, int]
 ) -> None:
-    """Another device, ended links, one tap, cookies, what is finished, what is not there."""
+    """Another device, ended links, one tap, cookies, finished requests, unknown addresses."""
     options: dict[str, Any] = {"viewport": {"width": size[0], "height": size[1]}, "color_scheme": scheme}
     one, other = window(**options), window(**options)
     found = {name: audit(shown, axe) for name, shown in walk_aside(idp, one, other)}

@@ -16,7 +16,7 @@ EMAIL = "somebody.with.a.long.name@department.of.a.company.example.com"
 
 
 def signs_in(idp: Idp, window: Window, path: str) -> None:
-    """Opens a page of the account and comes in by the mailed code."""
+    """Opens a page of the account and signs in by the mailed code."""
     window.page.goto(f"{idp.issuer}{path}")
     window.page.fill("#email", EMAIL)
     window.presses("Email me a link")
@@ -26,7 +26,7 @@ def signs_in(idp: Idp, window: Window, path: str) -> None:
 
 
 def connects(idp: Idp, window: Window, redirect_uri: str, times: int = 1) -> None:
-    """An app with a long name of its own is connected."""
+    """Connects an app with a long name."""
     client = registered(idp, client_name="An app with quite a long name of its own", redirect_uris=[redirect_uri])
     window.page.route("http://127.0.0.1:1/*", lambda route: route.fulfill(status=204))
     for _ in range(times):

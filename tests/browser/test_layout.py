@@ -1,4 +1,4 @@
-"""Every page on the smallest phone, light and dark: nothing runs off the side, nothing is too small for a thumb."""
+"""Every page on the smallest phone, light and dark: no sideways scroll, no target too small for a thumb."""
 
 from collections.abc import Callable
 from typing import Literal

@@ -47,8 +47,8 @@ def _arrived(window: Window, client: TestClient) -> None:
 
 
 def test_waiting_tab_advances(idp: Idp, window: Windows) -> None:
-    """The link, opened in a second tab of the same browser, presses its own button; the tab that waits is at consent
-    within three seconds, and the rest of the way is one click."""
+    """The link, opened in a second tab of the same browser, presses its own button; the waiting tab is at consent
+    within three seconds, and the rest is one click."""
     laptop = window()
     client = _asks(idp, laptop)
     link = _link(idp)
@@ -65,7 +65,7 @@ def test_waiting_tab_advances(idp: Idp, window: Windows) -> None:
 
 
 def test_the_links_own_tab_can_go_on_as_well(idp: Idp, window: Windows) -> None:
-    """Whoever stays in the link's tab goes on there; the waiting tab then says the same as that one."""
+    """A person who stays in the link's tab goes on there; the waiting tab then shows the same."""
     laptop = window()
     client = _asks(idp, laptop)
     waiting, laptop.page = laptop.page, laptop.tab()
@@ -78,7 +78,7 @@ def test_the_links_own_tab_can_go_on_as_well(idp: Idp, window: Windows) -> None:
 
 
 def test_tab_closed(idp: Idp, window: Windows) -> None:
-    """The waiting tab is gone: the link in the same browser goes on to consent by itself."""
+    """If the waiting tab is closed, the link in the same browser goes on to consent by itself."""
     laptop = window()
     client = _asks(idp, laptop)
     link = _link(idp)
@@ -109,7 +109,7 @@ def test_same_browser_no_js(idp: Idp, window: Windows) -> None:
 
 
 def test_no_js_code_entry(idp: Idp, window: Windows) -> None:
-    """Without script the code, typed as it stands in the mail, goes the same way."""
+    """Without script the code, typed as in the mail, works too."""
     laptop = window(java_script_enabled=False)
     client = registered(idp)
     laptop.page.goto(client.authorize_url())
@@ -122,8 +122,8 @@ def test_no_js_code_entry(idp: Idp, window: Windows) -> None:
 
 
 def test_scanner_js(idp: Idp, window: Windows) -> None:
-    """A scanner that runs the link's page in a browser of its own, scripts and all, for as long as it likes, changes
-    nothing: nobody is signed in, and the link still works where it was asked for."""
+    """A scanner that runs the link's page in its own browser, with scripts, for any time, changes nothing: nobody is
+    signed in, and the link still works in the browser that asked."""
     laptop, scanner = window(), window()
     client = _asks(idp, laptop)
     link = _link(idp)
@@ -210,7 +210,7 @@ def test_not_me_in_a_browser(idp: Idp, window: Windows) -> None:
 
 
 def test_other_persons_session(idp: Idp, window: Windows) -> None:
-    """Where somebody else is signed in the link's page does not press its own button: it names both and waits."""
+    """If somebody else is signed in, the link's page does not press its own button: it names both and waits."""
     laptop = window()
     first = _asks(idp, laptop)
     laptop.page.goto(_link(idp))
@@ -302,7 +302,7 @@ def test_a_double_click_that_began_elsewhere_allows_nothing(idp: Idp, window: Wi
 
 
 def test_back_after_finish(idp: Idp, window: Windows) -> None:
-    """Back from the app: nobody is sent round again, no form is sent twice, and every page says that it is done."""
+    """On going back from the app nothing is repeated, no form is sent twice, and every page says that it is done."""
     laptop = window()
     client = _asks(idp, laptop)
     laptop.page.fill("#code", _code(idp))
@@ -369,7 +369,7 @@ def test_a_wrong_code_puts_the_focus_back_into_the_field(idp: Idp, window: Windo
 
 
 def test_the_waiting_page_tells_what_becomes_of_the_mail(idp: Idp, window: Windows) -> None:
-    """While mail is not going out the page says so by itself, and then that it went; half a code typed stays."""
+    """While mail is not sent the page says so by itself, and then that it was sent; a half-typed code stays."""
     idp.postbox.refusal = "451 later"
     laptop = window()
     _asks(idp, laptop)
@@ -383,7 +383,7 @@ def test_the_waiting_page_tells_what_becomes_of_the_mail(idp: Idp, window: Windo
 
 
 def test_the_button_to_send_again_waits_its_time(idp: Idp, window: Windows) -> None:
-    """For thirty seconds the button is off and says how long; reloaded after that it is on."""
+    """For thirty seconds the button is disabled and says how long; after a later reload it is enabled."""
     laptop = window()
     _asks(idp, laptop)
     again = laptop.page.get_by_role("button", name="Send it again")
@@ -397,7 +397,7 @@ def test_the_button_to_send_again_waits_its_time(idp: Idp, window: Windows) -> N
 
 
 def test_expiry_is_noticed_by_the_waiting_page(idp: Idp, window: Windows) -> None:
-    """When the ten minutes are over the page moves to what can be done next, without being asked."""
+    """When the ten minutes are over the page moves by itself to what can be done next."""
     laptop = window()
     _asks(idp, laptop)
     _link(idp)
@@ -410,7 +410,7 @@ def test_expiry_is_noticed_by_the_waiting_page(idp: Idp, window: Windows) -> Non
 
 @pytest.mark.parametrize("arrival", ["redirect", "link"])
 def test_arrives_by_cross_site_redirect(idp: Idp, window: Windows, arrival: str) -> None:
-    """Sent here by another site, and to the mailed link from webmail on another site: the cookies come along."""
+    """Cookies are sent after a redirect from another site, and on a mailed link opened from webmail on another site."""
     laptop = window()
     client = registered(idp)
     _leads(laptop, "https://claude.test/connect", client.authorize_url(), arrival)
@@ -432,7 +432,7 @@ def test_arrives_by_cross_site_redirect(idp: Idp, window: Windows, arrival: str)
 
 
 def _leads(window: Window, page: str, to: str, arrival: str) -> None:
-    """Another site's page that leads to ``to``."""
+    """Another site's page with a link to ``to``."""
     body = f'<!doctype html><a href="{to.replace("&", "&amp;")}">on</a>'
     window.context.route(
         page,
@@ -445,7 +445,7 @@ def _leads(window: Window, page: str, to: str, arrival: str) -> None:
 
 
 def test_cookies_off(idp: Idp, window: Windows) -> None:
-    """A browser that loses its cookies meets an explanation with a way on, not a loop."""
+    """A browser that loses its cookies gets an explanation with a way on, not a loop."""
     laptop = window()
     url = registered(idp).authorize_url()
     page = idp.issuer + idp.get(url.removeprefix(idp.issuer)).headers["location"]  # the cookie goes no further

@@ -34,12 +34,12 @@ def launched(playwright: Playwright) -> Browser:
 
 @dataclass
 class Window:
-    """One browser of one person: its own cookies, and everything that its console complained of."""
+    """One person's browser: its own cookies, and every error in its console."""
 
     context: BrowserContext
     page: Page
     complaints: list[str] = field(default_factory=list)
-    """Errors of the console, of scripts and of the Content Security Policy; a page with status 4xx is none."""
+    """Errors of the console, of scripts and of the Content Security Policy; a 4xx page does not count."""
     callbacks: list[str] = field(default_factory=list)
     """Addresses of the https client that were opened."""
 
@@ -62,7 +62,7 @@ class Window:
 
 @contextlib.contextmanager
 def opened(browser: Browser, **options: Any) -> Iterator[Window]:
-    """A browser of its own; raises AssertionError at the end where any page complained."""
+    """A separate browser; raises AssertionError at the end if any page had errors."""
     context = browser.new_context(**options)
     context.set_default_timeout(8000)
     window = Window(context, context.new_page())

@@ -1,4 +1,4 @@
-"""Both servers as processes, and what a run knows of them."""
+"""Both servers as processes, and the ids and tokens of a run."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Every address of both servers, described once: as OpenAPI for schemathesis, by its kind for the judge."""
+"""Every endpoint of both servers, described once: as OpenAPI for schemathesis, and by kind for the judge."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -7,7 +7,7 @@ Kind = Literal["tokens", "document", "page", "script", "probe", "mcp"]
 """tokens: OAuth for programs, never stored. document: public metadata. script: JSON for a page of ours."""
 
 Fields = dict[str, list[str]]
-"""Each field with values that a client might mean."""
+"""Each field with plausible values."""
 
 JSON = {
     "redirect_uris": {"type": "array", "items": {"type": "string", "format": "uri"}, "minItems": 1},
@@ -30,7 +30,7 @@ RPC = {
 
 @dataclass(frozen=True)
 class Door:
-    """One address, with the methods that it takes and what they carry."""
+    """One endpoint, with its methods and their parameters."""
 
     path: str
     kind: Kind
@@ -156,7 +156,7 @@ MEANT: Fields = {
     "code": ["12345678", "1234 5678"],
     "review": ["yes"],
 }
-"""What does not depend on the run; ``Known`` has the rest."""
+"""The values that do not depend on the run; ``Known`` has the others."""
 
 
 def openapi(doors: tuple[Door, ...]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What to send: requests that mean something, with a part or two bent, so that they come past the first check."""
+"""Generates requests: meaningful ones with a part or two altered, so that they get past the first check."""
 
 import json
 from base64 import b64encode
@@ -43,7 +43,7 @@ LOOSE = st.one_of(st.sampled_from(ODD), TEXTS, TEXTS, st.binary(max_size=12).map
 
 @dataclass(frozen=True)
 class Known:
-    """What a run holds: real ids, secrets and tokens, so that guesses land on something."""
+    """The real ids, secrets and tokens of a run, so that requests refer to something."""
 
     values: dict[str, list[str]]
     clients: list[tuple[str, str]]
@@ -52,12 +52,12 @@ class Known:
     cookies: list[str] = field(default_factory=list)
 
     def meant(self, name: str) -> list[bytes]:
-        """Values that a client might mean by this parameter, as they go out."""
+        """Plausible values of this parameter, as sent."""
         found = self.values.get(name) or MEANT.get(name) or ["x"]
         return [quote_plus(value, safe=":/").encode() for value in found]
 
     def credentials(self, names: tuple[str, ...]) -> list[tuple[tuple[bytes, bytes], ...]]:
-        """What a client says of itself where it says so in the parameters."""
+        """A client's credentials, when sent as parameters."""
         said = [(("client_id", client_id), ("client_secret", secret)) for client_id, secret in self.clients]
         return [tuple((n.encode(), quote_plus(v).encode()) for n, v in one if n in names and v) for one in said]
 
@@ -74,7 +74,7 @@ def encoded(pairs: Pairs) -> bytes:
 
 
 def parameters(known: Known, names: tuple[str, ...]) -> SearchStrategy[bytes]:
-    """All that belongs into the request; then some replaced, left out, repeated, and strange ones added."""
+    """All parameters of the request; some replaced, left out or repeated, and unknown ones added."""
     others = (name for name in names if name not in ("client_id", "client_secret"))
     rest = st.tuples(*(st.tuples(st.just(name.encode()), st.sampled_from(known.meant(name))) for name in others))
     whole = st.builds(tuple.__add__, st.sampled_from(known.credentials(names)), rest)
@@ -94,7 +94,7 @@ def parameters(known: Known, names: tuple[str, ...]) -> SearchStrategy[bytes]:
 
 
 def odd_for(name: bytes) -> SearchStrategy[bytes]:
-    """What a parameter should not hold; an address mostly holds another address."""
+    """Invalid values for a parameter; for a URL mostly another URL."""
     return st.one_of(st.sampled_from(STRANGERS), apart(LOOSE)) if name in (b"redirect_uri", b"resource") else LOOSE
 
 
@@ -135,7 +135,7 @@ _CHANGES = st.just(_UNCHANGED) | st.lists(st.tuples(st.integers(0, 30), st.integ
 
 
 def objects(whole: SearchStrategy[dict[str, Any]]) -> SearchStrategy[bytes]:
-    """JSON with up to two members bent, anywhere in the first two levels; or no JSON at all."""
+    """JSON with up to two members altered, anywhere in the first two levels; or not JSON at all."""
     bent = st.builds(_bent, whole, _CHANGES).map(_dumped)
     return st.one_of(*[bent] * 8, ANY_JSON.map(_dumped), st.sampled_from(NO_JSON), st.binary(max_size=80))
 
@@ -183,7 +183,7 @@ REGISTRATIONS = st.fixed_dictionaries(
 
 
 def program_requests(known: Known, doors: tuple[Door, ...]) -> SearchStrategy[Request]:
-    """Requests of the addresses that take a form or JSON and answer programs."""
+    """Requests to the endpoints for programs that take a form or JSON."""
     return carried(st.one_of(*(_request(known, door) for door in doors)), known)
 
 
@@ -253,7 +253,7 @@ Bend = Callable[[Request], Request]
 
 
 def bends(known: Known) -> SearchStrategy[Bend]:
-    """Nothing, most of the time; else another method, another place, other headers, a body in pieces."""
+    """Alterations: mostly none; else another method, target, headers, or a body in pieces."""
     cookies = [b"gp-session=x", *(value.encode() for value in known.cookies)]
     origins = [b"https://claude.ai", b"http://localhost:1", b"null", b"https://evil.test"]
     strange: SearchStrategy[Bend] = st.one_of(
@@ -270,12 +270,12 @@ def bends(known: Known) -> SearchStrategy[Bend]:
 
 
 def apart(cases: SearchStrategy[T]) -> SearchStrategy[T]:
-    """The same as one branch: hypothesis would count a one_of inside another one as so many branches."""
+    """The same as a single branch: hypothesis would flatten a one_of inside another into many."""
     return cases.map(lambda case: case)
 
 
 def carried(requests: SearchStrategy[Request], known: Known) -> SearchStrategy[Request]:
-    """The requests, some of them bent twice."""
+    """The requests, some of them altered twice."""
     return st.builds(lambda request, first, second: second(first(request)), requests, bends(known), bends(known))
 
 

@@ -1,4 +1,4 @@
-"""What must hold of every answer, whatever was asked; a failure says how to send the request again."""
+"""Checks what must hold for every answer to any request; a failure says how to send the request again."""
 
 import json
 import re
@@ -12,11 +12,11 @@ from tests.support.line import Answer, Raw, Request
 
 SECONDS = 2.0
 SLASHES = re.compile(r"//+|/$")
-# What Starlette, FastAPI and uvicorn say by themselves.
+# The default texts of Starlette, FastAPI and uvicorn.
 FRAMEWORK = (b'{"detail"', b"Traceback (most recent call last)", b"Internal Server Error")
 BARE = (b"Not Found", b"Method Not Allowed", b"Unauthorized", b"Forbidden", b"Bad Request", b"Not Acceptable")
 LONGEST_TARGET = 65_000
-"""What uvicorn can read; a longer one no application ever sees."""
+"""The longest that uvicorn reads; the application never sees a longer one."""
 
 OAUTH_ERRORS = frozenset((
     "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
@@ -30,10 +30,10 @@ OUR_PAGES = re.compile(r"/(?:sign-in/|consent/|account(?:[/?]|$))[^\s\\]*", re.A
 
 @dataclass
 class Judge:
-    """Of one server. ``callbacks``: the only addresses of others that an answer may lead to, as patterns.
+    """The judge of one server. ``callbacks``: patterns of the only foreign URLs that an answer may lead to.
 
-    ``plain``: whether its refusals are plain words where no JSON is owed; else they are pages, and a slash at the end
-    of an address does not count.
+    ``plain``: whether its refusals are plain text where JSON is not required; otherwise they are pages, and a trailing
+    slash of a path is ignored.
     """
 
     doors: tuple[Door, ...]
@@ -42,7 +42,7 @@ class Judge:
     seen: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def door(self, request: Request) -> Door | None:
-        """The door that the target leads to, None where nothing stands."""
+        """The endpoint of the target; None if there is none."""
         path = unquote(request.target.partition(b"?")[0].decode("latin-1")).removesuffix(
             "\n"
         )  # Starlette's `$` takes it
@@ -51,7 +51,7 @@ class Judge:
         return next((door for door in self.doors if re.fullmatch(_pattern(door.path), path)), None)
 
     def check(self, request: Request, answer: Answer) -> None:
-        """Raises AssertionError where the answer is none of ours."""
+        """Raises AssertionError if the answer is not one of ours."""
         door = self.door(request)
         self.count(door.path if door else "(nothing)", answer.status)
         try:
@@ -62,7 +62,7 @@ class Judge:
             ) from None
 
     def check_noise(self, raw: Raw, answer: Answer) -> None:
-        """What holds even of bytes that are hardly HTTP; those that end too early get no answer."""
+        """Checks what holds even for bytes that are hardly HTTP; truncated ones may get no answer."""
         try:
             if answer.status and not answer.is_unread:
                 _every(answer)
@@ -71,7 +71,7 @@ class Judge:
             raise AssertionError(f"{wrong}\n{answer}\n{raw}") from None
 
     def count(self, place: str, status: int) -> None:
-        """Notes what came, so that a run that never got behind a door shows."""
+        """Counts answers, so that an endpoint never reached successfully is noticed."""
         self.seen[place, status] = self.seen.get((place, status), 0) + 1
 
     def _check(self, door: Door | None, request: Request, answer: Answer) -> None:
@@ -95,7 +95,7 @@ class Judge:
             _page(answer)
 
     def _leads_nowhere_else(self, answer: Answer) -> None:
-        """302 to a client with ``iss``, 303 to a page of ours; and a page that goes on by itself goes nowhere else."""
+        """302 to a client with ``iss``, or 303 to one of our pages; a page that redirects itself goes nowhere else."""
         location = answer.get("location")
         assert (300 <= answer.status < 400) == bool(location), "a redirect without a place, or a place without one"
         if location:

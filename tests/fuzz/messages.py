@@ -1,4 +1,4 @@
-"""Messages of MCP in both eras, with members bent and headers that may not agree."""
+"""MCP messages of both eras, with altered members and headers that may not agree."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ METHODS = [
 
 
 def mcp_requests(known: Known) -> SearchStrategy[Request]:
-    """A message of either era with or without a token, its headers in step with it, most of the time."""
+    """A message of either era, with or without a token; its headers mostly agree with it."""
     return carried(_mcp_requests(known), known)
 
 

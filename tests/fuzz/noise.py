@@ -1,4 +1,4 @@
-"""Bytes on the wire that no client library sends: broken framing, odd targets, headers that contradict one another."""
+"""Bytes that no client library sends: broken framing, odd targets, contradictory headers."""
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -24,7 +24,7 @@ BODIES = [b"", b"a=b&c", b"{}", b"5\r\nhello\r\n0\r\n\r\n", b"zz\r\n", b"\0" * 9
 
 
 def noise(authority: bytes) -> SearchStrategy[Raw]:
-    """A request of such parts, or bytes at random. ``authority``: what the server's own Host is."""
+    """A request of such parts, or random bytes. ``authority``: the server's own Host."""
     line = st.sampled_from([*[b"host: " + authority] * 4, *LINES])
     built = st.builds(
         _assembled,

@@ -1,4 +1,4 @@
-"""A deployment to aim at, how many cases to send, and whether it is well when they are through."""
+"""The deployment to fuzz, the number of cases, and the health check at the end."""
 
 import contextlib
 import json
@@ -32,7 +32,7 @@ CASES = int(os.environ.get("GATEPOST_FUZZ_CASES", "10000"))
 SEED = os.environ.get("GATEPOST_FUZZ_SEED", "")
 MEGABYTE = 1024 * 1024
 GROWTH = 64
-"""Megabytes that a server may have grown by at the end of a wave, however many cases it had."""
+"""Megabytes by which a server may have grown at the end of a wave, however many cases it had."""
 
 VERIFIER = "v" * 43
 REDIRECTS = ["https://client.test/callback", "http://127.0.0.1:4000/cb", "cursor://client/cb"]
@@ -56,7 +56,7 @@ class Target:
 
     @contextlib.contextmanager
     def well(self) -> Iterator[None]:
-        """Afterwards no log tells of a fault, no memory has run away, and somebody new gets through all of it."""
+        """Asserts that no log has an error, memory has not grown too much, and a new person can use everything."""
         servers = (self.deployment.idp, self.deployment.resource)
         self.journey()
         before = [_megabytes(server) for server in servers]
@@ -71,14 +71,14 @@ class Target:
             assert _megabytes(server) - had < GROWTH, f"{had} MB, then {_megabytes(server)} MB"
 
     def journey(self) -> None:
-        """From nothing to a tool called, a refresh, and a tool called again."""
+        """A whole flow: connects, calls a tool, refreshes, and calls a tool again."""
         with Person(f"afterwards-{next(_people)}@example.com", self.postbox) as person:
             last = whole_run(self.deployment.mcp, person).exchanges[-1].response
         assert person.email in last.text, last.text
 
 
 def run(share: float, cases: SearchStrategy[T], work: Callable[[T], None]) -> None:
-    """Hands ``share`` of all cases to ``work``: the same ones each time, unless GATEPOST_FUZZ_SEED says otherwise."""
+    """Runs ``work`` on ``share`` of all cases: the same ones each time, unless GATEPOST_FUZZ_SEED says otherwise."""
     number = max(1, round(CASES * share))
     print(f"{number} cases, seed: {SEED or 'the same each time'}")
     rules = settings(
@@ -100,7 +100,7 @@ def run(share: float, cases: SearchStrategy[T], work: Callable[[T], None]) -> No
 
 @contextlib.contextmanager
 def targeted(folder: Path, postbox: Postbox) -> Iterator[Target]:
-    """Both servers, and somebody's tokens; every request may say where it comes from."""
+    """Both servers, and a person's tokens; every request may claim its source address."""
     wide = {"TRUSTED_PROXIES": "127.0.0.0/8", "ACCESS_TOKEN_MINUTES": "240", "LOG_LEVEL": "warning"}
     limits = dict.fromkeys(("LIMIT_ADDRESS", "LIMIT_NETWORK", "LIMIT_TOTAL"), "1000000/minute")
     with deployed(folder, postbox.port, **wide, **limits) as deployment:
@@ -119,7 +119,7 @@ def _line(server: Server) -> Line:
 
 
 def _material(deployment: Deployment, postbox: Postbox) -> Known:
-    """Clients, tokens of a person, and cookies, all of them real; and some that were."""
+    """Clients, a person's tokens, and cookies, all real; and some that are no longer valid."""
     public, secretive = _registered(deployment), _registered(deployment, "client_secret_post")
     with Person("known@example.com", postbox) as person:
         wires = [whole_run(deployment.mcp, person) for _ in range(2)]
@@ -152,7 +152,7 @@ def _material(deployment: Deployment, postbox: Postbox) -> Known:
 
 
 def _openid(mcp: str, person: Person) -> Wire:
-    """A client whose token is good at /userinfo too."""
+    """A client whose token is valid at /userinfo too."""
     wire = Wire(mcp, person)
     wire.scope = "openid email demo:read"
     wire.connect()
@@ -179,5 +179,5 @@ def _megabytes(server: Server) -> float:
 
 
 def seen(judge: Judge) -> str:
-    """A table of what came from where."""
+    """A table of the answers by endpoint."""
     return "\n".join(f"{status} {number:6} {place}" for (place, status), number in sorted(judge.seen.items()))

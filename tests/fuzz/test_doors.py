@@ -1,4 +1,4 @@
-"""The descriptions are whole, and what schemathesis makes of them is answered as the judge wants it."""
+"""The endpoint descriptions are complete, and the judge accepts the answers to what schemathesis generates."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ CHOSEN = ("accept", "content-type", "cookie", "user-agent")  # the other headers
 
 
 def each(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, str]]:
-    """Method and path of every route; ``*`` where it takes whatever comes."""
+    """Method and path of every route; ``*`` if it takes any method."""
     for route in routes:
         inner = getattr(route, "original_router", None)
         if inner is not None:
@@ -38,12 +38,12 @@ def each(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, str]]:
 
 
 def described(doors: Iterable[Door]) -> set[tuple[str, str]]:
-    """Method and path of every door."""
+    """Method and path of every description."""
     return {(method, door.path) for door in doors for method in ("*",) * (door.kind == "mcp") or door.methods}
 
 
 def test_every_address_of_the_authorization_server_is_described(tmp_path: Path, postbox: Postbox) -> None:
-    """A new one is a line in doors.py, and so comes into every wave."""
+    """A new endpoint needs a line in doors.py, and so is part of every wave."""
     guard = idp_app.create(settings_of(tmp_path, postbox, 9000))  # and behind it the straight way, and the framework
     assert set(each(guard._app._app.routes)) == described(IDP)  # type: ignore[attr-defined]  # ASGIApp says less than it is
 
@@ -57,7 +57,7 @@ def test_every_address_of_the_resource_server_is_described() -> None:
 @pytest.mark.parametrize("mode", GenerationMode)
 @pytest.mark.parametrize("name", ["idp", "resource"])
 def test_what_the_description_allows_and_what_it_does_not(target: Target, name: str, mode: GenerationMode) -> None:
-    """Each operation in turn: what fits its schema (POSITIVE), and what just does not (NEGATIVE)."""
+    """Each operation in turn: input that fits its schema (POSITIVE), and input that just does not (NEGATIVE)."""
     doors = IDP if name == "idp" else RESOURCE
     line, judge = (target.idp, target.idp_judge) if name == "idp" else (target.resource, target.resource_judge)
     cases = st.one_of(*(operation.as_strategy(generation_mode=mode) for operation in operations(doors, mode)))
@@ -74,7 +74,7 @@ def test_what_the_description_allows_and_what_it_does_not(target: Target, name: 
 
 
 def operations(doors: tuple[Door, ...], mode: GenerationMode) -> list[APIOperation[Any, Any, Any, Any]]:
-    """Those of the description; without the ones where nothing can be wrong, if it is to be wrong."""
+    """The description's operations; for negative cases only those that can have wrong input."""
     description = openapi(doors)
     if mode is GenerationMode.NEGATIVE:
         for path, found in description["paths"].items():
@@ -89,7 +89,7 @@ def can_be_wrong(operation: dict[str, Any]) -> bool:
 
 
 def sent(case: Case[Any]) -> Request:
-    """The request that schemathesis would send, for our line."""
+    """The request that schemathesis would send, for our raw connection."""
     made = case.as_transport_kwargs(base_url="http://localhost")
     query = urlencode(made["params"] or {}, doseq=True, errors="surrogatepass")
     target = quote(urlsplit(made["url"]).path, safe="/%", errors="surrogatepass") + (f"?{query}" if query else "")

@@ -23,7 +23,7 @@ from tests.support.smtp import code_of, link_of
 PAGES = tuple(door for door in IDP if door.kind in ("page", "script") and door.path.count("/") > 1)
 STEPS = 9
 ROAD = 8
-"""How many requests lead from /authorize to the end."""
+"""The number of requests from /authorize to the end."""
 BROWSERS = 3
 _addresses = count()
 
@@ -32,8 +32,7 @@ _addresses = count()
 class Step:
     """One request: what a browser would do next on its page, or, with a ``door``, something else.
 
-    The numbers choose among what is there when the step's turn comes, counted from the newest. ``changed``: fields
-    that hold something else than they should.
+    The numbers choose among what exists at that moment, counted from the newest. ``changed``: fields with wrong values.
     """
 
     browser: int
@@ -46,7 +45,7 @@ class Step:
 
 
 def walks(known: Known) -> SearchStrategy[list[Step]]:
-    """Some way down the road that everybody takes, and then other steps, half of them a person's."""
+    """Part of the normal flow, and then other steps, half of them a person's."""
     fields = sorted({name for door in PAGES for name in (*door.form, *door.query)} - {"csrf"})
     step = st.builds(
         Step,
@@ -72,7 +71,7 @@ NEXT = Step(0, None, 1, (0, 0, 0), {}, b"allow", _straight)
 
 @dataclass
 class Window:
-    """A browser: its cookies, its page, and whose address is typed in it."""
+    """A browser: its cookies, its page, and the address typed in it."""
 
     email: str
     cookies: dict[str, str] = field(default_factory=dict)
@@ -81,7 +80,7 @@ class Window:
 
 @dataclass
 class Found:
-    """What all browsers together came across, the newest first."""
+    """The ids and tokens that all browsers found, newest first."""
 
     requests: list[str] = field(default_factory=lambda: ["x"])
     attempts: list[str] = field(default_factory=lambda: ["x"])
@@ -93,7 +92,7 @@ class Walk:
     """Takes the steps, one request each, and lets the judge see every answer."""
 
     def __init__(self, target: Target, form_time: str) -> None:
-        """``form_time``: of a form that was shown a while ago, since a robot's is made to wait."""
+        """``form_time``: that of a form shown a while ago, since forms sent at once are delayed."""
         self._target = target
         self._form_time = form_time
         self._windows = [Window(f"page-{next(_addresses)}@example.com") for _ in range(BROWSERS)]
@@ -112,7 +111,7 @@ class Walk:
         self._look(window, answer)
 
     def _next(self, step: Step, window: Window) -> Request:
-        """Follow, send a form of the page, or, where it has none, begin anew."""
+        """Follows a link, sends a form of the page, or, if it has none, starts again."""
         location = window.page.get("location")
         if location.startswith("/"):
             return Request("GET", location.encode())
@@ -126,7 +125,7 @@ class Walk:
         return Request("POST", form.action.encode(), body=_encoded({**values, **step.changed}))
 
     def _other(self, step: Step, door: Door, window: Window) -> Request:
-        """A door that this page may not lead to, with ids that may be another's."""
+        """Another endpoint, with ids that may belong to another browser."""
         first, second, third = step.borrowed
         place = door.path.replace("{request_id}", _nth(self._found.requests, first))
         place = place.replace("{attempt_id}", _nth(self._found.attempts, second)).replace("{account_id}", "x")
@@ -175,7 +174,7 @@ class Walk:
         return f"/authorize?{urlencode(parameters)}".encode()
 
     def _look(self, window: Window, answer: Answer) -> None:
-        """Keeps cookies, ids and tokens; where a mail was asked for, waits for it."""
+        """Keeps cookies, ids and tokens; waits for a mail that was requested."""
         window.page = answer
         for cookie in answer.all("set-cookie"):
             name, _, value = cookie.partition(";")[0].partition("=")
@@ -198,7 +197,7 @@ class Walk:
 
 
 def _is_meant(form: Form) -> bool:
-    """Whether it is the one that the page is about, and not a way out of it."""
+    """Whether it is the page's main form, and not a way out of it."""
     return bool(form.names() & {"email", "code", "token", "scope"}) or ("decision", "allow") in form.buttons
 
 
@@ -229,7 +228,7 @@ def form_time(target: Target) -> str:
 
 @pytest.mark.clause("A3.no-open-redirect", "C5", "P4")
 def test_forms_in_any_order(target: Target, form_time: str) -> None:
-    """A page that says what to do, or on to the next; never a fault, and never out to a stranger."""
+    """The answer is a page that says what to do, or a redirect to the next; never a 500 or another site."""
 
     def work(walk: list[Step]) -> None:
         taken = Walk(target, form_time)

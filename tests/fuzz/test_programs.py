@@ -1,4 +1,4 @@
-"""Whatever comes to the addresses of programs, the answer is one that the RFCs know."""
+"""Whatever is sent to the endpoints for programs, the answer is one that the RFCs define."""
 
 import json
 from urllib.parse import quote, urlsplit
@@ -22,7 +22,7 @@ NEVER = ("javascript", "data", "file", "vbscript", "blob", "about")
 
 @pytest.mark.clause("E1", "E2", "E4", "E5", "E6", "E7")
 def test_tokens_registration_and_documents(target: Target) -> None:
-    """JSON with a registered error and no-store, or what was asked for."""
+    """JSON with a registered error and no-store, or success."""
 
     def work(request: Request) -> None:
         target.idp_judge.check(request, target.idp.send(request))
@@ -33,7 +33,7 @@ def test_tokens_registration_and_documents(target: Target) -> None:
 
 @pytest.mark.clause("E1", "E2", "E5", "E7")
 def test_each_parameter_with_each_odd_value(target: Target) -> None:
-    """One by one, behind a client that is right in all else: what chance would take long to put together."""
+    """One by one, in otherwise valid requests: random generation would rarely produce these."""
     for door in (door for door in TOKENS if door.form):
         right = [*target.known.credentials(door.form)[0]]
         right += [(name.encode(), target.known.meant(name)[0]) for name in door.form if name not in dict_of(right)]
@@ -45,13 +45,13 @@ def test_each_parameter_with_each_odd_value(target: Target) -> None:
 
 
 def dict_of(pairs: list[tuple[bytes, bytes]]) -> dict[str, bytes]:
-    """The parameters that are there already."""
+    """The parameters already present."""
     return {name.decode(): value for name, value in pairs}
 
 
 @pytest.mark.clause("A3.never", "A5.bad-input", "P3")
 def test_what_is_registered_can_be_used(target: Target) -> None:
-    """The addresses are some of those that were sent and none that may not be, and no page breaks on the rest."""
+    """Only acceptable redirect URIs of those sent are registered, and no page breaks on the other metadata."""
 
     def work(body: bytes) -> None:
         request = Request("POST", b"/register", ((b"content-type", JSON),), body)
@@ -94,7 +94,7 @@ def shown(target: Target, client_id: str, redirect_uri: str) -> None:
 
 @pytest.mark.clause("A3.no-open-redirect", "A6.error", "E5")
 def test_authorize(target: Target) -> None:
-    """To a registered address with ``iss``, to the sign-in, or nowhere."""
+    """The redirect goes to a registered URI with ``iss``, to the sign-in, or nowhere."""
 
     def work(request: Request) -> None:
         target.idp_judge.check(request, target.idp.send(request))
@@ -117,7 +117,7 @@ def test_mcp(target: Target) -> None:
 @pytest.mark.clause("E5", "P1")
 @pytest.mark.parametrize("name", ["idp", "resource"])
 def test_bytes_that_are_hardly_http(target: Target, name: str) -> None:
-    """An answer, or a line hung up."""
+    """There is an answer, or the connection is closed."""
     line, judge = (target.idp, target.idp_judge) if name == "idp" else (target.resource, target.resource_judge)
 
     def work(raw: Raw) -> None:
@@ -128,7 +128,7 @@ def test_bytes_that_are_hardly_http(target: Target, name: str) -> None:
 
 
 def test_other_addresses(target: Target) -> None:
-    """Nothing is there, and that is said in words of ours."""
+    """Unknown addresses are answered with our own text."""
     segments = st.sampled_from(
         ["x", "mcp", "token", "sign-in", ".well-known", "..", "%2e%2e", "%00", "%ff", "é", "admin"]
     )

@@ -16,6 +16,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 
 @pytest.fixture
 def ports() -> Iterator[None]:
-    """The demo's fixed ports, free and ours until the test ends."""
+    """The demo's fixed ports, reserved until the test ends."""
     with demo_ports():
         yield

@@ -38,7 +38,7 @@ _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
 def run(*command: str, check: bool = True) -> str:
-    """What the command printed; raises AssertionError with all that it said where it fails."""
+    """The command's output; raises AssertionError with all of it if the command fails."""
     environment = {**os.environ, "PATH": _PATH}
     done = subprocess.run(
         command,
@@ -54,7 +54,7 @@ def run(*command: str, check: bool = True) -> str:
 
 
 def built(folder: Path) -> str:
-    """The image, built from this checkout on a Debian of its own; what was built before is used again."""
+    """The image, built from this checkout on a separate Debian; an earlier build is reused."""
     if not run("podman", "images", "--quiet", BASE):
         _make_base(folder)
     # The build sees the internet through whatever this machine sees it through.
@@ -79,7 +79,7 @@ def _make_base(folder: Path) -> None:
 
 @dataclass
 class Project:
-    """The services of compose.yaml, one at a time, on the network of this machine and with volumes of their own."""
+    """The services of compose.yaml, one at a time, on this machine's network and with separate volumes."""
 
     folder: Path
     settings: Mapping[str, str]
@@ -90,7 +90,7 @@ class Project:
         run(*self._command("run", "--rm", service=service), *_entrypoint(_services()[service]["entrypoint"]))
 
     def shell(self, service: str, script: str) -> str:
-        """What a script prints in the place of a service."""
+        """The output of a script run in place of a service."""
         return run(*self._command("run", "--rm", service=service), *_entrypoint(["sh", "-c", script]))
 
     @contextlib.contextmanager
@@ -114,7 +114,7 @@ class Project:
                 run("podman", "volume", "rm", name)
 
     def _command(self, *verb: str, service: str) -> list[str]:
-        """Every line of the service that holds it in, as podman says it."""
+        """Every restriction of the service, as podman options."""
         written = _services()[service]
         options = [f"--cap-drop={name}" for name in written["cap_drop"]]
         options += [f"--security-opt={name.partition(':')[0]}" for name in written["security_opt"]]

@@ -71,15 +71,15 @@ class Demo:
     output: Path
 
     def said(self) -> str:
-        """What the terminal shows."""
+        """The demo's terminal output."""
         return self.output.read_text(encoding="utf-8", errors="replace")
 
     def processes(self) -> list[int]:
-        """The ids of all that lives of it."""
+        """The ids of its living processes."""
         return processes_of_group(self.process.pid)
 
     def interrupt(self) -> int:
-        """Ctrl-C; answers the exit code."""
+        """Presses Ctrl-C; returns the exit code."""
         os.killpg(self.process.pid, signal.SIGINT)
         return self.process.wait(STOP_SECONDS)
 
@@ -109,7 +109,7 @@ def in_checkout(**settings: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def demo_ports() -> Iterator[None]:
-    """Waits for its turn among tests that run side by side; raises AssertionError naming a port that is taken."""
+    """Waits for its turn among concurrent tests; raises AssertionError naming a port that is taken."""
     with (Path(tempfile.gettempdir()) / "gatepost-demo-ports.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         taken = [port for port in PORTS if is_taken(port)]

@@ -1,4 +1,4 @@
-"""Gatepost as others get it: a wheel of what git holds, installed into an environment of its own."""
+"""Gatepost as others get it: a wheel of the files in git, installed into a separate environment."""
 
 import shutil
 import subprocess
@@ -31,7 +31,7 @@ class Installed:
         return str(self.environment / "bin" / "gatepost")
 
     def run(self, *command: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
-        """Runs a command of that environment; what it says is in the answer."""
+        """Runs a command of that environment; returns its output."""
         return subprocess.run(
             command, cwd=cwd, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
         )

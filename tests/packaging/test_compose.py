@@ -1,4 +1,4 @@
-"""compose.yaml, before anything is built: what it names exists, what it runs is pinned and held in."""
+"""compose.yaml, before anything is built: what it names exists, what it runs is pinned and restricted."""
 
 import os
 import re
@@ -33,7 +33,7 @@ OWN = ("idp", "resource", "prepare", "secrets")
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_service_is_held_in(name: str) -> None:
-    """No root, no capability (Caddy's ports excepted), nothing to write to but what it is for, and bounds."""
+    """No root, no capability (except for Caddy's ports), write access only where needed, and resource limits."""
     service = services()[name]
     assert service["user"].partition(":")[0] not in ("", "0", "root")
     assert service["read_only"] is True
@@ -58,7 +58,7 @@ def test_each_service_says_whether_it_is_well(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in OWN])
 def test_each_image_is_pinned(name: str) -> None:
-    """What ran yesterday runs today."""
+    """So that the same image runs every time."""
     assert PINNED.fullmatch(services()[name]["image"])
 
 
@@ -80,7 +80,7 @@ def test_the_base_of_our_own_image_is_pinned() -> None:
     ],
 )
 def test_each_setting_exists(name: str, fields: dict[str, Any]) -> None:
-    """By its name or as a file: a misspelt one would be ignored, and its default taken."""
+    """By its name or as a file: a misspelt one would be ignored, and the default used."""
     for setting in services()[name]["environment"]:
         assert setting.removesuffix("_FILE").lower() in fields, setting
 
@@ -134,7 +134,7 @@ def test_no_secret_is_in_the_environment() -> None:
 
 
 def test_one_address_alone_is_believed() -> None:
-    """TRUSTED_PROXIES is Caddy's own address, which no other container is given."""
+    """TRUSTED_PROXIES is Caddy's own address, which no other container gets."""
     front = services()["caddy"]["networks"]["front"]
     for name in ("idp", "resource"):
         assert services()[name]["environment"]["TRUSTED_PROXIES"] == front["ipv4_address"]

@@ -1,4 +1,4 @@
-"""`gatepost demo` from an installed wheel, in an empty folder, as whoever tries it first runs it."""
+"""`gatepost demo` from an installed wheel, in an empty folder, as a newcomer runs it."""
 
 import contextlib
 import os
@@ -138,7 +138,7 @@ def assert_clean_end(group: int, said: str) -> None:
 
 @contextlib.contextmanager
 def taken(port: int) -> Iterator[None]:
-    """Somebody else listens there."""
+    """Takes the port: another program listens there."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))

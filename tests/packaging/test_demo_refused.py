@@ -1,4 +1,4 @@
-"""A demo that may not start: it says why in one line, and nobody's running demo or database is changed by it."""
+"""A demo that cannot start: it says why in one line, and changes no running demo and no database."""
 
 import sqlite3
 import subprocess

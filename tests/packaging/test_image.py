@@ -1,4 +1,4 @@
-"""The image, built from the Dockerfile and run with what compose.yaml grants each service, and not more."""
+"""The image, built from the Dockerfile and run with exactly what compose.yaml grants each service."""
 
 from collections.abc import Iterator
 
@@ -45,7 +45,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, postbox: Postbox) -> Itera
 
 
 def test_it_runs_as_nobody(project: Project) -> None:
-    """Not root, no capability, nothing gained by exec, and nothing to write to."""
+    """Not root, no capability, no new privileges by exec, and a read-only file system."""
     said = project.shell(
         "resource", "id -u; grep -E 'Cap(Eff|Bnd)|NoNewPrivs' /proc/self/status; touch /x 2>&1 || true"
     )

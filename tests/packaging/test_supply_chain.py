@@ -1,4 +1,4 @@
-"""What others wrote: each action and package is pinned to its bytes, and `make sbom` lists them."""
+"""Third-party code: each action and package is pinned to its bytes, and `make sbom` lists them."""
 
 import json
 import re
@@ -88,7 +88,7 @@ def test_a_workflow_may_only_read(path: Path) -> None:
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_each_lock_is_audited(name: str) -> None:
-    """For known holes, every day."""
+    """For known vulnerabilities, every day."""
     audit = yaml.safe_load((ROOT / ".github" / "workflows" / "audit.yml").read_text(encoding="utf-8"))
     assert name in audit["jobs"]["pip-audit"]["strategy"]["matrix"]["lock"]
     assert "schedule" in audit[True]  # YAML's `on`

@@ -1,4 +1,4 @@
-"""The units of ``deploy/systemd``: systemd takes them, holds the servers in, and root's commands find their place."""
+"""The units of ``deploy/systemd``: systemd accepts them, confines the servers, and root's commands find the data."""
 
 import configparser
 import os
