@@ -188,20 +188,24 @@ def rotate(
     now: datetime,
     token_life: timedelta,
     *,
+    at_once: bool = False,
     network: str = "",
     actor: str = "",
 ) -> list[models.SigningKey]:
     """Publishes new keys at once and signs with them a minute later; returns the new keys.
 
-    The old ones verify for ``token_life`` plus one more minute after that.
+    The old ones verify for ``token_life`` plus one more minute after that. ``at_once``, for a stolen key: the new ones
+    sign now, and no older one verifies any more, not even one that was about to retire.
     """
     store.lock(tx)
-    active_at = now + PUBLISHED_AHEAD
+    active_at = now if at_once else now + PUBLISHED_AHEAD
+    retired_at = now if at_once else active_at + token_life + PUBLISHED_AHEAD
     for row in store.living(tx, milliseconds(now)):
-        if row.retired_at is None:
-            row.retired_at = milliseconds(active_at + token_life + PUBLISHED_AHEAD)
+        if at_once or row.retired_at is None:
+            row.retired_at = milliseconds(retired_at)
             store.save(tx, row)
     made = [make_signing_key(tx, secret_keys, algorithm, now, active_at) for algorithm in ID_TOKEN_ALGORITHMS]
     kids = " ".join(row.kid for row in made)
-    audit.record(tx, "key.rotated", now, network=network, actor=actor, detail=f"new: {kids}")
+    detail = f"at once, new: {kids}" if at_once else f"new: {kids}"
+    audit.record(tx, "key.rotated", now, network=network, actor=actor, detail=detail)
     return made

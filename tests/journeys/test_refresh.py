@@ -94,6 +94,25 @@ async def test_a_rotation_of_keys_refuses_no_token(tmp_path: Path) -> None:
 
 
 @pytest.mark.clause("R7")
+async def test_a_stolen_key_is_refused_from_the_first_new_token_on(tmp_path: Path) -> None:
+    """``gatepost keys rotate --now``: connected clients refresh, and what the old key signed is refused everywhere."""
+    with rotating(tmp_path) as (idp, mcp), Tracked("stolen@example.com", idp.postbox) as person:
+        async with connection(mcp, person, Storage()) as connected:
+            before = connected.tokens()[0]
+            assert (await in_thread(mcp_request, mcp, before, "tools/list")).status_code == 200
+            retiring = await in_thread(_rotate, tmp_path)
+            new = await in_thread(_rotate, tmp_path, "--now")
+            await in_thread(_wait, lambda: _published(idp) == {new})
+            assert retiring != new
+            connected.outlive_access_token()
+            assert await connected.tools() == BASIC
+            assert _kid(connected.tokens()[0]) == new
+            assert (await in_thread(mcp_request, mcp, before, "tools/list")).status_code == 401
+            bearer = {"authorization": f"Bearer {before}"}
+            assert (await in_thread(lambda: idp.get("/userinfo", headers=bearer))).status_code == 401
+
+
+@pytest.mark.clause("R7")
 async def test_without_the_idp_the_tokens_that_are_out_go_on(own_deployment: Deployment, postbox: Postbox) -> None:
     """The resource server has the keys, so connected clients notice nothing until their next refresh."""
     with Tracked("alone@example.com", postbox) as person:
@@ -133,10 +152,10 @@ def rotating(folder: Path) -> Iterator[tuple[Idp, str]]:
             yield idp, mcp
 
 
-def _rotate(folder: Path) -> str:
+def _rotate(folder: Path, *options: str) -> str:
     """Rotates as an operator does while the server runs; returns the new key's id."""
     environment = environment_of(DATABASE_URL=f"sqlite:///{folder / 'gatepost.db'}")
-    made = json.loads(run_gatepost(environment, "keys", "rotate", "--json"))["keys"]
+    made = json.loads(run_gatepost(environment, "keys", "rotate", *options, "--json"))["keys"]
     return next(str(key["kid"]) for key in made if key["algorithm"] == "ES256")
 
 

@@ -1,6 +1,6 @@
 """``gatepost keys …``: the keys that sign tokens."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from gatepost_idp.transaction import Transaction
 
 app = typer.Typer(no_args_is_help=True, help="The keys that sign tokens.")
+
+Now = Annotated[
+    bool,
+    typer.Option(
+        "--now", help="For a stolen key: sign with the new ones at once, and refuse every token of the older ones."
+    ),
+]
 
 
 @app.command("list")
@@ -33,7 +40,7 @@ def list_(as_json: Json = False) -> None:
 
 
 @app.command("rotate")
-def rotate(as_json: Json = False) -> None:
+def rotate(now: Now = False, as_json: Json = False) -> None:
     """Make new signing keys; they sign after a minute, and the old ones verify for one token life more."""
     from datetime import timedelta
 
@@ -47,9 +54,10 @@ def rotate(as_json: Json = False) -> None:
 
     def made(tx: "Transaction") -> list[dict[str, str]]:
         console.check_secret_key(tx, settings)
-        rows = rotate(tx, settings.secret_keys, system_clock(), life, network=COMMAND_LINE)
+        rows = rotate(tx, settings.secret_keys, system_clock(), life, at_once=now, network=COMMAND_LINE)
         return [{"kid": row.kid, "algorithm": row.algorithm} for row in rows]
 
     keys = console.in_database(made)
-    text = "\n".join(f"New {key['algorithm']} key {key['kid']}; it signs in 60 seconds." for key in keys)
+    when = "within 10 seconds; tokens of older keys are refused" if now else "in 60 seconds"
+    text = "\n".join(f"New {key['algorithm']} key {key['kid']}; it signs {when}." for key in keys)
     console.show({"keys": keys}, as_json, text)
