@@ -80,7 +80,7 @@ def test_each_fault_of_a_tool_is_found_and_named(idp: Idp, network: Names, catal
     assert found["tool-unruled"] == "crm: unruled"
     assert "'find.it' and 'find_it' would both be crm_find_it" in found["tool-left-out"]
     assert found["tool-changed"] == "crm: find_changed"
-    assert found["rule-fits-nothing"] == "crm: 'none_*' fits none of its tools"
+    assert found["rule-fits-nothing"] == "crm: 'none_*' matches none of its tools"
 
 
 @pytest.mark.parametrize(

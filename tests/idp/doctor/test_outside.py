@@ -440,7 +440,9 @@ MISTAKES = {
         "INTROSPECTION_CLIENT_SECRET",
         resource={"introspection_client_id": "somebody", "introspection_client_secret": "not the secret"},
     ),
-    "the resource server cannot reach the issuer": Mistake("keys-unfetched", "way to OAUTH_ISSUER", keys_nowhere=True),
+    "the resource server cannot reach the issuer": Mistake(
+        "keys-unfetched", "route to OAUTH_ISSUER", keys_nowhere=True
+    ),
 }
 
 

@@ -11,9 +11,9 @@ S = TypeVar("S")
 
 CHECK_BROKE = Fault(
     "check-broke",
-    "A check of doctor's ends before it is done.",
+    "One of doctor's own checks fails.",
     "an answer, whatever is wrong",
-    "none: this is a fault of doctor's",
+    "none: this is a fault in doctor",
     "please report it with what was seen",
 )
 

@@ -10,15 +10,15 @@ from gatepost_idp.transaction import Transaction
 
 ACCOUNT_UNKNOWN = Fault(
     "account-unknown",
-    "A person says that they are connected, and no account has their address.",
-    "an account, once they signed in; another spelling of an address is another mailbox",
+    "A person says that they are connected, but no account has their address.",
+    "an account, once they have signed in; a different spelling is a different mailbox",
     "gatepost users list",
     "gatepost users invite alice@example.com",
     "warning",
 )
 ACCOUNT_DISABLED = Fault(
     "account-disabled",
-    "A person signs in and is sent away.",
+    "A person signs in and is turned away.",
     "an account that is not disabled",
     "gatepost users enable",
     "gatepost users enable alice@example.com",
@@ -32,8 +32,8 @@ ACCOUNT_WITHOUT_SCOPES = Fault(
 )
 ACCOUNT_LACKS_SCOPES = Fault(
     "account-lacks-scopes",
-    "Connected, and some tools are missing.",
-    "the scope that each tool needs, where this person is to have it",
+    "Connected, but some tools are missing.",
+    "the scope that each tool needs, if this person should have it",
     "gatepost users grant",
     "gatepost users grant alice@example.com demo:ops",
     "information",
@@ -48,7 +48,7 @@ async def _account(installation: Installation) -> list[Finding]:
     resource = installation.catalogue.find(installation.settings.mcp_resource_url) or installation.catalogue.default
     held = await installation.read(partial(_held, key=key, resource=resource.url))
     if held is None:
-        return [ACCOUNT_UNKNOWN.seen(f"nobody signed up as {key}", example=f"gatepost users invite {key}")]
+        return [ACCOUNT_UNKNOWN.seen(f"nobody has signed up as {key}", example=f"gatepost users invite {key}")]
     if held == _DISABLED:
         return [ACCOUNT_DISABLED.seen(f"{key} is disabled", example=f"gatepost users enable {key}")]
     lacking = [name for name in resource.scope_names if name not in held]

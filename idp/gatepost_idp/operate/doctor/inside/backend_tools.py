@@ -9,39 +9,39 @@ MAX_NAMED = 5
 
 TOOLS_NOT_LISTED = Fault(
     "tools-not-listed",
-    "The backends of the catalogue cannot be looked at from here.",
-    "the settings of the resource server, where doctor runs",
+    "The catalogue's backends cannot be checked from here.",
+    "the resource server's settings in doctor's environment",
     "INTROSPECTION_CLIENT_ID",
     "gatepost tools list",
     "information",
 )
 BACKEND_UNREACHABLE = Fault(
     "backend-unreachable",
-    "Connected, and all tools of one backend are missing; whoami names it as unreachable; the log says backend_down.",
-    "an MCP server that answers at the backend's url, from where the resource server runs, and takes its token",
+    "Connected, but all tools of one backend are missing; whoami names it as unreachable; the log says backend_down.",
+    "an MCP server that answers at the backend's url, from where the resource server runs, and accepts its token",
     "CATALOGUE",
     'url = "https://crm.internal.example/mcp"',
 )
 TOOL_UNRULED = Fault(
     "tool-unruled",
-    "A tool of a backend is shown to nobody.",
-    "a line for it in [backend.tools], by name or pattern, if it is to be used",
+    "A backend's tool is shown to nobody.",
+    "a line for it in [backend.tools], by name or pattern, if it should be used",
     "CATALOGUE",
     '"find_*" = "crm:read"',
     "information",
 )
 TOOL_LEFT_OUT = Fault(
     "tool-left-out",
-    "A tool of a backend is missing although a rule names it.",
-    "a name that is nobody else's and has 64 characters at the most with the backend's, and a schema without addresses",
+    "A backend's tool is missing although a rule names it.",
+    "a unique name, at most 64 characters long with the backend's, and a schema that refers to no other address",
     "CATALOGUE",
-    "another `name` for the [[backend]], or for the tool over there",
+    "another `name` for the [[backend]], or for the tool at the backend",
     "warning",
 )
 TOOL_CHANGED = Fault(
     "tool-changed",
-    "A tool does something else than it did, or is gone with TOOL_CHANGES=block; the log says tool_changed.",
-    "what was approved, or your approval of what it says now",
+    "A tool is not what it was, or is hidden by TOOL_CHANGES=block; the log says tool_changed.",
+    "the tool as approved, or your approval of the tool as it is now",
     "gatepost tools accept",
     "gatepost tools list, then gatepost tools accept crm/find_person",
     "warning",
@@ -49,7 +49,7 @@ TOOL_CHANGED = Fault(
 RULE_FITS_NOTHING = Fault(
     "rule-fits-nothing",
     "A tool that should be shown is not: its rule is misspelt, or the backend renamed it.",
-    "the tool's name as the backend lists it, or a pattern that fits it",
+    "the tool's name as the backend lists it, or a pattern that matches it",
     "CATALOGUE",
     '"find_*" = "crm:read"',
     "warning",
@@ -57,7 +57,7 @@ RULE_FITS_NOTHING = Fault(
 APPROVALS_UNUSABLE = Fault(
     "approvals-unusable",
     "Changed tools pass unnoticed, or with TOOL_CHANGES=block no new tool is shown; the log says approvals_not_used.",
-    "a file that the resource server reads and writes, as it wrote it",
+    "a file that the resource server can read and write, and that nobody else changes",
     "TOOL_APPROVALS",
     "TOOL_APPROVALS=/var/lib/gatepost/approved-tools.json",
     "warning",
@@ -86,7 +86,7 @@ def _findings(told: Mapping[str, object]) -> Iterator[Finding]:
         if state in _OF_STATES:
             yield _OF_STATES[state].seen(f"{backend}: {_some(names)}")
     for row in _rows(told, "unused_rules"):
-        yield RULE_FITS_NOTHING.seen(f"{row['backend']}: {row['rule']!r} fits none of its tools")
+        yield RULE_FITS_NOTHING.seen(f"{row['backend']}: {row['rule']!r} matches none of its tools")
     if told.get("problem"):
         yield APPROVALS_UNUSABLE.seen(str(told["problem"]))
 

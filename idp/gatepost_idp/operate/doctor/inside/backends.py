@@ -8,21 +8,21 @@ from gatepost_idp.store import exchanges
 
 BACKENDS_WRONG = Fault(
     "backends-wrong",
-    "A backend that was added does not show, or the servers end at their start with a line on CATALOGUE.",
-    "a [[backend]] with a name, a url and scopes of its [[resource]]; a running server goes on with the last good ones",
+    "A new backend does not show, or the servers exit at start with a line about CATALOGUE.",
+    "a [[backend]] with a name, a url and scopes of its [[resource]]; a running server keeps the last good ones",
     "CATALOGUE",
     'name = "crm"',
 )
 BACKENDS_WITHOUT_CREDENTIALS = Fault(
     "backends-without-credentials",
-    "Each call of a backend's tool fails: the resource server gets no token for it.",
-    "credentials of a resource server for the [[resource]] that the backend stands behind, not disabled",
+    "Every call to a backend's tools fails: the resource server gets no token for it.",
+    "enabled credentials of a resource server for the [[resource]] that the backend is behind",
     "gatepost clients add, and INTROSPECTION_CLIENT_ID and INTROSPECTION_CLIENT_SECRET of the resource server",
     'gatepost clients add "The tools" --resource-server --resource https://mcp.example.com/mcp',
 )
 BACKEND_WITHOUT_RULES = Fault(
     "backend-without-rules",
-    "A backend runs, and none of its tools is shown to anybody.",
+    "A backend runs, but nobody sees any of its tools.",
     "the scope that each of its tools needs, by name or pattern",
     "CATALOGUE",
     '[backend.tools]: "find_*" = "crm:read"',
@@ -31,7 +31,7 @@ BACKEND_WITHOUT_RULES = Fault(
 BACKEND_FOR_NOBODY = Fault(
     "backend-for-nobody",
     "A backend's tools are hidden from everyone who was not granted a scope.",
-    "a scope with new_accounts = true, or grants to those who are to use it",
+    "a scope with new_accounts = true, or grants to those who should use it",
     "gatepost users grant",
     "gatepost users grant alice@example.com crm:read",
     "information",
@@ -52,7 +52,7 @@ async def _credentials(installation: Installation, backends: tuple[Backend, ...]
     able = await installation.read(exchanges.resources_with_credentials)
     return [
         BACKENDS_WITHOUT_CREDENTIALS.seen(
-            f"nobody has credentials for {resource}, behind which there is {', '.join(names)}",
+            f"nobody has credentials for {resource}, which has {', '.join(names)} behind it",
             example=f'gatepost clients add "The tools" --resource-server --resource {resource}',
         )
         for resource, names in _by_resource(backends).items()

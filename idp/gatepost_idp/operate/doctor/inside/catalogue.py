@@ -6,7 +6,7 @@ from gatepost_idp.settings import SettingsError
 
 CATALOGUE_WRONG = Fault(
     "catalogue-wrong",
-    "Both servers end at their start with a line on CATALOGUE.",
+    "Both servers exit at start with a line about CATALOGUE.",
     "a TOML file as the documentation describes it",
     "CATALOGUE",
     "CATALOGUE=/etc/gatepost/catalogue.toml",
@@ -20,7 +20,7 @@ CATALOGUE_LACKS_RESOURCE = Fault(
 )
 CATALOGUE_GIVES_NOTHING = Fault(
     "catalogue-gives-nothing",
-    "Connected but no tools: whoever signs up holds no scope.",
+    "Connected but no tools: new accounts hold no scope.",
     "a scope with new_accounts = true, unless you grant each person theirs",
     "CATALOGUE",
     "new_accounts = true",

@@ -11,7 +11,7 @@ from gatepost_idp.store import keys
 CLOCK_BEHIND = Fault(
     "clock-behind",
     "Links and codes seem to last for hours; tokens are refused as not valid yet.",
-    "a clock that goes right",
+    "a clock that is right",
     "the machine's clock",
     "timedatectl set-ntp true",
 )

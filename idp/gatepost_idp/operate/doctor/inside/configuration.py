@@ -9,21 +9,21 @@ from gatepost_idp.settings import EXAMPLES, SettingsError, secret_files
 
 SETTING_WRONG = Fault(
     "setting-wrong",
-    "A server ends at its start with one line.",
-    "a value that the servers take",
+    "A server exits at start with one line.",
+    "a value that the servers accept",
     "the setting that the line names",
     "README.md has the list of settings",
 )
 KEY_FILE_OPEN = Fault(
     "key-file-open",
-    "The server ends at its start with a line on SECRET_KEY.",
+    "The server exits at start with a line about SECRET_KEY.",
     "a file that only its owner can read (mode 0600)",
     "SECRET_KEY",
     "chmod 600 var/secret_key",
 )
 SECRET_FILE_OPEN = Fault(
     "secret-file-open",
-    "Nothing yet: whoever has an account on the machine can read or replace a secret.",
+    "Nothing yet, but anyone with an account on the machine can read or replace a secret.",
     "a file that only its owner and group can read",
     "NAME_FILE",
     "chmod 640 /etc/gatepost/smtp_password",
@@ -31,8 +31,8 @@ SECRET_FILE_OPEN = Fault(
 )
 DATABASE_FILE_OPEN = Fault(
     "database-file-open",
-    "Nothing yet: whoever has an account on the machine can read people's addresses.",
-    "a SQLite file that only its owner and group can read, as it is made now",
+    "Nothing yet, but anyone with an account on the machine can read people's addresses.",
+    "a SQLite file that only its owner and group can read, as new ones are",
     "DATABASE_URL",
     "chmod 600 var/gatepost.db*",
     "warning",

@@ -10,7 +10,7 @@ from gatepost_idp.store import keys
 
 KEY_LOST = Fault(
     "key-lost",
-    "The server ends at its start, or everybody has to sign in anew after a move.",
+    "The server exits at start, or everybody has to sign in again after a move.",
     "the SECRET_KEY under which the signing keys were sealed",
     "SECRET_KEY",
     "SECRET_KEY=OLD,NEW (the last signs, all verify); with SQLite the file secret_key beside the database",

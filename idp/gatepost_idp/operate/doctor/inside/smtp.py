@@ -9,7 +9,7 @@ from gatepost_idp.settings import Settings
 
 SMTP_UNSET = Fault(
     "smtp-unset",
-    "The page says “Check your mail”, and no mail comes.",
+    "The page says “Check your mail”, but no mail comes.",
     "a mail server",
     "SMTP_HOST",
     "SMTP_HOST=smtp.example.com",
@@ -17,7 +17,7 @@ SMTP_UNSET = Fault(
 SMTP_OF_THE_DEMO = Fault(
     "smtp-of-the-demo",
     "Mail arrives on the demo's mailbox page, nowhere else.",
-    "SMTP_HOST, unless `gatepost demo` runs, which has a mailbox of its own",
+    "SMTP_HOST, unless `gatepost demo` runs, which has its own mailbox",
     "SMTP_HOST",
     "SMTP_HOST=smtp.example.com",
     "information",
@@ -25,7 +25,7 @@ SMTP_OF_THE_DEMO = Fault(
 SMTP_UNREACHABLE = Fault(
     "smtp-unreachable",
     "The page says that the mail is delayed.",
-    "a mail server that answers; many hosts close ports 25 and 465, 587 is open most often",
+    "a mail server that answers; many hosts block ports 25 and 465; 587 is usually open",
     "SMTP_HOST and SMTP_PORT",
     "SMTP_HOST=smtp.example.com SMTP_PORT=587",
 )
@@ -39,14 +39,14 @@ SMTP_SECURITY = Fault(
 SMTP_CERTIFICATE = Fault(
     "smtp-certificate",
     "The page says that the mail is delayed, from the first mail on.",
-    "a certificate for the name in SMTP_HOST, by an authority that this machine knows",
+    "a certificate for the name in SMTP_HOST, from an authority that this machine trusts",
     "SMTP_HOST",
-    "the name that stands in the mail server's certificate; for a private authority set SSL_CERT_FILE",
+    "the name in the mail server's certificate; for a private authority set SSL_CERT_FILE",
 )
 SMTP_SIGN_IN = Fault(
     "smtp-sign-in",
     "The page says that the mail is delayed, from the first mail on.",
-    "a name and a password that the mail server takes",
+    "a user name and a password that the mail server accepts",
     "SMTP_USERNAME and SMTP_PASSWORD",
     "SMTP_USERNAME=gatepost@example.com SMTP_PASSWORD_FILE=/run/secrets/smtp_password",
 )

@@ -11,7 +11,7 @@ from gatepost_idp.transaction import DatabaseUnavailable
 DATABASE_MISSING = Fault(
     "database-missing",
     "`gatepost idp` and other commands say that there is no database.",
-    "a database that was made once",
+    "an existing database",
     "DATABASE_URL",
     "the right path, or, for a new server: gatepost db upgrade",
 )

@@ -8,14 +8,14 @@ from gatepost_idp.settings import is_loopback
 
 URL_IS_NONE = Fault(
     "url-is-none",
-    "The client does not take what was pasted.",
+    "The client does not accept what was pasted.",
     "a URL",
     "the MCP URL that people paste",
     "https://mcp.example.com/mcp",
 )
 URL_PLAIN_HTTP = Fault(
     "url-plain-http",
-    "Could not connect: clients take https alone.",
+    "Could not connect: clients accept only https.",
     "https",
     "the MCP URL that people paste, and MCP_RESOURCE_URL",
     "MCP_RESOURCE_URL=https://mcp.example.com/mcp",
@@ -29,14 +29,14 @@ URL_LACKS_PATH = Fault(
 )
 URL_DIFFERS = Fault(
     "url-differs",
-    "A login loop: signed in, and asked to sign in again.",
+    "A login loop: signed in, then asked to sign in again.",
     "MCP_RESOURCE_URL, byte for byte",
     "MCP_RESOURCE_URL",
     "MCP_RESOURCE_URL=https://mcp.example.com/mcp",
 )
 URL_OTHER_PORT = Fault(
     "url-other-port",
-    "Could not connect from Claude, though other clients do: it calls port 443 alone.",
+    "Could not connect from Claude, though other clients do: it calls only port 443.",
     "port 443",
     "MCP_RESOURCE_URL and the proxy's port",
     "MCP_RESOURCE_URL=https://mcp.example.com/mcp",

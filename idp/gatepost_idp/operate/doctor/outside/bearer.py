@@ -12,29 +12,29 @@ from gatepost_idp.operate.doctor.outside.wire import Answer, Unanswered
 
 TOKEN_REFUSED = Fault(
     "token-refused",
-    "Signed in, and asked to sign in again.",
+    "Signed in, then asked to sign in again.",
     "a token of this issuer, for this resource, that has not expired",
-    "the token; OAUTH_ISSUER and MCP_RESOURCE_URL where its iss or aud is another",
-    "connect once more and take the new token",
+    "the token; OAUTH_ISSUER or MCP_RESOURCE_URL if its iss or aud differs",
+    "connect again and use the new token",
 )
 TOKEN_WITHOUT_TOOLS = Fault(
     "token-without-tools",
     "Connected but no tools: the token has none of the scopes.",
     "at least one scope of the resource",
     "gatepost users grant",
-    "gatepost users grant alice@example.com demo:read; it holds from the next refresh on",
+    "gatepost users grant alice@example.com demo:read; it takes effect at the next refresh",
 )
 TOKEN_LACKS_SCOPES = Fault(
     "token-lacks-scopes",
-    "Connected, and some tools are missing.",
-    "the scope that each tool needs, where this person is to have it",
+    "Connected, but some tools are missing.",
+    "the scope that each tool needs, if this person should have it",
     "gatepost users grant",
-    "gatepost users grant alice@example.com demo:ops; it holds from the next refresh on",
+    "gatepost users grant alice@example.com demo:ops; it takes effect at the next refresh",
     "information",
 )
 STREAM_HELD_BACK = Fault(
     "stream-held-back",
-    "Connected, and then nothing moves: answers that are streamed come late or never.",
+    "Connected, and then nothing happens: streamed answers come late or never.",
     "an answer's head as soon as the server sends it",
     "reverse proxy: buffering",
     "nginx: proxy_buffering off; proxy_read_timeout 1h for /mcp",
@@ -66,7 +66,7 @@ async def _token(visit: Visit) -> list[Finding]:
     if not visit.token:
         return []
     if _TOKEN.fullmatch(visit.token) is None:  # before it gets into a header, and from there into an error
-        return [TOKEN_REFUSED.seen("it has characters that no token has")]
+        return [TOKEN_REFUSED.seen("it contains characters that no token has")]
     answer = await visit.post_mcp(_bearer(visit), body=_call("tools/list"))
     if isinstance(answer, Finding):
         return [answer]
@@ -137,7 +137,7 @@ async def _reason(visit: Visit) -> str:
     expires = claims.get("exp")
     if isinstance(expires, int | float) and expires < visit.now().timestamp():
         return "it has expired"
-    return "its signature is not by a key of this issuer"
+    return "its signature is not from a key of this issuer"
 
 
 def _claims(token: str) -> dict[str, object]:

@@ -12,21 +12,21 @@ from gatepost_idp.tokens import PERSONAL_PREFIX
 
 AUTHORIZATION_SWALLOWED = Fault(
     "authorization-swallowed",
-    "A login loop: signed in, and asked to sign in again.",
+    "A login loop: signed in, then asked to sign in again.",
     "the Authorization header, as the client sent it",
     "reverse proxy: Authorization",
     "Apache: CGIPassAuth On; nginx: no proxy_set_header Authorization",
 )
 KEYS_UNFETCHED = Fault(
     "keys-unfetched",
-    "Signed in, and the client says that the server is unavailable; the log says keys_not_fetched.",
-    "a resource server that reaches the issuer at its public URL",
-    "the resource server's way to OAUTH_ISSUER",
+    "Signed in, but the client says that the server is unavailable; the log says keys_not_fetched.",
+    "a resource server that can reach the issuer at its public URL",
+    "the resource server's route to OAUTH_ISSUER",
     "on its machine or in its container: curl https://auth.example.com/.well-known/oauth-authorization-server",
 )
 INTROSPECTION_REFUSED = Fault(
     "introspection-refused",
-    "Personal tokens are answered with 503, while Claude connects; the log speaks of introspection.",
+    "Personal tokens are answered with 503, while Claude connects; the log mentions introspection.",
     "credentials of a resource server that the issuer knows",
     "INTROSPECTION_CLIENT_ID and INTROSPECTION_CLIENT_SECRET",
     "what `gatepost clients add NAME --resource-server` prints",
@@ -40,7 +40,7 @@ async def _authorization(visit: Visit) -> list[Finding]:
         return [answer]
     if "error=" in answer.header("www-authenticate"):  # RFC 6750 section 3.1: only where a token came
         return []
-    return [AUTHORIZATION_SWALLOWED.seen("a request with a token is answered as one without")]
+    return [AUTHORIZATION_SWALLOWED.seen("a request with a token is answered like one without")]
 
 
 async def _keys(visit: Visit) -> list[Finding]:

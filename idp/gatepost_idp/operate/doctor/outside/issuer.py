@@ -24,14 +24,14 @@ ISSUER_PLAIN_HTTP = Fault(
 )
 ISSUERS_DIFFER = Fault(
     "issuers-differ",
-    "A login loop: people sign in, and every token is refused.",
-    "one issuer, the same bytes in both servers' settings",
+    "A login loop: people sign in, but every token is refused.",
+    "one issuer, byte for byte the same in both servers' settings",
     "OAUTH_ISSUER",
     "OAUTH_ISSUER=https://auth.example.com, for both servers",
 )
 ISSUER_DIFFERS = Fault(
     "issuer-differs",
-    "A login loop, consent never appears: the issuer is not the one whose metadata was asked for.",
+    "A login loop, consent never appears: the issuer is not the one whose metadata was requested.",
     "the URL below which the metadata was found, byte for byte",
     "OAUTH_ISSUER",
     "OAUTH_ISSUER=https://auth.example.com",

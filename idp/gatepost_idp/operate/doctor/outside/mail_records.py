@@ -21,7 +21,7 @@ DKIM_MISSING = Fault(
 )
 DMARC_MISSING = Fault(
     "dmarc-missing",
-    "Mail arrives in the spam folder; large mail providers want it.",
+    "Mail arrives in the spam folder; large mail providers want this record.",
     "a TXT record that begins with v=DMARC1",
     "DNS: DMARC of MAIL_FROM's domain",
     "_dmarc.example.com. TXT “v=DMARC1; p=quarantine”",

@@ -14,18 +14,18 @@ CHALLENGE_MISSING = Fault(
     "Could not connect, and no sign-in page ever opens.",
     "401 with WWW-Authenticate: Bearer",
     "reverse proxy: WWW-Authenticate",
-    "let the header WWW-Authenticate of the answer pass",
+    "let the answer's WWW-Authenticate header through",
 )
 NOT_PROTECTED = Fault(
     "not-protected",
     "Tools answer without a sign-in.",
-    "401 for whoever has no token",
+    "401 for a request without a token",
     "the server behind the MCP URL",
     RESOURCE.route,
 )
 CHALLENGE_ELSEWHERE = Fault(
     "challenge-elsewhere",
-    "Could not connect: the challenge leads to another host or path.",
+    "Could not connect: the challenge points to another host or path.",
     "resource_metadata at this URL's own host and path",
     "MCP_RESOURCE_URL",
     "MCP_RESOURCE_URL=https://mcp.example.com/mcp",

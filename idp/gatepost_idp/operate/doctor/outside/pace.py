@@ -8,7 +8,7 @@ from gatepost_idp.operate.doctor.outside.visit import Visit
 
 BODY_LIMITED = Fault(
     "body-limited",
-    "Tools fail when they are given a longer text.",
+    "Tools fail when given a longer text.",
     "a body of 256 KiB let through",
     "reverse proxy: body size",
     "nginx: client_max_body_size 1m",
@@ -17,13 +17,13 @@ SLOW = Fault(
     "slow",
     "Connecting fails now and then: Claude waits 10 s.",
     "an answer within 3 s",
-    "reverse proxy: time-outs, or the load of the machine",
-    "look whether the same address answers at once on the machine itself",
+    "reverse proxy: time-outs, or the machine's load",
+    "check whether the same address answers at once on the machine itself",
     "warning",
 )
 CLOCKS_DIFFER = Fault(
     "clocks-differ",
-    "Signed in, and every token is refused as expired or as not valid yet.",
+    "Signed in, but every token is refused as expired or as not valid yet.",
     "clocks within two minutes of each other",
     "the machine's clock",
     "timedatectl set-ntp true",

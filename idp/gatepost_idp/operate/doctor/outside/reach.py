@@ -19,7 +19,7 @@ NO_NAME = Fault(
 )
 NO_IPV4 = Fault(
     "no-ipv4",
-    "Could not connect from Claude, though your browser does: its cloud calls by IPv4.",
+    "Could not connect from Claude, though your browser does: Claude's cloud calls over IPv4.",
     "an A record beside the AAAA record",
     "DNS: A record",
     "mcp.example.com. A 192.0.2.10 (your own address)",
@@ -34,23 +34,23 @@ PRIVATE_ADDRESS = Fault(
 PORT_CLOSED = Fault(
     "port-closed",
     "Could not connect.",
-    "an open port; where it opens from outside and not from here, run doctor elsewhere",
+    "an open port; if it is open from outside but not from here, run doctor elsewhere",
     "firewall, port forwarding, or the reverse proxy that should listen",
-    "allow TCP 443 inwards",
+    "allow inbound TCP 443",
 )
 CERTIFICATE_EXPIRED = Fault(
     "certificate-expired",
-    "Could not connect since a certain day.",
-    "a certificate that holds",
+    "Could not connect, from one day to the next.",
+    "a certificate that has not expired",
     "reverse proxy: certificate",
     "renew it; Caddy does so by itself, certbot by `certbot renew`",
 )
 CERTIFICATE_UNTRUSTED = Fault(
     "certificate-untrusted",
     "Could not connect, though curl -k does.",
-    "a certificate by a public authority, with the chain between",
+    "a certificate from a public authority, with the intermediate chain",
     "reverse proxy: certificate",
-    "Caddy by itself, or certbot's fullchain.pem (not cert.pem)",
+    "Caddy does so by itself; with certbot, fullchain.pem (not cert.pem)",
 )
 CERTIFICATE_NAME = Fault(
     "certificate-name",
@@ -61,7 +61,7 @@ CERTIFICATE_NAME = Fault(
 )
 CERTIFICATE_ENDS = Fault(
     "certificate-ends",
-    "Nothing yet: could not connect, soon.",
+    "Nothing yet, but soon: could not connect.",
     "a certificate that renews itself in time",
     "reverse proxy: certificate",
     "systemctl status certbot.timer",
@@ -72,7 +72,7 @@ TLS_BROKEN = Fault(
     "Could not connect: what listens there does not speak TLS 1.2 or later.",
     "TLS on this port",
     "reverse proxy: TLS",
-    "Caddy by itself; nginx: listen 443 ssl",
+    "Caddy does so by itself; nginx: listen 443 ssl",
 )
 _CERTIFICATE_FAULTS = (CERTIFICATE_EXPIRED, CERTIFICATE_UNTRUSTED, CERTIFICATE_NAME, CERTIFICATE_ENDS, TLS_BROKEN)
 SOON = timedelta(days=14)
@@ -86,7 +86,7 @@ async def _dns(visit: Visit, url: str) -> list[Finding]:
     if is_loopback(url):
         return []
     if not found.ipv4:
-        return [NO_IPV4.seen(f"{host} has {', '.join(found.ipv6)} alone") if found.ipv6 else _nameless(visit, host)]
+        return [NO_IPV4.seen(f"{host} has only {', '.join(found.ipv6)}") if found.ipv6 else _nameless(visit, host)]
     if not all(ipaddress.ip_address(address).is_global for address in found.ipv4):
         return [PRIVATE_ADDRESS.seen(f"{host} leads to {_listed(found)}")]
     return []

@@ -27,15 +27,15 @@ IDP = Place(
     "the authorization server",
     "OAUTH_ISSUER",
     "IDP_HOST and IDP_PORT",
-    "reverse_proxy 127.0.0.1:9000 for all that is not the resource server's",
+    "reverse_proxy 127.0.0.1:9000 for everything that is not the resource server's",
 )
 
 TOO_LATE = Fault(
     "too-late",
     "Could not connect, after a while: Claude waits 10 s.",
     "an answer within 10 s",
-    "reverse proxy: time-outs, or the load of the machine",
-    "look whether the same address answers at once on the machine itself",
+    "reverse proxy: time-outs, or the machine's load",
+    "check whether the same address answers at once on the machine itself",
 )
 CUT_OFF = Fault(
     "cut-off",
@@ -53,7 +53,7 @@ HOST_REFUSED = Fault(
 )
 HOST_REWRITTEN = Fault(
     "host-rewritten",
-    "Could not connect, though both URLs are set rightly; the log says foreign_host or host_refused.",
+    "Could not connect, though both URLs are set correctly; the log says foreign_host or host_refused.",
     "the Host that the client sent",
     "ALLOWED_HOSTS",
     "let the proxy pass Host on (nginx: proxy_set_header Host $host), or ALLOWED_HOSTS=what it sends",
@@ -74,7 +74,7 @@ SERVER_NOT_READY = Fault(
 )
 SERVER_FAULT = Fault(
     "server-fault",
-    "Could not connect; an answer of 500.",
+    "Could not connect; the server answers 500.",
     "no fault",
     "the server's log",
     "the line with event=fault says why",
@@ -88,16 +88,16 @@ REDIRECTED = Fault(
 )
 SIGN_IN_IN_FRONT = Fault(
     "sign-in-in-front",
-    "Could not connect: something before the server asks for a sign-in of its own.",
+    "Could not connect: something in front of the server asks for its own sign-in.",
     "the server's own answer",
     "reverse proxy: its own sign-in (basic auth, Cloudflare Access, oauth2-proxy)",
-    "leave Gatepost's addresses out of it: Gatepost asks who comes",
+    "exempt Gatepost's addresses: Gatepost signs people in itself",
 )
 FILTERED = Fault(
     "filtered",
-    "Could not connect from Claude, while a browser gets through.",
+    "Could not connect from Claude, though a browser gets through.",
     "the server's own answer for programs too",
-    "bot filter or firewall before the server",
+    "bot filter or firewall in front of the server",
     "allow Claude's addresses and user agent; no challenge page on Gatepost's addresses",
 )
 NOT_ROUTED = Fault(
@@ -109,7 +109,7 @@ NOT_ROUTED = Fault(
 )
 ERRORS_REPLACED = Fault(
     "errors-replaced",
-    "The client says that the server's answer is no JSON.",
+    "The client says that the server's answer is not JSON.",
     "the server's own JSON, on errors too",
     "reverse proxy: error pages",
     "nginx: proxy_intercept_errors off; no error_page for these addresses",

@@ -15,14 +15,14 @@ ORIGIN_REFUSED = Fault(
 )
 PREFLIGHT_SWALLOWED = Fault(
     "preflight-swallowed",
-    "Could not connect from a web page; its console speaks of CORS or of a preflight.",
+    "Could not connect from a web page; its console mentions CORS or a preflight.",
     "the server's own answer to OPTIONS",
     "reverse proxy: OPTIONS",
     "pass OPTIONS on like any other method",
 )
 SHARING_DOUBLED = Fault(
     "sharing-doubled",
-    "Could not connect from a web page; its console speaks of several values.",
+    "Could not connect from a web page; its console mentions multiple values.",
     "one Access-Control-Allow-Origin, the server's own",
     "reverse proxy: its own CORS headers",
     "nginx: no add_header Access-Control-Allow-Origin",
@@ -32,12 +32,12 @@ SHARING_STRIPPED = Fault(
     "Could not connect from a web page, which never sees the challenge.",
     "Access-Control-Allow-Origin, and WWW-Authenticate in Access-Control-Expose-Headers",
     "reverse proxy: Access-Control-* headers",
-    "let the headers of the answer pass",
+    "let the answer's headers through",
 )
 INSPECTOR_REFUSED = Fault(
     "inspector-refused",
-    "The MCP Inspector does not connect in its direct mode; by its own proxy it does.",
-    "its origin, where it is to be let in",
+    "The MCP Inspector does not connect in its direct mode, but does through its own proxy.",
+    "its origin, if it should be allowed",
     "ALLOWED_ORIGINS",
     "ALLOWED_ORIGINS=https://claude.ai,https://claude.com,http://localhost:6274",
     "information",
