@@ -55,7 +55,7 @@ def _walk(idp: Idp, browser: Browser) -> None:
         idp.clock.forward(seconds=2)
         page.get_by_role("button", name="Email me a link").click()
         letter = idp.postbox.wait(EMAIL)
-        page.get_by_text("Your mail is sent").wait_for()
+        page.get_by_text("Your mail has been sent").wait_for()
         page.evaluate("document.activeElement.blur()")
         _picture(page, "waiting")
         html = letter.get_body(("html",))

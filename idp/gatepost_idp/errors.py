@@ -32,7 +32,7 @@ _ADDRESS = "The address may be mistyped or out of date."
 _UNDONE = "Nothing was done with it."
 _WORDS = {
     404: ("There is nothing here", _ADDRESS),
-    405: ("This address takes other requests", _ADDRESS),
+    405: ("This address does not accept that request", _ADDRESS),
     415: ("This form cannot be read", _UNDONE),
 }
 _BACK = "Go back to your app and connect again."
@@ -155,7 +155,7 @@ class Errors:
             Refused("temporarily_unavailable", "Too many requests. Try again in a minute.", "brake"),
             PageProblem(
                 "Please wait a minute",
-                "Very many requests came from your network.",
+                "Too many requests came from your network.",
                 action="Wait a minute and load the page again.",
                 status=429,
             ),
@@ -192,8 +192,8 @@ class Errors:
         log.info("unstorable", reason=str(problem), trace_id=traces.current().id)
         return await self._either(
             request,
-            Refused("invalid_request", "A parameter holds a character that cannot be.", "no column takes it"),
-            PageProblem("There is nothing here", "The address holds a character that cannot be.", action=_BACK),
+            Refused("invalid_request", "A parameter contains a character that is not allowed.", "no column takes it"),
+            PageProblem("There is nothing here", "The address contains a character that is not allowed.", action=_BACK),
             400,
             {},
         )
@@ -210,7 +210,7 @@ class Errors:
             Refused("server_error", "The server failed. Its log has the reason.", "fault"),
             PageProblem(
                 "Something went wrong on our side",
-                "This step failed, and it is not your doing.",
+                "This step failed, through no fault of yours.",
                 action=_BACK,
                 status=500,
             ),

@@ -98,7 +98,7 @@ class Pages:
             "authorize/error.html",
             410,
             title="This took too long",
-            happened="This sign-in was started more than 30 minutes ago, or the address is not complete.",
+            happened="This sign-in was started more than 30 minutes ago, or the address is incomplete.",
             meaning="Nothing was done.",
             action="Go back to your app and connect again.",
             details=[],

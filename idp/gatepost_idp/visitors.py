@@ -70,15 +70,15 @@ class Visitors:
         own = self.cookies.is_own_form(csrf, visitor.browser, headers.get("origin"), headers.get("sec-fetch-site"))
         if not own:
             raise PageProblem(
-                "This form is too old, or came from elsewhere",
+                "This form has expired, or came from elsewhere",
                 "Nothing was done with it.",
-                "Either your browser keeps no cookies for this site, or the page was open for very long.",
+                "Either your browser is not keeping cookies for this site, or the page was open for too long.",
                 "Go back to your app and connect again.",
                 hint="Behind a proxy, OAUTH_ISSUER must be the address in the browser's address bar.",
                 status=403,
                 reason="foreign form",
                 received=f"Origin: {headers.get('origin', 'none')[:100]}" + ("" if visitor.browser else ", no cookie"),
-                expected=f"a form of {self.cookies.origin}, sent with the browser's cookie",
+                expected=f"a form from {self.cookies.origin}, sent with the browser's cookie",
                 event="refused.foreign_form",
             )
         return visitor

@@ -30,12 +30,12 @@ def walk(idp: Idp, window: Window) -> Iterator[str]:
     window.page.goto(link_of(idp.postbox.wait(LONG)))
     window.sees("You are signed in")
     yield "signed in"
-    window.presses("Go on here instead")
+    window.presses("Continue here instead")
     window.sees("Nobody can prove which one")
     yield "consent"
     window.page.route("http://127.0.0.1:1/*", lambda route: route.fulfill(status=204))  # stays on the page
     window.presses("Continue to 127.0.0.1 on this computer")
-    window.sees("Does nothing happen?")
+    window.sees("Is nothing happening?")
     yield "finish"
 
 

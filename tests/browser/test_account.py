@@ -49,15 +49,15 @@ def walk(idp: Idp, window: Window) -> Iterator[str]:
     yield "access, saved"
     window.page.goto(f"{idp.issuer}/account/tokens")
     window.page.evaluate("document.querySelector('#name-1').form.noValidate = true")
-    window.presses("Make it")
+    window.presses("Make the token")
     window.sees("Give it a name")
     yield "tokens, refused"
     window.page.fill("#name-1", "A script that runs at night")
-    window.presses("Make it")
+    window.presses("Make the token")
     window.sees("Tick at least one thing that it may do.")
     yield "tokens, nothing ticked"
     window.page.get_by_text("Repeat a text").click()
-    window.presses("Make it")
+    window.presses("Make the token")
     window.sees("Copy your token now")
     yield "tokens, made"
     yield from _ends(idp, window)
@@ -69,10 +69,10 @@ def _ends(idp: Idp, window: Window) -> Iterator[str]:
     link = re.search(r"http\S+/account/cut-off\S+", text_of(notice_to(idp.postbox, EMAIL)))
     assert link
     window.page.goto(link.group())
-    yield "cut off?"
-    window.presses("Cut it off")
-    window.sees("It is cut off")
-    yield "cut off"
+    yield "disconnect?"
+    window.presses("Disconnect it")
+    window.sees("It is disconnected")
+    yield "disconnected"
     window.page.goto(f"{idp.issuer}/account")
     window.presses("Sign out everywhere")
     window.sees("You are signed out")
@@ -120,7 +120,7 @@ def test_without_script_everything_works(idp: Idp, window: Windows) -> None:
     without.page.goto(f"{idp.issuer}/account/tokens")
     without.page.fill("#name-1", "Script")
     without.page.get_by_text("Repeat a text").click()
-    without.presses("Make it")
+    without.presses("Make the token")
     without.sees("Copy your token now")
     without.page.goto(f"{idp.issuer}/account")
     without.presses("Disconnect")

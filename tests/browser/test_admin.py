@@ -28,7 +28,7 @@ def entered(idp: Idp, window: Window) -> None:
     window.sees("Check your mail")
     window.page.fill("#code", code_of(idp.postbox.wait(ADMIN)))
     window.presses("Sign in with this code")
-    window.sees("This page is not for you")
+    window.sees("This page is for administrators")
     give_role(idp, ADMIN)
 
 

@@ -52,7 +52,7 @@ def test_waiting_tab_advances(idp: Idp, window: Windows) -> None:
     laptop = window()
     client = _asks(idp, laptop)
     link = _link(idp)
-    expect(laptop.page.get_by_role("status")).to_contain_text("Your mail is sent")
+    expect(laptop.page.get_by_role("status")).to_contain_text("Your mail has been sent")
     second = laptop.tab()
     started = time.monotonic()
     second.goto(link)
@@ -70,7 +70,7 @@ def test_the_links_own_tab_can_go_on_as_well(idp: Idp, window: Windows) -> None:
     client = _asks(idp, laptop)
     waiting, laptop.page = laptop.page, laptop.tab()
     laptop.page.goto(_link(idp))
-    laptop.presses("Go on here instead")
+    laptop.presses("Continue here instead")
     laptop.presses("Continue to client.test")
     _arrived(laptop, client)
     waiting.reload()
@@ -128,14 +128,14 @@ def test_scanner_js(idp: Idp, window: Windows) -> None:
     client = _asks(idp, laptop)
     link = _link(idp)
     scanner.page.goto(link, wait_until="networkidle")
-    scanner.sees("Is it you who asks to sign in?")
+    scanner.sees("Are you trying to sign in?")
     assert "/sign-in/link" in scanner.page.url
     assert not [cookie for cookie in scanner.context.cookies() if "gp-session" in cookie.get("name", "")]
     with laptop.page.expect_response("**/state") as polled:
         pass
     assert polled.value.json()["state"] == "pending"
     laptop.page.goto(link)
-    laptop.presses("Go on here instead")
+    laptop.presses("Continue here instead")
     laptop.presses("Continue to client.test")
     _arrived(laptop, client)
 
@@ -147,7 +147,7 @@ def test_other_device_code_entry(idp: Idp, window: Windows) -> None:
     client = _asks(idp, laptop)
     words = laptop.page.locator("b").filter(has_text=re.compile("^[a-z]+ [a-z]+$")).first.inner_text()
     phone.page.goto(_link(idp))
-    phone.sees("from another browser than this one")
+    phone.sees("from a different browser")
     assert words in phone.text()
     code = phone.page.locator(".code")
     expect(code).to_be_hidden()
@@ -214,7 +214,7 @@ def test_other_persons_session(idp: Idp, window: Windows) -> None:
     laptop = window()
     first = _asks(idp, laptop)
     laptop.page.goto(_link(idp))
-    laptop.presses("Go on here instead")
+    laptop.presses("Continue here instead")
     laptop.presses("Continue to client.test")
     _arrived(laptop, first)
     laptop.callbacks.clear()
@@ -273,7 +273,7 @@ def test_consent_in_chromium_for_a_loopback_client(idp: Idp, window: Windows) ->
         assert client.redeem(answer["code"][0]).status_code == 200
         laptop.page.go_back()
         shown = laptop.page.get_by_label("Address for your app")
-        laptop.sees("Does nothing happen?") if shown.count() else laptop.sees("This is finished")
+        laptop.sees("Is nothing happening?") if shown.count() else laptop.sees("This is finished")
 
 
 def test_a_double_click_that_began_elsewhere_allows_nothing(idp: Idp, window: Windows) -> None:
@@ -378,7 +378,7 @@ def test_the_waiting_page_tells_what_becomes_of_the_mail(idp: Idp, window: Windo
     laptop.page.get_by_label("Code from the mail").press_sequentially("1234 5")
     idp.postbox.refusal = None
     idp.clock.forward(seconds=5)
-    expect(status).to_contain_text("Your mail is sent", timeout=5000)
+    expect(status).to_contain_text("Your mail has been sent", timeout=5000)
     expect(laptop.page.get_by_label("Code from the mail")).to_have_value("1234 5")
 
 
@@ -401,9 +401,9 @@ def test_expiry_is_noticed_by_the_waiting_page(idp: Idp, window: Windows) -> Non
     laptop = window()
     _asks(idp, laptop)
     _link(idp)
-    laptop.sees("Your mail is sent")
+    laptop.sees("Your mail has been sent")
     idp.clock.forward(minutes=10, seconds=1)
-    laptop.sees("This link has run out")
+    laptop.sees("This link has expired")
     laptop.presses("Send a new link")
     expect(laptop.page.get_by_label("Your email address")).to_be_focused()
 
@@ -450,8 +450,8 @@ def test_cookies_off(idp: Idp, window: Windows) -> None:
     url = registered(idp).authorize_url()
     page = idp.issuer + idp.get(url.removeprefix(idp.issuer)).headers["location"]  # the cookie goes no further
     laptop.page.goto(page)
-    laptop.sees("Your browser keeps no cookies for this page")
+    laptop.sees("Your browser is not keeping cookies for this page")
     laptop.presses("Try again")
     laptop.page.wait_for_load_state("networkidle")
-    laptop.sees("Your browser keeps no cookies for this page")
+    laptop.sees("Your browser is not keeping cookies for this page")
     assert laptop.context.cookies() == []

@@ -70,7 +70,7 @@ class PersonalTokens:
         """Makes a token for ``asked.days`` days with the scopes that are ticked and held."""
         name = redirects.plain_name(asked.name, 60)
         if not name:
-            return Wrong("Give it a name, so that you know it again.", "name")
+            return Wrong("Give it a name that you will recognise.", "name")
         if asked.days not in DAYS:
             return Wrong("Choose for how long.", "days")
         return await self._database.write(lambda tx: self._make(tx, person, replace(asked, name=name), source))
@@ -106,7 +106,7 @@ class PersonalTokens:
         if offer is None:
             return Wrong("Choose what it is for.")
         if len(store.living(tx, person.account_id, now)) >= MOST:
-            return Wrong(f"You have {MOST} tokens. End one first.")
+            return Wrong(f"You have {MOST} tokens, the most there can be. End one first.")
         scope = tuple(one.name for one in offer.scopes if one.name in asked.ticked)
         if not scope:
             return Wrong("Tick at least one thing that it may do.", "scope")

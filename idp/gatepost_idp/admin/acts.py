@@ -74,11 +74,11 @@ def not_theirs(email: str, csrf: str = "") -> PageProblem:
     ``csrf``: the browser's token, for the button that signs in with another address.
     """
     return PageProblem(
-        "This page is not for you",
-        "It is for those who run this service.",
-        f"You are {email}. Nothing was done.",
-        "If you are one of them, sign in with the address that you run it with.",
-        hint="The first one is made by: gatepost users grant ADDRESS admin",
+        "This page is for administrators",
+        "Only the people who run this service can open it.",
+        f"You are signed in as {email}. Nothing was done.",
+        "If you are one of them, sign in with the address that has the role.",
+        hint="To make the first administrator: gatepost users grant ADDRESS admin",
         status=403,
         reason="not an administrator",
         way=Way("Use another address", "/admin/switch", csrf) if csrf else None,

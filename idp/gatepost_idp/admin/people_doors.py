@@ -67,7 +67,7 @@ def _connection(one: Connection) -> dict[str, Any]:
 
 def nobody(what: str) -> PageProblem:
     """The 404 page for an unknown ``what``, such as a person."""
-    return PageProblem(f"There is no such {what}", "It may have been deleted meanwhile.", status=404)
+    return PageProblem(f"There is no such {what}", "It may have been deleted in the meantime.", status=404)
 
 
 def people_doors(own: AdminPages, doors: APIRouter, brake: Callable[[Door], Door]) -> None:

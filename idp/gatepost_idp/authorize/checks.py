@@ -34,7 +34,7 @@ def redirect_of(parameters: Parameters, client: Client | None) -> str | NoReturn
     """The redirect_uri for answers, checked before all else (RFC 9700 section 4.11: never be an open redirector)."""
     if parameters.repeats_who_asks:
         return NoReturn(
-            "The app named itself, or where to return to, more than once.",
+            "The app sent its id, or its return address, more than once.",
             "Report this to the makers of the app.",
             tuple(("Repeated", name) for name in parameters.repeated[:5]),
             "client_id or redirect_uri repeated",
@@ -45,7 +45,7 @@ def redirect_of(parameters: Parameters, client: Client | None) -> str | NoReturn
     if client is None or client.disabled:
         return NoReturn(
             "The app that sent you here is not known to this server.",
-            "Remove the connection in your app and add it again: then it registers anew.",
+            "Remove the connection in your app and add it again, so that it registers anew.",
             (("App id received", shown(client_id)),),
             "client disabled" if client else "unknown client_id",
             f"client_id {shown(client_id)}",
@@ -84,7 +84,7 @@ def no_document(client_id: str, missing: NoDocument) -> NoReturn:
     """The error page for a client_id that is a URL without a usable metadata document."""
     received = (("What is there instead", shown(missing.received)),) if missing.received else ()
     return NoReturn(
-        "The app that sent you here names itself by an address, and what should stand there cannot be used.",
+        "The app that sent you here goes by a web address, and its description at that address cannot be used.",
         "Try again in a minute. If that does not help, report this to the makers of the app.",
         (("Address received", shown(client_id)), ("What is wrong with it", missing.words), *received),
         f"client metadata document: {missing.reason}",
@@ -167,7 +167,7 @@ def _refused_pkce(parameters: Parameters) -> Refused | None:
         received = traces.shown_length("code_challenge", challenge)
         expected = "43 characters of base64url without padding"
         return _invalid(
-            "The code_challenge is no SHA-256 in base64url.", "malformed code_challenge", received, expected
+            "The code_challenge is not a SHA-256 hash in base64url.", "malformed code_challenge", received, expected
         )
     return None
 
@@ -176,11 +176,11 @@ def _refused_prompt(parameters: Parameters) -> Refused | None:
     """Checks ``prompt`` and ``max_age`` (OpenID Connect Core section 3.1.2.1)."""
     prompts = scope_set(parameters.get("prompt") or "")
     if ("none" in prompts and len(prompts) > 1) or not set(prompts) <= set(_PROMPTS):
-        received, expected = _named(parameters, "prompt"), f"none alone, or of: {', '.join(_PROMPTS[1:])}"
-        return _invalid("The prompt is not one that this server knows.", "bad prompt", received, expected)
+        received, expected = _named(parameters, "prompt"), f"none alone, or any of: {', '.join(_PROMPTS[1:])}"
+        return _invalid("This server does not support that prompt.", "bad prompt", received, expected)
     max_age = parameters.get("max_age")
     if max_age is not None and not (max_age.isascii() and max_age.isdigit() and len(max_age) < 10):
-        return _invalid("max_age is no number of seconds.", "bad max_age", _named(parameters, "max_age"), "digits")
+        return _invalid("max_age is not a number of seconds.", "bad max_age", _named(parameters, "max_age"), "digits")
     return None
 
 

@@ -249,7 +249,7 @@ def _tell(stage: Stage | None) -> None:
     """Notes in the trace what the page is about."""
     trace = traces.current()
     if stage is None:
-        trace.refuse("request is not this browser's, or is over", "", "the browser that began, within 30 minutes")
+        trace.refuse("request is not this browser's, or is over", "", "the browser that started it, within 30 minutes")
         return
     trace.client_id = stage.request.client_id
     step = "denied" if isinstance(stage.step, Refused) else stage.step

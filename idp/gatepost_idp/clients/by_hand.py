@@ -35,12 +35,12 @@ def registration(
     """The effective metadata of a form, or what is wrong with it; ``scopes`` caps the client, empty means no cap."""
     bad = [uri for uri in uris if redirects.split(uri) is None]
     if bad:
-        return Wrong(f"{bad[0][:200]} cannot be a return address. It is https, or http on this computer, without #.")
+        return Wrong(f"{bad[0][:200]} cannot be a return address. Use https, or http on this computer, without #.")
     if not uris or len(uris) > MAX_REDIRECTS:
-        return Wrong(f"Give at least one return address, and {MAX_REDIRECTS} at the most.")
+        return Wrong(f"Give at least one return address, and at most {MAX_REDIRECTS}.")
     plain = redirects.plain_name(name, NAME_LENGTH)
     if not plain:
-        return Wrong("Give it a name. People see it when they are asked.")
+        return Wrong("Give it a name. People see it on the consent page.")
     return Registration(
         client_name=plain,
         redirect_uris=tuple(sorted({redirects.canonical(uri) for uri in uris})),

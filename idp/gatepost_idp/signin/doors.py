@@ -22,7 +22,7 @@ from gatepost_idp.visitors import Visitor, Visitors
 Field = Annotated[str, Form()]
 QUICK_MS = 1000
 SLOW_SECONDS = 0.3
-_SAME_BROWSER = "the browser that began, within 30 minutes"
+_SAME_BROWSER = "the browser that started it, within 30 minutes"
 
 
 class SignInPages:
@@ -107,7 +107,7 @@ class SignInPages:
     def ended_page(self, state: str, same_browser: bool, request_id: str = "", email: str = "") -> Response:
         """The page for a link or attempt that is used, expired, cancelled, locked or unknown, with the way on."""
         if state != "used":
-            traces.current().refuse(f"the sign-in is {state}", "", "the newest mail, within its minutes")
+            traces.current().refuse(f"the sign-in is {state}", "", "the newest mail, before it expires")
         return self.pages.response(
             "signin/ended.html",
             status=200 if state in ("used", "already_signed_in") else 410,
@@ -187,9 +187,11 @@ def _email_form(doors: APIRouter, own: SignInPages, brake: Callable[[Door], Door
             traces.current().refuse("no mail address", f"{len(email)} characters", "one address, name@example.com")
             return own.email_page(visitor, asking, email, "Enter one email address, like name@example.com.")
         if website:  # only a robot fills a field that nobody sees
-            traces.current().refuse("a hidden field was filled in", "a robot, or a browser that fills in", "a person")
+            traces.current().refuse(
+                "a hidden field was filled in", "a robot, or a browser that fills in forms", "a person"
+            )
             return own.email_page(
-                visitor, asking, email, "A field that people do not see was filled in. Send it again."
+                visitor, asking, email, "A field that people do not see was filled in. Send the form again."
             )
         started = await own.sign_in.start(request_id, address, browser_of(visitor))
         await own.slow_down(form_time)

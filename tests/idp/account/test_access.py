@@ -102,7 +102,7 @@ def test_a_scope_that_is_not_held_waits_for_the_operator(idp: Idp, people: Peopl
     alice = people()
     client, tokens = connected(idp, alice)
     page = access(alice, idp).text
-    assert page.index("Not yours yet") < page.index("demo:ops")
+    assert page.index("Not available to you yet") < page.index("demo:ops")
     alice.submit(alice.form("grant"), scope=[READ, "demo:ops"])
     assert scope_after_refresh(client, tokens) == {READ}
 

@@ -41,9 +41,9 @@ def test_the_link_cuts_off_without_signing_in(idp: Idp, people: People) -> None:
     alice, phone = people(), people("alice@example.com")
     client, tokens = connected(idp, alice, BOTH)
     phone.open(link_in(idp, alice))
-    assert "Cut this app off?" in phone.text
+    assert "Disconnect this app?" in phone.text
     phone.submit(phone.form("token"))
-    assert "It is cut off" in phone.text
+    assert "It is disconnected" in phone.text
     assert client.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
     assert not any("session" in name for name in phone.browser.cookies)
     alice.open(client.authorize_url(scope=BOTH))
@@ -69,9 +69,9 @@ def test_a_second_press_is_as_good_as_the_first(idp: Idp, people: People) -> Non
     form = alice.form("token")
     for _ in range(2):
         alice.submit(form)
-        assert "It is cut off" in alice.text
+        assert "It is disconnected" in alice.text
     alice.open(link_in(idp, alice))
-    assert "Nothing to cut off" in alice.text
+    assert "Nothing to disconnect" in alice.text
 
 
 @pytest.mark.parametrize("bend", ["cut", "other grant", "other key", "nothing", "nul"])
@@ -93,7 +93,7 @@ def test_a_bent_link_cuts_nothing_off(idp: Idp, people: People, bend: str) -> No
     assert stranger.open(f"{idp.issuer}/account/cut-off?t={bent}").status_code == 410
     stranger.open(link)
     stranger.submit(stranger.form("token"), token=bent.replace("%00", "\0"))
-    assert "Nothing to cut off" in stranger.text
+    assert "Nothing to disconnect" in stranger.text
     assert client.refresh(tokens["refresh_token"]).status_code == 200
 
 

@@ -84,7 +84,7 @@ def test_disconnecting_all_of_a_group(idp: Idp, people: People) -> None:
     alice.submit(form)
     assert not refreshes(client, first)
     assert not refreshes(client, second)
-    assert "None is connected" in alice.text
+    assert "No app is connected" in alice.text
 
 
 def test_nobody_disconnects_anothers_app(idp: Idp, people: People) -> None:
@@ -178,7 +178,7 @@ def test_deleting_the_account_takes_everything_with_it(idp: Idp, people: People)
     assert rows(idp, "SELECT count(*) FROM audit_event WHERE account_id != ''") == [(0,)]
     assert rows(idp, "SELECT count(*) FROM audit_event WHERE event = 'account.deleted'") == [(1,)]
     entered(alice, idp)
-    assert "None is connected" in alice.text
+    assert "No app is connected" in alice.text
 
 
 def test_deleting_wants_a_sure_yes(idp: Idp, people: People) -> None:

@@ -52,7 +52,7 @@ def test_a_client_for_claude_without_a_secret(idp: Idp, people: People) -> None:
     """A tick adds Claude's redirect URIs; a public client has no secret to show."""
     admin = administrator(idp, people)
     made(admin, idp, redirect="", claude="yes", confidential=None)
-    assert "Made." in admin.text
+    assert "Added." in admin.text
     assert "Client secret" not in admin.text
     assert "https://claude.ai/api/mcp/auth_callback" in admin.text
     assert "https://claude.com/api/mcp/auth_callback" in admin.text

@@ -55,12 +55,12 @@ def test_a_connection_is_cut_off(idp: Idp, people: People) -> None:
     grant = str(dict(rows(idp, "SELECT client_id, id FROM authorization_grant"))[client.id])
     form = form_with(admin, "/connections/cut", grant=grant)
     admin.submit(form)
-    assert "Cut off." in admin.text
+    assert "Disconnected." in admin.text
     assert "alice@example.com" not in admin.text
     assert client.refresh(tokens["refresh_token"]).status_code == 400
     assert other.refresh(kept["refresh_token"]).status_code == 200
     admin.submit(form)
-    assert "Cut off." not in admin.text
+    assert "Disconnected." not in admin.text
     assert [(who, detail) for who, _, detail in noted(idp, "grant.cut_off")] == [(account_of(idp, ADMIN), "")]
 
 
@@ -121,7 +121,7 @@ def test_the_state_says_what_keeps_mail_back_and_which_keys_sign(idp: Idp, peopl
     """Mail, keys, limits and how much of them is used, doctor's findings; no secret."""
     admin = administrator(idp, people)
     text = opened(admin, idp, "/admin/state").text
-    assert "Nothing keeps it back." in text
+    assert "Nothing is holding it up." in text
     for (kid,) in rows(idp, "SELECT kid FROM signing_key"):
         assert kid in text
     assert "1000/minute; used now: 1 of 1000" in text

@@ -51,7 +51,7 @@ def test_nothing_typed_is_a_wildcard_or_sql(idp: Idp, people: People, typed: str
     answer = admin.browser.get(f"{idp.issuer}/admin/people", params={"q": typed})
     assert answer.status_code == 200
     assert "alice@example.com" not in answer.text
-    assert "There is nothing." in answer.text
+    assert "There is nothing to show." in answer.text
 
 
 def test_a_wildcard_in_an_address_is_found_as_it_is(idp: Idp, people: People) -> None:
@@ -111,11 +111,11 @@ def test_shutting_out_and_letting_in(idp: Idp, people: People) -> None:
     client, tokens = connected(idp, alice)
     opened(admin, idp, f"/admin/people/{account_of(idp, alice.email)}")
     admin.submit(form_with(admin, "/switch", off="yes"))
-    assert "Shut out:" in admin.text
+    assert "Disabled:" in admin.text
     assert not refreshes(client, tokens["refresh_token"])
     assert "/sign-in/" in str(alice.open(f"{idp.issuer}/account").url)
     admin.submit(form_with(admin, "/switch", off="no"))
-    assert "Let in again." in admin.text
+    assert "Enabled again." in admin.text
     assert refreshes(client, tokens["refresh_token"])
     assert [len(noted(idp, f"account.{word}")) for word in ("disabled", "enabled")] == [1, 1]
 
@@ -143,7 +143,7 @@ def test_connections_are_seen_and_cut_off_from_the_persons_page(idp: Idp, people
     page = f"/admin/people/{account_of(idp, alice.email)}"
     opened(admin, idp, page)
     admin.submit(form_with(admin, "/connections/cut"))
-    assert "Cut off." in admin.text
+    assert "Disconnected." in admin.text
     assert admin.page is not None
     assert admin.page.url.path == page
     assert not refreshes(client, tokens["refresh_token"])

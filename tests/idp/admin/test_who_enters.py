@@ -61,7 +61,7 @@ def test_a_person_without_the_role_learns_nothing(idp: Idp, people: People, path
     entered(alice, idp)
     answer = alice.open(f"{idp.issuer}{path}")
     assert answer.status_code == 403
-    assert "This page is not for you" in answer.text
+    assert "This page is for administrators" in answer.text
     assert "<nav" not in answer.text
     assert "somebody" not in answer.text
 
@@ -76,7 +76,7 @@ def test_a_person_without_the_role_changes_nothing(idp: Idp, people: People, pat
     address = path.format(id=account_of(idp, alice.email))
     answer = alice.browser.post(f"{idp.issuer}{address}", data={**FORMS[path], "csrf": csrf})
     assert answer.status_code == 403
-    assert "This page is not for you" in answer.text
+    assert "This page is for administrators" in answer.text
     assert everything(idp) == before
 
 
@@ -85,7 +85,7 @@ def test_whoever_has_the_wrong_address_signs_in_with_another(idp: Idp, people: P
     alice, admin = people(), administrator(idp, people)
     entered(alice, idp)
     alice.open(f"{idp.issuer}/admin/people")
-    assert f"You are {alice.email}" in alice.text
+    assert f"You are signed in as {alice.email}" in alice.text
     assert "Use another address" in alice.text
     alice.submit(alice.form_to("/admin/switch"))
     alice.email, before = admin.email, len(idp.postbox.to(admin.email))

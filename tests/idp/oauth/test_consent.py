@@ -240,7 +240,7 @@ def test_a_first_visit_sees_the_whole_page(server: Server, newcomer: Newcomer) -
     person = newcomer()
     consent_page(person, registered(server))
     assert asks_everything(person)
-    for shown in (person.email, "Read the clock and the help", "Repeat a text that you give", "Example tools"):
+    for shown in (person.email, "Read the clock and the help", "Repeat a text you give it", "Example tools"):
         assert shown in person.text
     until = server.clock() + timedelta(days=30)
     assert f"until {until.day} {until:%B %Y}" in person.text

@@ -40,7 +40,7 @@ def through_a_proxy_that_says_https(request: httpx2.Request) -> None:
 
 
 # How far the mail is when the page is rendered varies by milliseconds.
-_MAIL_STATE = re.compile(r"Your mail is (about to leave|sent\. It is usually there within a minute)\.")
+_MAIL_STATE = re.compile(r"Your mail (is about to be sent|has been sent\. It usually arrives within a minute)\.")
 SPOOFS = (with_headers, in_absolute_form, through_a_proxy_that_says_https)
 
 

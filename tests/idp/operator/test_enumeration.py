@@ -19,7 +19,7 @@ OWN = (
     (r"[Tt]race <code>[^<]*", "TRACE"),
     (r'data-countdown="\d+"', ""),
     # Whichever it is by now: the mail to somebody and the question in place of one to nobody take alike, not the same.
-    (r'<p role="status">Your mail is (about to leave|sent)[^<]*', "MAIL"),
+    (r'<p role="status">Your mail (is about to be|has been) sent[^<]*', "MAIL"),
     (r"\d+ (seconds|minutes)", "TIME"),
 )
 OF_THE_ANSWER = {"date", "set-cookie", "location", "content-length", "x-trace-id"}

@@ -54,7 +54,7 @@ def test_expiry_at_10_01(idp: Idp, people: People) -> None:
     assert not sessions_made([link, code])
     for url in (pending.link, pending.url):
         page = pending.person.open(url).text
-        assert "This link has run out" in words_of(page)
+        assert "This link has expired" in words_of(page)
         assert "Send a new link" in words_of(page)
     pending.person.open(pending.url.rpartition("/")[0])
     types(idp, pending.person)
@@ -67,7 +67,7 @@ def test_expired_elsewhere_tells_nothing(idp: Idp, people: People) -> None:
     pending = asks(idp, people())
     idp.clock.forward(minutes=10, seconds=1)
     words = words_of(link_page(pending, people()))
-    assert "This link has run out" in words
+    assert "This link has expired" in words
     assert "connect again" in words
     for told in ("alice", "client.test", pending.code):
         assert told not in words

@@ -135,7 +135,7 @@ def test_cookies_off(idp: Idp) -> None:
     assert hops == 1
     assert answer.status_code == 400
     words = words_of(answer.text)
-    assert "Your browser keeps no cookies for this page" in words
+    assert "Your browser is not keeping cookies for this page" in words
     assert "Try again" in words
     assert "email" not in words.lower()
     assert not answer.headers.get_list("set-cookie")
@@ -151,7 +151,7 @@ def test_cookies_off_at_every_page(idp: Idp, people: People) -> None:
             for _ in range(2):
                 if answer.status_code == 303:
                     answer = browser.get(f"{idp.issuer}{answer.headers['location']}")
-        assert "keeps no cookies" in words_of(answer.text), url
+        assert "is not keeping cookies" in words_of(answer.text), url
 
 
 def test_someone_elses_request_is_not_shown(idp: Idp, people: People) -> None:

@@ -93,7 +93,7 @@ def test_other_device_shows_code(idp: Idp, people: People) -> None:
     pending = asks(idp, people())
     phone = people()
     words = words_of(link_page(pending, phone))
-    assert "Is it you who asks" in words
+    assert "Are you trying to sign in" in words
     for fact in ("client.test", "alice@example.com", "Firefox on Linux", "127.0.0.1", pending.reference, "UTC"):
         assert fact in words, fact
     assert pending.code in words
@@ -292,7 +292,7 @@ def test_a_tab_that_waits_is_pointed_to(idp: Idp, people: People) -> None:
     pending.person.sign_in_by_link()
     words = words_of(pending.person.text)
     assert "Go back to the tab where you asked" in words
-    assert "Go on here instead" in words
+    assert "Continue here instead" in words
     assert pending.state() | {"expires_in": 0, "mail": ""} == {
         "state": "signed_in",
         "mail": "",

@@ -99,7 +99,7 @@ def test_mail_of_a_local_program_says_on_which_computer(idp: Idp, people: People
     client = registered(idp, redirect_uris=["http://127.0.0.1:33418/callback"])
     mail = asks(idp, people(), client).mail
     for part in (text_of(mail), words_of(_html_of(mail))):
-        assert "on the computer that asks" in " ".join(part.split())
+        assert "on the computer that asked" in " ".join(part.split())
         assert "this computer" not in part
 
 

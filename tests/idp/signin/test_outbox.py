@@ -85,7 +85,7 @@ def test_smtp_down_then_up(tmp_path: Path) -> None:
             pending = _pending(idp, person, url)
             state = _comes_to_say(person, url, "sent")
             assert 590 <= state["expires_in"] <= 600
-            assert "Your mail is sent" in words_of(person.open(url).text)
+            assert "Your mail has been sent" in words_of(person.open(url).text)
             idp.clock.forward(minutes=9, seconds=30)
             assert len(postbox.mails) == 1
             pending.person.sign_in_by_link()
@@ -282,7 +282,7 @@ def test_one_mailbox_that_is_refused_holds_up_no_other(tmp_path: Path) -> None:
     ):
         _comes_to_say(nobody, _waits(idp, nobody), "failed")
         postbox.says = None
-        assert '<p role="status">Your mail is sent.' in asks(idp, alice).look()
+        assert '<p role="status">Your mail has been sent.' in asks(idp, alice).look()
 
 
 class Slow(Postbox):
@@ -307,5 +307,5 @@ def test_the_form_answers_at_once_while_the_mail_server_hangs(tmp_path: Path) ->
         assert time.monotonic() - started < 1.4
         assert postbox.has_data.wait(5)
         assert person.browser.get(f"{url}/state").json()["mail"] == "queued"
-        assert '<p role="status">Your mail is about to leave.' in person.open(url).text
+        assert '<p role="status">Your mail is about to be sent.' in person.open(url).text
         _comes_to_say(person, url, "sent")
