@@ -56,7 +56,7 @@ def gatepost(
 @cli.command(rich_help_panel=_RUN)
 def demo(
     public: Annotated[
-        str | None, typer.Option(metavar="URL", help="A tunnel's https URL that leads to port 9000 of this machine.")
+        str | None, typer.Option(metavar="URL", help="The https URL of a tunnel to port 9000 on this machine.")
     ] = None,
 ) -> None:
     """Run the whole product on this machine: both servers, a mailbox, SQLite."""

@@ -138,7 +138,7 @@ class _Check:
         """What is missing after the last batch, or None."""
         last = max(self.last, self._dropped)
         if self._head is not None and last < self._head.number:
-            return Break(last + 1, "", "the batch and all behind it are missing")
+            return Break(last + 1, "", "the batch and all after it are missing")
         if self._head is None and self._last is not None:
             return Break(self.last, "", "the sealed head of the chain is missing")
         return None
@@ -185,7 +185,7 @@ async def verify(database: Database, secret_keys: SecretKeys, told: Callable[[in
     try:
         head = await database.read(lambda tx: seals.head(tx, secret_keys))
     except SealBroken as broken:
-        unreadable = Break(0, "", f"the head of the chain does not open: {broken}")
+        unreadable = Break(0, "", f"the head of the chain cannot be opened: {broken}")
         return Verdict(0, 0, 0, 0, 0, None, unreadable)
     check = _Check(head)
     broken_at = None

@@ -20,7 +20,7 @@ log = structlog.get_logger("gatepost.catalogue")
 LOOK_SECONDS = 1.0
 M = TypeVar("M", bound=BaseModel)
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3
-_WORDS = {"extra_forbidden": "nobody reads this key", "missing": "it is missing"}
+_WORDS = {"extra_forbidden": "there is no such key", "missing": "it is missing"}
 _PACKAGED = Path(__file__).with_name("catalogue.toml")
 
 
@@ -93,7 +93,7 @@ class Backend(BaseModel):
         if "@" in parts.netloc or "#" in url or "?" in url:
             raise ValueError("it has a user, a query or a fragment, which an audience may not have")
         if parts.scheme == "http" and not is_private_host(parts.hostname):
-            raise ValueError("plain http is only taken for this machine and private networks; use https")
+            raise ValueError("plain http is accepted only for this machine and private networks; use https")
         return url
 
 
@@ -227,7 +227,7 @@ def _misfits(backend: Backend, catalogue: Catalogue) -> Iterator[str]:
         # A token for it would be valid at that resource, so an exchange would bypass consent.
         yield f"backend {backend.name}: its url is that of a [[resource]]"
     if unknown := sorted(backend.scopes.difference(resource.scope_names)):
-        yield f"backend {backend.name}: {resource.url} has no scope {unknown[0]} (of the file at the last start)"
+        yield f"backend {backend.name}: {resource.url} has no scope {unknown[0]} (in the file of the last start)"
 
 
 def _path(settings: Settings) -> Path:

@@ -177,7 +177,7 @@ def _start_inside(application: ASGIApp, port: int) -> uvicorn.Server:
     while not server.started and time.monotonic() < deadline:
         time.sleep(0.02)
     if not server.started:
-        raise SystemExit(f"Port {port} did not start to answer; is SMTP port {SMTP_PORT} in use by another demo?")
+        raise SystemExit(f"Port {port} did not start answering; is SMTP port {SMTP_PORT} in use by another demo?")
     return server
 
 

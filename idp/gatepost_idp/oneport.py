@@ -55,7 +55,7 @@ class OnePort:
         try:
             answer = await self._client.send(upstream, stream=True)
         except httpx2.TransportError:
-            return PlainTextResponse("The server behind this address is starting or gone. Try again.\n", 502)
+            return PlainTextResponse("The server behind this address is starting or not running. Try again.\n", 502)
         response = StreamingResponse(answer.aiter_raw(), answer.status_code, background=BackgroundTask(answer.aclose))
         response.raw_headers = [(n.lower(), v) for n, v in answer.headers.raw if n.lower().decode() not in _HOP_BY_HOP]
         return response

@@ -70,7 +70,7 @@ class Recorder:
         if outcome == "withheld":
             trace.refuse("no mail was sent", "an address that may not sign in", f"one that {_WHO_MAY} let in")
         elif not sent:
-            trace.refuse(f"the mail is {outcome}", answer, "a mail server that takes it: gatepost mail test ADDRESS")
+            trace.refuse(f"the mail is {outcome}", answer, "a mail server that accepts it: gatepost mail test ADDRESS")
         self._add(trace, "", trace.detail(0), is_refused=not sent)
 
     async def work(self) -> None:

@@ -159,16 +159,18 @@ class Settings(BaseModel):
         if parts.query or parts.fragment or "@" in parts.netloc or "?" in value or "#" in value:
             raise ValueError("it has a user, a query or a fragment, which this URL may not have")
         if _HOST.fullmatch(parts.netloc) is None or _PATH.fullmatch(parts.path) is None:
-            raise ValueError("it is not written plainly: lower-case host, ASCII path, no doubled slash, no dot segment")
+            raise ValueError(
+                "it is not in its plain form: lower-case host, ASCII path, no double slash, no dot segment"
+            )
         if parts.scheme == "http" and not is_loopback(value):
-            raise ValueError("plain http is only taken for localhost, 127.0.0.1 and [::1]; use https")
+            raise ValueError("plain http is accepted only for localhost, 127.0.0.1 and [::1]; use https")
         return value
 
     @field_validator("oauth_issuer")
     @classmethod
     def _issuer_ends_plainly(cls, value: str) -> str:
         if value.endswith("/"):
-            raise ValueError("it ends in a slash; clients compare the issuer byte for byte, write it without")
+            raise ValueError("it ends in a slash; clients compare the issuer byte for byte, so write it without")
         return value
 
     @field_validator("allowed_hosts")
@@ -176,14 +178,14 @@ class Settings(BaseModel):
     def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for host in value:
             if _HOST.fullmatch(host.lower()) is None:
-                raise ValueError(f"{host!r} is not a host with its port if it has one; no scheme and no path")
+                raise ValueError(f"{host!r} is not HOST or HOST:PORT, without scheme and path")
         return value
 
     @field_validator("mail_from", "support_email")
     @classmethod
     def _is_mailbox(cls, value: str) -> str:
         if value and _ADDRESS.fullmatch(value) is None:
-            raise ValueError("it is no plain address; the name that mail shows is SERVICE_NAME")
+            raise ValueError("it is not a plain address; the name shown in mail is SERVICE_NAME")
         return value
 
     @field_validator("privacy_url", "terms_url")
@@ -230,7 +232,7 @@ class Settings(BaseModel):
     @classmethod
     def _is_readable(cls, value: str) -> str:
         if value and contrast_with_white(value) < 4.5:
-            raise ValueError(f"white text on {value} has a contrast below 4.5:1; take a darker colour")
+            raise ValueError(f"white text on {value} has a contrast below 4.5:1; choose a darker colour")
         return value
 
     @field_validator("signup_domains", "email_allow", "email_deny")
@@ -250,18 +252,18 @@ class Settings(BaseModel):
     @classmethod
     def _is_database(cls, value: str) -> str:
         if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
-            raise ValueError("it begins neither with sqlite:/// nor with postgresql+psycopg://")
+            raise ValueError("it must begin with sqlite:/// or postgresql+psycopg://")
         return value
 
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, value: str) -> str:
         if value and not value.startswith(("redis://", "rediss://", "valkey://", "valkeys://", "unix://")):
-            raise ValueError("it begins neither with redis:// nor with rediss:// (or valkey://, valkeys://, unix://)")
+            raise ValueError("it must begin with redis:// or rediss:// (or valkey://, valkeys://, unix://)")
         try:
             _ = urlsplit(value).port
         except ValueError:  # its text might contain the password
-            raise ValueError("its port is no number; a / or # in the password is written %2F or %23") from None
+            raise ValueError("its port is not a number; write / and # in the password as %2F and %23") from None
         if value and find_spec("redis") is None:
             raise ValueError("the package redis is missing: pip install 'gatepost[redis]'")
         return value
@@ -289,13 +291,17 @@ class Settings(BaseModel):
             found.append(("SECRET_KEY", f"is required with PostgreSQL; example: {EXAMPLES['SECRET_KEY']}."))
         if self.smtp_security == "none" and self.smtp_host:
             if self.smtp_username:
-                found.append(("SMTP_SECURITY", "none would send the password in clear; set starttls or implicit."))
+                found.append(("SMTP_SECURITY", "none would send the password in the clear; set starttls or implicit."))
             if not is_private_host(self.smtp_host):
-                found.append(("SMTP_SECURITY", "none is only taken for loopback or a private network; set starttls."))
+                found.append(
+                    ("SMTP_SECURITY", "none is accepted only for loopback or a private network; set starttls.")
+                )
         if self.smtp_host and not self.mail_from:
             found.append(("MAIL_FROM", f"is required with SMTP_HOST; example: {EXAMPLES['MAIL_FROM']}."))
         if self.smtp_username and not self.smtp_password:
-            found.append(("SMTP_PASSWORD", "is required with SMTP_USERNAME; unset both where no sign-in is wanted."))
+            found.append(
+                ("SMTP_PASSWORD", "is required with SMTP_USERNAME; unset both if the mail server needs no sign-in.")
+            )
         if self.signup == "domains" and not self.signup_domains:
             found.append(("SIGNUP_DOMAINS", "is required with SIGNUP=domains; example: example.com,example.org."))
         return found
@@ -347,7 +353,7 @@ def _as_it_is_compared(entry: str) -> str:
     try:
         ascii_domain = validate_email(f"x@{domain}", check_deliverability=False, test_environment=True).ascii_domain
     except EmailNotValidError:
-        raise ValueError(f"{entry!r} is no address and no domain") from None
+        raise ValueError(f"{entry!r} is neither an address nor a domain") from None
     return f"{front}{mark}{ascii_domain}".lower()
 
 
@@ -366,7 +372,7 @@ def _kept_secret(path: Path) -> str:
         finally:
             draft.unlink()
     if path.stat().st_mode & 0o077:
-        raise SettingsError(f"SECRET_KEY: others can read {path}; mend it: chmod 600 {path}")
+        raise SettingsError(f"SECRET_KEY: others can read {path}; to fix it: chmod 600 {path}")
     kept = path.read_text().strip()
     if len(kept) < 32:
         raise SettingsError(f"SECRET_KEY: {path} holds no key of at least 32 characters; remove the file.")

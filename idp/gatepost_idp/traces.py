@@ -128,7 +128,7 @@ def registration(body: bytes) -> dict[str, str]:
     except (ValueError, RecursionError):
         return {"body": f"no JSON, {len(body)} bytes"}
     if not isinstance(members, dict):
-        return {"body": f"JSON, but a {type(members).__name__} in the place of an object"}
+        return {"body": f"JSON, but a {type(members).__name__} instead of an object"}
     found = {name: _text(members[name]) for name in _METADATA if name in members}
     found |= {name: _uris(members[name]) for name in _METADATA_ADDRESSES if name in members}
     return found | {name: "present" for name in list(members)[:_MOST_VALUES] if name not in found and _is_name(name)}

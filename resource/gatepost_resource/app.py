@@ -103,9 +103,9 @@ def from_environment() -> Starlette:
 
 def _warn(settings: Settings, catalogue: Catalogue, toolbox: Toolbox) -> None:
     for scope in sorted(toolbox.scopes.difference(catalogue.all_scopes)):
-        log.warning("scope_not_in_catalogue", scope=scope, setting="CATALOGUE", hint="nobody can be given it")
+        log.warning("scope_not_in_catalogue", scope=scope, setting="CATALOGUE", hint="nobody can be given this scope")
     if settings.introspection_credentials is None:
-        hint = "only JWTs are taken: INTROSPECTION_CLIENT_ID and INTROSPECTION_CLIENT_SECRET are not set"
+        hint = "only JWTs are accepted: INTROSPECTION_CLIENT_ID and INTROSPECTION_CLIENT_SECRET are not set"
         log.info("jwt_only", hint=hint)
 
 

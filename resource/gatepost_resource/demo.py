@@ -71,7 +71,7 @@ class Identity(BaseModel):
     scopes: list[str]
     expires: str = Field(description="ISO 8601, in UTC")
     hidden_tools: list[HiddenTool]
-    unreachable: list[str] = Field(description="The servers behind this one whose tools are away at the moment")
+    unreachable: list[str] = Field(description="The servers behind this one that cannot be reached at the moment")
 
 
 class AccessRequest(BaseModel):

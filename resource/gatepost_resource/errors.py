@@ -55,7 +55,7 @@ class IssuerUnavailable(Refusal):
 
     status = 503
     error = "temporarily_unavailable"
-    description = "The authorization server cannot be asked about the token at the moment"
+    description = "The token cannot be checked with the authorization server at the moment"
 
 
 class KeysUnavailable(IssuerUnavailable):

@@ -133,8 +133,8 @@ class ScopedServer(MCPServer[Any]):
             self._counted(entry, "error")
             raise ToolError(
                 f"{entry.title} needs the scope {missing}, which this token cannot be given now. Calling it again"
-                " cannot help. Call request_access: it gives the link where access can be asked for. A personal"
-                " token stays as it was made: with more access, make another."
+                " does not help. Call request_access: it gives the link where the person can ask for access. A"
+                " personal token never changes: to use more access, make a new one."
             )
         if entry.origin is not None and context is not None:
             return await self._passed_on(entry, entry.origin, arguments, context)
@@ -215,7 +215,7 @@ def build_server(
         pass_on,
         name=name,
         version=release(),
-        instructions="What you may call depends on your access: whoami tells, request_access asks for more.",
+        instructions="What you may call depends on your access: whoami shows it, request_access is the way to more.",
         log_level="WARNING",
         subscriptions=False,  # a list changes with the token, not while a stream is open
         cache_hints={"tools/list": CacheHint(ttl_ms=0, scope="private")},

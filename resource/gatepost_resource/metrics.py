@@ -73,8 +73,10 @@ def _of_backends(counts: Counts, roster: Roster) -> Iterator[Metric]:
     calls = CounterMetricFamily(name, "Calls passed on by how they ended.", labels=["backend", "outcome"])
     for (backend, outcome), number in counts.passed.items():
         calls.add_metric([backend, outcome], number)
-    up = GaugeMetricFamily("gatepost_resource_backend_up", "Whether its list could be had.", labels=["backend"])
-    what = "Whether its calls rest after failures."
+    up = GaugeMetricFamily(
+        "gatepost_resource_backend_up", "Whether its list of tools could be fetched.", labels=["backend"]
+    )
+    what = "Whether its calls are paused after failures."
     resting = GaugeMetricFamily("gatepost_resource_backend_resting", what, labels=["backend"])
     tools = GaugeMetricFamily("gatepost_resource_tools", "Tools of backends by state.", labels=["backend", "state"])
     for standing in roster.standings:

@@ -34,7 +34,7 @@ class Paged:
     def _position(self, cursor: str) -> int:
         found = _CURSOR.fullmatch(cursor)
         if found is None or found[1] != self._mark or not 0 < int(found[2]) < len(self.tools) or int(found[2]) % PAGE:
-            raise MCPError(INVALID_PARAMS, "The cursor is not of this list. Ask for the list from its beginning.")
+            raise MCPError(INVALID_PARAMS, "The cursor is not from this list. Ask for the list from the beginning.")
         return int(found[2])
 
     @cached_property

@@ -10,7 +10,7 @@ from starlette.types import ExceptionHandler
 
 log = structlog.get_logger("gatepost_resource.plain_words")
 
-FAULT = "The server failed, and it is not your doing. Its log has the reason.\n"
+FAULT = "The server failed, through no fault of yours. Its log has the reason.\n"
 
 
 class PlainWords:
@@ -18,7 +18,7 @@ class PlainWords:
 
     _WORDS: ClassVar[dict[int, str]] = {
         404: "There is nothing here. The address of the MCP server is {mcp_url}\n",
-        405: "This address does not take requests of that method.\n",
+        405: "This address does not accept that method.\n",
     }
 
     def __init__(self, mcp_url: str) -> None:

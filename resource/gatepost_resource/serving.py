@@ -59,7 +59,7 @@ def _addresses(hosts: tuple[str, ...], port: int) -> Iterator[tuple[int, tuple[s
         try:
             found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
         except OSError:
-            raise SettingsError(explain("RESOURCE_HOST", "is no address of this machine")) from None
+            raise SettingsError(explain("RESOURCE_HOST", "is not an address of this machine")) from None
         yield from dict.fromkeys((family, (str(address[0]), port)) for family, _, _, _, address in found)
 
 

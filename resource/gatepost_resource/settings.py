@@ -52,7 +52,7 @@ class SettingsError(Exception):
 def explain(name: str, problem: str) -> str:
     """The line an operator reads; it never contains the value, which may be a secret."""
     example = EXAMPLES.get(name)
-    return f"{name}: {problem}; a right value looks like {example}" if example else f"{name}: {problem}"
+    return f"{name}: {problem}; example: {example}" if example else f"{name}: {problem}"
 
 
 def _read_file(name: str, path: str) -> str:
@@ -87,11 +87,11 @@ def check_url(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("is not an http or https URL")
     if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise ValueError("must be https, for only a loopback address may be plain http")
+        raise ValueError("must be https; only a loopback address may be plain http")
     if parts.username is not None or "?" in url or "#" in url:
         raise ValueError("must have no user name, query or fragment")
     if not _HOST.fullmatch(parts.netloc) or not _PATH.fullmatch(parts.path):
-        raise ValueError("must be written in lower-case host, plain ASCII path and without doubled slashes")
+        raise ValueError("must have a lower-case host, an ASCII path and no double slashes")
     if any(segment in (".", "..") for segment in parts.path.split("/")):
         raise ValueError("must have no dot segments")
     if parts.port == 0:
@@ -163,12 +163,12 @@ class Settings(BaseModel):
     @field_validator("allowed_origins")
     @classmethod
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return _each(value, _ORIGIN, "each must be an origin: scheme and host, no path, no closing slash")
+        return _each(value, _ORIGIN, "each must be an origin: scheme and host, no path, no trailing slash")
 
     @field_validator("allowed_hosts")
     @classmethod
     def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return _each(value, _HOST, "each must be a host name or address, with its port if it has one")
+        return _each(value, _HOST, "each must be a host name or address, with its port, if it has one")
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -200,8 +200,9 @@ class Settings(BaseModel):
             here, there = ("OAUTH_ISSUER", "MCP_RESOURCE_URL")[:: 1 if local[0] else -1]
             raise ValueError(explain(here, f"is on this machine, {there} is public; no client reaches both"))
         if (self.introspection_client_id is None) != (self.introspection_client_secret is None):
-            missing = "ID" if self.introspection_client_id is None else "SECRET"
-            raise ValueError(explain(f"INTROSPECTION_CLIENT_{missing}", "is missing beside its other half"))
+            missing, there = ("ID", "SECRET")[:: 1 if self.introspection_client_id is None else -1]
+            problem = f"is not set, but INTROSPECTION_CLIENT_{there} is; set both or neither"
+            raise ValueError(explain(f"INTROSPECTION_CLIENT_{missing}", problem))
         return self
 
     @cached_property

@@ -88,7 +88,7 @@ BUILTINS = (
         None,
         "Who am I",
         "Says who is signed in, which client and scopes the access token has, when it expires, and which"
-        " tools are hidden for want of which scope.",
+        " tools are hidden, each with the scope that it needs.",
     ),
     ToolEntry(
         "request_access",
@@ -105,13 +105,13 @@ DEMO = (
         "Get help",
         "Says what this server is for and which of its tools you may use.",
     ),
-    ToolEntry("demo_get_time", "demo:read", "Get the time", "Tells the server's time, in UTC."),
+    ToolEntry("demo_get_time", "demo:read", "Get the time", "Gives the server's time, in UTC."),
     ToolEntry("demo_echo", "demo:echo", "Echo a text", "Sends back the text it is given, unchanged."),
     ToolEntry(
         "demo_get_server_info",
         "demo:ops",
         "Get server information",
-        "Tells the server's version, its addresses and for how long it has been running.",
+        "Gives the server's version, its addresses and how long it has been running.",
     ),
 )
 OURS = BUILTINS + DEMO

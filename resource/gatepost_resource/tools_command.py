@@ -35,7 +35,9 @@ def asked(settings: Settings) -> Survey:
     """Asks every backend of this resource for its tools; raises SettingsError."""
     catalogue = catalogues.load(settings.catalogue, settings.mcp_resource_url)
     if catalogue.backends and settings.introspection_credentials is None:
-        raise SettingsError(explain("INTROSPECTION_CLIENT_ID", "is not set: backends are asked with its tokens"))
+        raise SettingsError(
+            explain("INTROSPECTION_CLIENT_ID", "is not set: backends are asked with tokens obtained with it")
+        )
     taken = {entry.name for entry in (OURS if settings.demo_tools else BUILTINS)}
     return asyncio.run(survey(settings, catalogue.backends, taken))
 
@@ -53,8 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gatepost tools", description="The tools of the backends in CATALOGUE.")
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="each tool, its scope and its state, and what changed")
-    accept = commands.add_parser("accept", help="approve what tools say of themselves now")
-    accept.add_argument("names", nargs="*", metavar="BACKEND[/TOOL]", help="all that changed without any")
+    accept = commands.add_parser("accept", help="approve tools as they describe themselves now")
+    accept.add_argument(
+        "names", nargs="*", metavar="BACKEND[/TOOL]", help="what to approve; without any, all changed and new tools"
+    )
     accept.add_argument("--yes", action="store_true", help="do not ask")
     for command in (listing, accept):
         command.add_argument("--json", action="store_true", help="as JSON")
@@ -75,7 +79,7 @@ def _print_list(found: Survey, *, as_json: bool, hides: bool) -> None:
     if not found.rows:
         _print("There is no [[backend]] in CATALOGUE.")
     for backend, pattern in found.unused_rules:
-        _print(printable(f"The rule {pattern!r} of {backend} fits none of its tools."))
+        _print(printable(f"The rule {pattern!r} of {backend} matches none of its tools."))
     if any(row.state == "changed" for row in found.rows):
         _print(f"Changed tools are {'hidden' if hides else 'offered'}; `gatepost tools accept` approves them.")
     if found.problem:

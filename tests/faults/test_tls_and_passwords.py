@@ -229,9 +229,9 @@ def _gatepost(idp: Idp, *arguments: str, **settings: str) -> "subprocess.Complet
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"SMTP_USERNAME": USERNAME, "SMTP_PASSWORD": PASSWORD}, "none would send the password in clear"),
-        ({"SMTP_HOST": "smtp.example.com"}, "none is only taken for loopback or a private network"),
-        ({"SMTP_HOST": "8.8.8.8"}, "none is only taken for loopback or a private network"),
+        ({"SMTP_USERNAME": USERNAME, "SMTP_PASSWORD": PASSWORD}, "none would send the password in the clear"),
+        ({"SMTP_HOST": "smtp.example.com"}, "none is accepted only for loopback or a private network"),
+        ({"SMTP_HOST": "8.8.8.8"}, "none is accepted only for loopback or a private network"),
     ],
     ids=["with a username", "to a public name", "to a public address"],
 )

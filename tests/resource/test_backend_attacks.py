@@ -128,7 +128,7 @@ def test_an_answer_that_is_none(shared_issuer: Issuer, tmp_path: Path, answer: A
     """For garbage of any kind the caller gets one plain sentence, with none of the garbage in it."""
     with scripted(lambda backend, message: answer) as backend, _opened(shared_issuer, tmp_path, backend) as door:
         said_ = door.words("crm_act", door.token())
-        assert said_.startswith("crm, the server behind this tool, gave an answer that cannot be used. The other tools")
+        assert said_.startswith("crm, the server behind this tool, gave an answer that cannot be used. Other tools")
         assert "secret" not in said_
 
 
@@ -201,14 +201,14 @@ def test_a_result_that_asks_for_input(shared_issuer: Issuer, tmp_path: Path, era
         scripted(lambda backend, message: said(message, wants)) as backend,
         _opened(shared_issuer, tmp_path, backend) as door,
     ):
-        assert "asks for something in between" in door.words("crm_act", door.token(), era)
+        assert "asks for more input during the call" in door.words("crm_act", door.token(), era)
         error = {"code": -32042, "message": "open this", "data": {"elicitations": []}}
         backend.script = lambda backend, message: (
             200,
             {"content-type": "application/json"},
             json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": error}).encode(),
         )
-        assert "asks for something in between" in door.words("crm_act", door.token(), era)
+        assert "asks for more input during the call" in door.words("crm_act", door.token(), era)
 
 
 def test_a_schema_that_leads_elsewhere(shared_issuer: Issuer, tmp_path: Path) -> None:

@@ -281,7 +281,7 @@ def test_one_that_fails_again_and_again_rests_and_comes_back(shared_issuer: Issu
             assert "gave an answer that cannot be used" in door.words("crm_act", of)
         crm.lists = False
         asked = len([one for one in crm.asked if one["method"] == "tools/call"])
-        assert "asked again in a few seconds" in door.words("crm_act", token)
+        assert "tried again in a few seconds" in door.words("crm_act", token)
         assert len([one for one in crm.asked if one["method"] == "tools/call"]) == asked
         crm.script = lambda backend, message: text(message)
         door.running.monotonic.offset += 11

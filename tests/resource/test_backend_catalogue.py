@@ -102,9 +102,12 @@ def test_the_exact_name_wins_then_the_first_pattern(tool: str, scope: str | None
         ('[[backend]]\nname = "crm"\nurl = "https://crm.example.com/"\ntimeout = "5"', "backend crm: `timeout` must"),
         (
             '[[backend]]\nname = "crm"\nurl = "https://crm.example.com/"\ntimout = 5',
-            "backend crm: nobody reads 'timout'",
+            "backend crm: there is no such key: 'timout'",
         ),
-        ('[[backend]]\nname = "crm"\nurl = "https://crm.example.com/"\nresource = "x"', "`resource` is the url of no"),
+        (
+            '[[backend]]\nname = "crm"\nurl = "https://crm.example.com/"\nresource = "x"',
+            "`resource` matches the url of no",
+        ),
         ('[[backend]]\nname = "crm"\nurl = "https://crm.example.com/"\ntools = ["x"]', "`tools` must be a table"),
         (
             '[[backend]]\nname = "crm"\nurl = "https://crm.example.com/"\ntools = { "x" = "crm:write" }',
@@ -123,8 +126,8 @@ def test_the_exact_name_wins_then_the_first_pattern(tool: str, scope: str | None
         (f"{CRM}timeout = inf", "backend crm: `timeout` must be above 0"),
         (f"{CRM}timeout = [5]", "backend crm: `timeout` must be a number"),
         (f"{CRM}timeout = true", "backend crm: `timeout` must be a number"),
-        (f'{CRM}resource = ["x"]', "backend crm: `resource` is the url of no"),
-        (f'{CRM}"a\\nb" = 1', r"backend crm: nobody reads 'a\nb'"),
+        (f'{CRM}resource = ["x"]', "backend crm: `resource` matches the url of no"),
+        (f'{CRM}"a\\nb" = 1', r"backend crm: there is no such key: 'a\nb'"),
         ('[[backend]]\nname = "crm"\nurl = ["https://crm.example.com/"]', "backend crm: `url` must be"),
         ('[[backend]]\nname = ["crm"]', "a [[backend]] needs a `name`"),
         (f"{CRM}tools = {'[' * 5000}", "the file is not TOML"),

@@ -22,7 +22,7 @@ def test_a_method_that_an_address_does_not_take(resource: Running, path: str) ->
     answer = resource.request("PUT", path)
     assert answer.status_code == 405
     assert "GET" in answer.headers["allow"]
-    assert answer.text == "This address does not take requests of that method.\n"
+    assert answer.text == "This address does not accept that method.\n"
 
 
 def test_a_fault_says_nothing_of_itself(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,4 +36,4 @@ def test_a_fault_says_nothing_of_itself(issuer: Issuer, monkeypatch: pytest.Monk
         answer = resource.request("GET", "/")
     assert answer.status_code == 500
     assert "secret" not in answer.text
-    assert answer.text.startswith("The server failed, and it is not your doing.")
+    assert answer.text.startswith("The server failed, through no fault of yours.")

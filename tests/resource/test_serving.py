@@ -232,7 +232,7 @@ def test_a_wrong_setting_stops_the_start(
         assert server.process.wait(timeout=15) == 2
         (line,) = server.said.splitlines()
     assert line.startswith(f"{name}: ")
-    assert "looks like" in line
+    assert "example: " in line
 
 
 def test_a_port_in_use_stops_the_start(place: dict[str, str], tmp_path: Path) -> None:

@@ -112,10 +112,10 @@ WRONG = [
     ("MCP_RESOURCE_URL", "http://user:hunter2@localhost:9001/mcp", "user name"),
     ("MCP_RESOURCE_URL", "http://localhost:9001//mcp", "slashes"),
     ("MCP_RESOURCE_URL", "http://localhost:9001/a/../mcp", "dot segments"),
-    ("MCP_RESOURCE_URL", "http://localhost:9001/mc p", "plain ASCII"),
-    ("MCP_RESOURCE_URL", "http://localhost:9001/{x}", "plain ASCII"),
-    ("MCP_RESOURCE_URL", "http://localhost:99999/mcp", "right value looks like"),
-    ("ALLOWED_ORIGINS", "https://claude.ai/", "closing slash"),
+    ("MCP_RESOURCE_URL", "http://localhost:9001/mc p", "an ASCII path"),
+    ("MCP_RESOURCE_URL", "http://localhost:9001/{x}", "an ASCII path"),
+    ("MCP_RESOURCE_URL", "http://localhost:99999/mcp", "example: "),
+    ("ALLOWED_ORIGINS", "https://claude.ai/", "trailing slash"),
     ("ALLOWED_ORIGINS", "*", "origin"),
     ("ALLOWED_ORIGINS", "claude.ai", "origin"),
     ("ALLOWED_HOSTS", "https://a.example", "host name"),
@@ -125,7 +125,7 @@ WRONG = [
     ("RESOURCE_PORT", "http", "integer"),
     ("RESOURCE_PORT", "0", "9001"),
     ("RESOURCE_PORT", "65536", "9001"),
-    ("WORKERS", "0", "right value looks like 1"),
+    ("WORKERS", "0", "example: 1"),
     ("LOG_FORMAT", "xml", "'text' or 'json'"),
     ("LOG_LEVEL", "loud", "'debug'"),
     ("ACCESS_REQUEST_URL", "/account", "http or https"),
@@ -146,7 +146,7 @@ def test_a_wrong_value_is_explained_in_one_line(
     assert "\n" not in line
     assert line.startswith((f"{name}: ", "INTROSPECTION_CLIENT_ID: "))
     assert words in line
-    assert "looks like" in line
+    assert "example: " in line
     assert "hunter2" not in line
 
 

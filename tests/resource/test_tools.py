@@ -93,7 +93,7 @@ def test_a_hidden_tool_that_nobody_can_give_is_an_error_that_names_request_acces
     assert result["isError"] is True
     assert "request_access" in result["content"][0]["text"]
     assert "demo:ops" in result["content"][0]["text"]
-    assert "A personal token stays as it was made" in result["content"][0]["text"]  # asking for it would lead nowhere
+    assert "A personal token never changes" in result["content"][0]["text"]  # asking for it would lead nowhere
     assert "uptime" not in response.text
 
 

@@ -228,7 +228,7 @@ async def test_a_changed_seal_is_found(database: Database, column: str) -> None:
     [
         (1, "the batch is missing, and retention did not drop it"),
         (2, "the batch is missing"),
-        (3, "the batch and all behind it are missing"),
+        (3, "the batch and all after it are missing"),
     ],
 )
 async def test_a_batch_that_was_taken_out_is_found(database: Database, number: int, words: str) -> None:
@@ -255,7 +255,7 @@ async def test_a_chain_made_anew_is_found(database: Database) -> None:
     await database.write(lambda tx: audit_seals.keep_head(tx, SecretKeys(("m" * 32,)), audit_seals.Head(3, b"f" * 32)))
     broken = (await verified(database)).broken
     assert broken is not None
-    assert "the head of the chain does not open" in broken.words
+    assert "the head of the chain cannot be opened" in broken.words
     broken = await tampered(database, "DELETE FROM server_secret")
     assert broken == Break(3, "", "the sealed head of the chain is missing")
 

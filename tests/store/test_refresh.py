@@ -28,7 +28,7 @@ from tests.store.parts import (
 )
 
 SOON = timedelta(milliseconds=1)
-REFUSED = "The refresh token is not valid any more. Start the authorization again."
+REFUSED = "The refresh token is no longer valid. Start the authorization again."
 ANEW = "a new authorization"
 
 

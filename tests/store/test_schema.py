@@ -55,7 +55,7 @@ def test_another_version_is_refused_with_the_command_to_run(database: Database, 
     """It names the database's version, and the one this release needs."""
     with database.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = :version"), {"version": version})
-    wanted = rf"is at {version}, this version wants {models.SCHEMA}; run: gatepost db upgrade"
+    wanted = rf"is at {version}, this version expects {models.SCHEMA}; run: gatepost db upgrade"
     with pytest.raises(WrongSchema, match=wanted):
         schema.check(database.engine)
 

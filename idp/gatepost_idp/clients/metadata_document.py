@@ -68,14 +68,16 @@ def parse(client_id: str) -> DocumentUrl:
         raise NoDocument(f"It is longer than {MAX_URL} characters.")
     found = _URL.fullmatch(client_id)
     if found is None:
-        raise NoDocument("It has a part that such an address may not have: a user, a fragment or an odd character.")
+        raise NoDocument(
+            "It has a part that such an address may not have: a user name, a fragment or an invalid character."
+        )
     path, port = found["path"], int(found["port"] or 443)
     if path == "/":
         raise NoDocument("It has no path.")
     if any(segment in (".", "..") for segment in re.split(r"[/\\]", unquote(path))):  # percent-encoded ones too
-        raise NoDocument("Its path has dots for a segment.")
+        raise NoDocument("Its path has a dot segment.")
     if not 0 < port < 65536:
-        raise NoDocument("Its port is none.")
+        raise NoDocument("Its port is not valid.")
     return DocumentUrl(found["host"].strip("[]").lower(), port, path + (found["query"] or ""))
 
 
@@ -94,7 +96,7 @@ def read(url: str, text: bytes) -> Registration:
         document = MetadataDocument.model_validate_json(text)
     except ValidationError as invalid:
         place = ".".join(str(part) for part in invalid.errors()[0]["loc"])
-        words = f"In the document, {place} is missing or of another kind." if place else "It is no JSON object."
+        words = f"In the document, {place} is missing or of the wrong type." if place else "It is not a JSON object."
         raise NoDocument(words, f"{words} {invalid.errors()[0]['msg']}") from None
     return registration_of(url, document)
 
@@ -104,11 +106,11 @@ def registration_of(url: str, document: MetadataDocument) -> Registration:
     if document.client_id != url:  # byte for byte, or one URL could speak for another
         raise NoDocument("The client_id in the document is not this address.", received=document.client_id)
     if {"client_secret", "client_secret_expires_at"} & document.model_fields_set:
-        raise NoDocument("The document has a client_secret in it, which everybody can read.")
+        raise NoDocument("The document contains a client_secret, which anyone can read.")
     _check_public(document)
     accepted = document.accepted_redirects()
     if not accepted:
-        raise NoDocument("None of the document's redirect_uris may be used.", received=" ".join(document.redirect_uris))
+        raise NoDocument("None of the document's redirect_uris can be used.", received=" ".join(document.redirect_uris))
     return document.effective(accepted, "none")
 
 
@@ -121,4 +123,6 @@ def _check_public(document: MetadataDocument) -> None:
     if method.startswith("client_secret"):
         raise NoDocument("The document wants to authenticate with a shared secret.", received=method)
     if method != "none" and "none" not in document.token_endpoint_auth_methods_supported:
-        raise NoDocument("The document wants to authenticate in a way that this server does not take.", received=method)
+        raise NoDocument(
+            "The document wants to authenticate in a way that this server does not support.", received=method
+        )

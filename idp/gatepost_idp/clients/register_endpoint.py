@@ -58,7 +58,7 @@ class RegisterEndpoint:
         if registration.token_endpoint_auth_method == "none":
             client_id = await self._registry.register_public(registration, source)
             if client_id is None:
-                description, event = "Clients of this kind are not welcome here.", "refused.client_disabled"
+                description, event = "Clients of this kind are switched off here.", "refused.client_disabled"
                 raise OAuthRefusal(Refused("invalid_client_metadata", description, "disabled kind", event=event))
             return {"client_id": client_id}
         client_id, secret = await self._registry.register_confidential(registration, "registered", source)
@@ -91,7 +91,7 @@ def _metadata(body: bytes) -> ClientMetadata:
         raise OAuthRefusal(
             Refused(
                 "invalid_client_metadata",
-                "The metadata is no JSON object that RFC 7591 knows.",
+                "The metadata is not a JSON object with the members of RFC 7591.",
                 "unreadable metadata",
                 f"{place}: {invalid.errors()[0]['type']}",
                 "a JSON object with the members of RFC 7591 section 2",

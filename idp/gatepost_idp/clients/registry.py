@@ -158,8 +158,8 @@ def why_unknown(client_id: str) -> str:
     if not client_id:
         return "a client_id"
     if not client_id.startswith((PUBLIC_PREFIX, *_ROWS)):
-        return "an id of this server's: register at /register, or run gatepost clients add"
-    return "an id that this database gave out, whole: it was changed on its way, or comes from another database"
+        return "an id from this server: register at /register, or run gatepost clients add"
+    return "an id that this database gave out: this one was changed on its way, or comes from another database"
 
 
 def is_secret_of(client: Client, secret: str) -> bool:

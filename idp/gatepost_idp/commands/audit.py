@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from gatepost_idp.store.audit import Event
 
 app = typer.Typer(
-    invoke_without_command=True, help="The audit log, the oldest first, filtered; --json prints one JSON object a line."
+    invoke_without_command=True,
+    help="Print the audit log, oldest first; --json prints one JSON object per line.",
 )
 _BEFORE = re.compile(r"(\d{1,6})([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -28,15 +29,15 @@ _When = Annotated[str, typer.Option(metavar="WHEN", help="2026-11-21, 2026-11-21
 @app.callback()
 def audit(
     context: typer.Context,
-    event: Annotated[str, typer.Option(help="An event, or all that begin so: `grant`, `refused`.")] = "",
+    event: Annotated[str, typer.Option(help="An event, or how its name begins: `grant`, `refused`.")] = "",
     email: Annotated[str, typer.Option(metavar="A", help="About, or by, the person with this address.")] = "",
     client: Annotated[str, typer.Option(metavar="C", help="A client, or every registration of its kind.")] = "",
-    trace: Annotated[str, typer.Option(metavar="T", help="A trace id, as an error page or a log line has it.")] = "",
+    trace: Annotated[str, typer.Option(metavar="T", help="A trace id, from an error page or a log line.")] = "",
     since: _When = "",
     until: _When = "",
     as_json: Json = False,
 ) -> None:
-    """Print the audit log, the oldest first: as text, or with --json as one JSON object a line."""
+    """Print the audit log, oldest first: as text, or with --json as one JSON object per line."""
     if context.invoked_subcommand is not None:
         return
     from gatepost_idp import traces
@@ -64,7 +65,7 @@ def _whom(email: str, as_json: bool) -> tuple[str, str]:
 
     address = addresses.parse(email)
     if address is None:
-        console.fail(f"{email!r} is no email address.", as_json)
+        console.fail(f"{email!r} is not an email address.", as_json)
     found = console.in_database(lambda tx: accounts.by_key(tx, address.key))
     return found.id if found else "", address.key
 
@@ -82,7 +83,7 @@ def _instant(option: str, text: str, as_json: bool) -> "datetime | None":
         found = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         console.fail(
-            f"{option} {text!r} is no time; write 2026-11-21, 2026-11-21T12:00:00Z, or 24h for a day ago", as_json
+            f"{option} {text!r} is not a time; write 2026-11-21, 2026-11-21T12:00:00Z, or 24h for a day ago", as_json
         )
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
@@ -117,7 +118,7 @@ def _line(event: "Event") -> str:
 
 @app.command("verify")
 def verify(as_json: Json = False) -> None:
-    """Check every seal of the log; names the first broken batch and event, with exit code 1."""
+    """Check every seal in the log; names the first broken batch and event, with exit code 1."""
     from rich.console import Console
 
     from gatepost_idp.audit import verify as check
@@ -153,9 +154,9 @@ def _verdict(verdict: "Verdict") -> dict[str, Any]:
 def _words(verdict: "Verdict") -> str:
     lines = [f"{verdict.batches} batches with {verdict.sealed} events are as they were sealed."]
     if verdict.first > 1:
-        lines.append(f"The log begins with batch {verdict.first}; what was before was dropped after AUDIT_DAYS.")
+        lines.append(f"The log begins with batch {verdict.first}; earlier ones were dropped after AUDIT_DAYS.")
     if verdict.erased:
-        lines.append(f"The person of {verdict.erased} events is gone.")
+        lines.append(f"The personal details in {verdict.erased} events are erased.")
     lines.append(f"{verdict.unsealed} events are not sealed yet.")
     if verdict.head:
         lines.append(f"Head: batch {verdict.head.number}, {verdict.head.digest.hex()}; keep it elsewhere to compare.")

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from gatepost_idp.settings import Settings
     from gatepost_idp.transaction import Transaction
 
-app = typer.Typer(no_args_is_help=True, help="Clients: made by hand, registered, or the URL of their metadata.")
+app = typer.Typer(
+    no_args_is_help=True, help="Clients: added here, registered, or identified by the URL of their metadata."
+)
 
 
 @app.command("add")
@@ -25,20 +27,22 @@ def add(
     ] = False,
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="A scope that it may get, and gets where it names none; may be given several times."),
+        typer.Option(help="A scope that it may get, and gets by default; may be given several times."),
     ] = None,
     claude: Annotated[bool, typer.Option("--claude", help="Add both of Claude's callback addresses.")] = False,
     checks_iss: Annotated[
         bool | None,
-        typer.Option(help="For a metadata URL: that client checks `iss`, so a remembered consent may stay silent."),
+        typer.Option(help="For a metadata URL: that client checks `iss`, so a remembered consent may skip the page."),
     ] = None,
     resource_server: Annotated[
         bool, typer.Option("--resource-server", help="Make the credentials with which a resource server introspects.")
     ] = False,
-    resource: Annotated[str, typer.Option(help="With --resource-server: its URL; else the catalogue's first.")] = "",
+    resource: Annotated[
+        str, typer.Option(help="With --resource-server: its URL; otherwise the catalogue's first.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """Make a client by hand, and print what its set-up dialog asks for."""
+    """Add a client, and print what its set-up dialog asks for."""
     from gatepost_idp.clients import metadata_document
 
     if metadata_document.is_url(name):
@@ -111,7 +115,7 @@ def _mark(url: str, checks_iss: bool | None, as_json: bool) -> None:
 
     _check_url(url, as_json)
     if checks_iss is None:
-        console.fail("A metadata URL is a client without being added; say --checks-iss or --no-checks-iss.", as_json)
+        console.fail("A metadata URL is a client without being added; give --checks-iss or --no-checks-iss.", as_json)
 
     def work(tx: "Transaction") -> None:
         documents.mark(tx, url, checks_iss)
@@ -127,12 +131,12 @@ def _check_url(url: str, as_json: bool) -> None:
     try:
         metadata_document.parse(url)
     except metadata_document.NoDocument as wrong:
-        console.fail(f"{url} is no metadata URL. {wrong.words}", as_json)
+        console.fail(f"{url} is not a metadata URL. {wrong.words}", as_json)
 
 
 @app.command("list")
 def list_(as_json: Json = False) -> None:
-    """List every client, the newest first, and then those that are the URL of their metadata."""
+    """List every client, newest first, then those identified by the URL of their metadata."""
     from itertools import chain
 
     from gatepost_idp.store import clients as store
@@ -185,7 +189,7 @@ def _show_document(url: str, as_json: bool) -> None:
 
     found = console.in_database(lambda tx: documents.find(tx, url))
     if found is None:
-        console.fail(f"Nobody has used {url} here so far.", as_json)
+        console.fail(f"Nobody has used {url} here yet.", as_json)
     shown: dict[str, Any] = {
         "client": url,
         "name": found.client.name if found.client else "",

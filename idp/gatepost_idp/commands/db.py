@@ -32,17 +32,17 @@ def upgrade(as_json: Json = False) -> None:
 
 @app.command("check")
 def check(as_json: Json = False) -> None:
-    """Say whether the database is at this version's schema; exit code 1 where it is not."""
+    """Say whether the database is at this version's schema; exit code 1 if it is not."""
     from gatepost_idp.models import SCHEMA
     from gatepost_idp.store import schema
 
     console.with_engine(schema.check, as_json)
-    console.show({"schema": SCHEMA}, as_json, f"The database is at {SCHEMA}, as this version wants it.")
+    console.show({"schema": SCHEMA}, as_json, f"The database is at {SCHEMA}, as this version expects.")
 
 
 @app.command("backup")
 def backup(file: File, as_json: Json = False) -> None:
-    """Save the database to FILE while servers run. Keep SECRET_KEY too, elsewhere: the keys inside stay sealed."""
+    """Save the database to FILE while servers run. Keep SECRET_KEY too, elsewhere: it seals the keys inside."""
     from gatepost_idp.store import backup as store
 
     with _clearly(as_json):
@@ -54,16 +54,16 @@ def backup(file: File, as_json: Json = False) -> None:
 @app.command("restore")
 def restore(
     file: File,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what is in the database, and do not ask.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is in the database without asking.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring FILE back; stop the servers first. Everybody has to sign in and connect again."""
+    """Restore FILE; stop the servers first. Everybody has to sign in and connect again."""
     from gatepost_idp.protocol import system_clock
     from gatepost_idp.settings import load_or_exit
     from gatepost_idp.store import backup as store
 
     if not file.is_file():  # before creating a database
-        console.fail(f"{file} is no file; name the backup.", as_json)
+        console.fail(f"{file} is not a file; give the path of the backup.", as_json)
     with _clearly(as_json):
         keys = _kept_keys(load_or_exit())
         there = console.with_engine(store.filled, as_json, may_make=True)
@@ -78,7 +78,7 @@ def restore(
         f"Restored {sum(found.rows.values())} rows from {file}. Ended {found.sessions_ended} sessions, "
         f"{found.grants_ended} connections and {found.personal_tokens_ended} personal tokens: a copy cannot know what "
         "was revoked after it was made.\n"
-        "Scopes taken away, people disabled and consents withdrawn since then are back: look through them."
+        "Scopes taken away, people disabled and consents withdrawn since then are back: check them."
     )
     ended = {
         "sessions": found.sessions_ended,
@@ -100,9 +100,9 @@ def copy(
 
     path = Path(source.removeprefix("sqlite:///"))
     if not path.is_file():
-        console.fail(f"{path} is no file; name the SQLite database.", as_json)
+        console.fail(f"{path} is not a file; give the path of the SQLite database.", as_json)
     if not target.startswith("postgresql+psycopg://"):
-        console.fail("The target begins with postgresql+psycopg://USER:PASSWORD@HOST/DATABASE.", as_json)
+        console.fail("The target must begin with postgresql+psycopg://USER:PASSWORD@HOST/DATABASE.", as_json)
     old, new = Database(f"sqlite:///{path}"), Database(target)
     try:
         with _clearly(as_json), console.plainly(as_json):
@@ -112,7 +112,7 @@ def copy(
         new.close()
     said = (
         f"Copied {sum(rows.values())} rows, counted on both sides. Now set DATABASE_URL to the new database and "
-        f"SECRET_KEY to what it was (the content of {path.parent / 'secret_key'} where it was not set), and start."
+        f"SECRET_KEY to what it was (the content of {path.parent / 'secret_key'} if it was not set), and start."
     )
     console.show({"rows": rows}, as_json, said)
 
@@ -135,7 +135,7 @@ def _kept_keys(settings: "Settings") -> "SecretKeys":
     kept = settings.kept_secret_keys
     if kept is None:
         path = settings.secret_key_path
-        raise CannotCopy(f"SECRET_KEY: set the one of the server that the backup was made from, or put it in {path}.")
+        raise CannotCopy(f"SECRET_KEY: set the key of the server that the backup was made from, or put it in {path}.")
     return kept
 
 

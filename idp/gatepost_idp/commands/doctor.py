@@ -19,13 +19,20 @@ _WORDS = {"failure": ("FAIL", "bold red"), "warning": ("warn", "yellow"), "infor
 
 def doctor(
     mcp_url: Annotated[
-        str, typer.Argument(metavar="[MCP_URL]", help="The URL that people paste; without it only this machine's side.")
+        str,
+        typer.Argument(
+            metavar="[MCP_URL]", help="The MCP URL that people paste; without it, only this machine is checked."
+        ),
     ] = "",
-    email: Annotated[str, typer.Option(metavar="A", help="Whose scopes to look at, in this machine's database.")] = "",
-    token: Annotated[str, typer.Option(metavar="T", help="An access token to try; - reads it from a line.")] = "",
+    email: Annotated[
+        str, typer.Option(metavar="A", help="The person whose scopes to check, in this machine's database.")
+    ] = "",
+    token: Annotated[
+        str, typer.Option(metavar="T", help="An access token to try; - reads it from standard input.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """Check a deployment, from the public URL inwards, and name the setting that mends what is wrong."""
+    """Check a deployment, from the public URL inwards, and name the setting to change."""
     import asyncio
 
     from rich.console import Console

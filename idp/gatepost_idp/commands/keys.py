@@ -41,7 +41,7 @@ def list_(as_json: Json = False) -> None:
 
 @app.command("rotate")
 def rotate(now: Now = False, as_json: Json = False) -> None:
-    """Make new signing keys; they sign after a minute, and the old ones verify for one token life more."""
+    """Make new signing keys; they sign after a minute, and the old ones verify for one more token lifetime."""
     from datetime import timedelta
 
     from gatepost_idp.keys import rotate

@@ -15,7 +15,7 @@ app = typer.Typer(no_args_is_help=True, help="Mail: a test, and addresses that t
 
 @app.command("test")
 def send_test(address: str, as_json: Json = False) -> None:
-    """Send a test mail and say what the mail server answered; exit code 1 where it did not take it."""
+    """Send a test mail and say what the mail server answered; exit code 1 if it did not accept it."""
     import asyncio
     import ssl
 
@@ -28,7 +28,7 @@ def send_test(address: str, as_json: Json = False) -> None:
 
     settings = load_or_exit()
     if addresses.parse(address) is None:
-        console.fail(f"{address!r} is no email address.", as_json)
+        console.fail(f"{address!r} is not an email address.", as_json)
     if not settings.smtp_host:
         console.fail("SMTP_HOST: is not set. Example: SMTP_HOST=smtp.example.com", as_json)
     letter = Letters(settings, catalogues.load(settings)).test(address, system_clock())
@@ -43,7 +43,7 @@ def send_test(address: str, as_json: Json = False) -> None:
 
 @app.command("suppressed")
 def suppressed(as_json: Json = False) -> None:
-    """List addresses that get no mail for a day, since the mail server refused them."""
+    """List addresses that get no mail for a day because the mail server refused them."""
     from gatepost_idp.protocol import system_clock
     from gatepost_idp.store import outbox
 

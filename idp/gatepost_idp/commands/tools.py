@@ -20,12 +20,13 @@ def list_(as_json: Json = False) -> None:
 @app.command()
 def accept(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="BACKEND[/TOOL]", help="All that changed, without any.")
+        list[str] | None,
+        typer.Argument(metavar="BACKEND[/TOOL]", help="What to approve; without any, all changed and new tools."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Approve what tools say of themselves now."""
+    """Approve tools as they describe themselves now."""
     _hand_on("accept", *(["--yes"] if yes else []), *(["--json"] if as_json else []), "--", *(names or []))
 
 

@@ -16,7 +16,7 @@ def trace(
     trace_id: Annotated[str, typer.Argument(metavar="ID", help="From an error page, a log line, or a client's id.")],
     as_json: Json = False,
 ) -> None:
-    """Tell what one authorization went through, step by step."""
+    """Show what happened to one authorization, step by step."""
     from gatepost_idp import traces
     from gatepost_idp.protocol import system_clock
     from gatepost_idp.store import traces as store
@@ -24,7 +24,9 @@ def trace(
     key = traces.typed(trace_id)
     steps = console.in_database(lambda tx: store.story(tx, key, system_clock()))
     if not steps:
-        console.fail(f"Nothing is known of {key}: it is mistyped, older than a day, or of another database.", as_json)
+        console.fail(
+            f"Nothing is known about {key}: it is mistyped, older than a day, or from another database.", as_json
+        )
     told = [_told(step) for step in steps]
     advice = what_to_do(told)
     seen: dict[str, str] = {}
@@ -49,14 +51,14 @@ def what_to_do(steps: list[dict[str, Any]]) -> str:
 
 
 _GO_ON = {
-    "discovery": "the client read where things are and came no further; its own log says why.",
+    "discovery": "the client read the metadata and came no further; its own log says why.",
     "register": "the client has its id and never opened /authorize; its own log says why.",
-    "authorize": "the browser was sent to sign in and did not come; is OAUTH_ISSUER what the browser can reach?",
-    "sign-in": "the person has not finished signing in; they need the newest mail, in the browser that began.",
+    "authorize": "the browser was sent to sign in and never arrived; can it reach OAUTH_ISSUER?",
+    "sign-in": "the person has not finished signing in; they need the newest mail, in the browser that started.",
     "consent": "the person has not answered the consent page.",
-    "answered": "the client was given its answer and never came to /token; its callback did not get or take it.",
+    "answered": "the client was given its answer and never came to /token; its callback did not receive or accept it.",
     "denied": "the person said no; nothing failed.",
-    "token": "nothing failed here: the client has its tokens. What fails now, fails at the resource server.",
+    "token": "nothing failed here: the client has its tokens. What fails now fails at the resource server.",
 }
 
 

@@ -22,7 +22,7 @@ What = Annotated[str, typer.Argument(metavar="SCOPE", help="A scope of the catal
 
 @app.command("list")
 def list_(
-    search: Annotated[str, typer.Option(metavar="TEXT", help="Only those whose address has this in it.")] = "",
+    search: Annotated[str, typer.Option(metavar="TEXT", help="Only those whose address contains this.")] = "",
     as_json: Json = False,
 ) -> None:
     """List people and the scopes they hold, by address."""
@@ -92,19 +92,19 @@ def revoke(email: Email, scope: What, as_json: Json = False) -> None:
 
 @app.command("disable")
 def disable(email: Email, as_json: Json = False) -> None:
-    """Shut a person out: no sign-in and no refresh; access tokens end within their minutes."""
+    """Disable a person: no sign-in and no refresh; access tokens end within minutes."""
     _switch_account(email, as_json, off=True)
 
 
 @app.command("enable")
 def enable(email: Email, as_json: Json = False) -> None:
-    """Let a person in again; their connections go on."""
+    """Enable a person again; their connections go on."""
     _switch_account(email, as_json, off=False)
 
 
 @app.command("invite")
 def invite(email: Email, as_json: Json = False) -> None:
-    """Let an address sign up where SIGNUP is invite or domains."""
+    """Let an address sign up even if SIGNUP is invite or domains."""
     from gatepost_idp.protocol import system_clock
     from gatepost_idp.settings import load_or_exit
     from gatepost_idp.signin import addresses
@@ -112,7 +112,7 @@ def invite(email: Email, as_json: Json = False) -> None:
 
     address = addresses.parse(email)
     if address is None:
-        console.fail(f"{email!r} is no email address.", as_json)
+        console.fail(f"{email!r} is not an email address.", as_json)
 
     def work(tx: "Transaction") -> None:
         accounts.invite(tx, address.key, system_clock())
@@ -143,7 +143,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete a person with everything that hangs on the account; asks unless --yes."""
+    """Delete a person and everything that belongs to the account; asks unless --yes."""
     from gatepost_idp.store import personal_data
 
     _with(email, as_json, lambda tx, account_id: account_id)
@@ -178,7 +178,7 @@ def _with(email: str, as_json: bool, work: "Callable[[Transaction, str], T]") ->
     try:
         return console.in_database(found)
     except LookupError:
-        console.fail(f"Nobody signed up as {email} yet; list people: gatepost users list", as_json)
+        console.fail(f"Nobody has signed up as {email} yet; list people: gatepost users list", as_json)
 
 
 def _switch_account(email: str, as_json: bool, off: bool) -> None:
@@ -198,7 +198,7 @@ def _entitle(email: str, scope: str, as_json: bool, give: bool) -> None:
 
     if scope == ADMIN:
         _with(email, as_json, partial(_set_admin, give=give))
-        word = "is an administrator now" if give else "is no administrator any more"
+        word = "is an administrator now" if give else "is no longer an administrator"
         console.show({"email": email, "role": ADMIN if give else ""}, as_json, f"{email} {word}.")
         return
     _with(email, as_json, partial(_set_scope, scope=scope, resources=_having(scope, as_json), give=give))
@@ -215,7 +215,7 @@ def _having(scope: str, as_json: bool) -> list[str]:
     catalogue = catalogues.load(load_or_exit())
     resources = [resource.url for resource in catalogue.resource if scope in resource.scope_names]
     if not resources:
-        console.fail(f"No resource has the scope {scope}; there are: {', '.join(catalogue.scope_names)}", as_json)
+        console.fail(f"No resource has the scope {scope}; the scopes are: {', '.join(catalogue.scope_names)}", as_json)
     return resources
 
 

@@ -13,7 +13,7 @@ def authorization_code(asked: TokenRequest) -> Redeem | Refused:
     """Redeems ``code`` with its ``code_verifier``. ``redirect_uri`` is optional (OAuth 2.1 section 10.2)."""
     code, verifier = asked.parameters.get("code"), asked.parameters.get("code_verifier")
     if code is None:
-        return Refused("invalid_request", "The code is missing.", "no code", "no code", "the code of the redirect")
+        return Refused("invalid_request", "The code is missing.", "no code", "no code", "the code from the redirect")
     if verifier is None:
         expected = "the code_verifier behind the code_challenge of /authorize"
         return Refused("invalid_request", "The code_verifier is missing.", "no code_verifier", "none", expected)

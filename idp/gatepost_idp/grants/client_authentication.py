@@ -105,7 +105,7 @@ def _credentials(request: Request, asked: Parameters) -> _Credentials:
         return _Credentials(client_id, asked.get("client_secret"), basic=False)
     if asked.get("client_secret"):
         received, expected = "HTTP Basic and client_secret in the form", "one of them"
-        refused = Refused("invalid_request", "Authenticate in one way, not in two.", "two ways", received, expected)
+        refused = Refused("invalid_request", "Authenticate in one way, not two.", "two ways", received, expected)
         raise OAuthRefusal(refused)
     try:
         name, colon, secret = base64.b64decode(encoded.strip(), validate=True).decode("utf-8").partition(":")

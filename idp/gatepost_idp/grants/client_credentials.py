@@ -19,7 +19,7 @@ class ClientCredentials:
         if isinstance(backend, Refused):
             return backend
         if scope := asked.parameters.get("scope"):
-            description = "Scopes belong to people. Ask for none, or exchange a token of a person."
+            description = "Scopes belong to people. Ask for none, or exchange a person's token."
             return Refused("invalid_scope", description, "scope without a person", scope[:200], "none")
         granted = ForBackend(backend.url, (), None)
         return lambda _tx: granted

@@ -97,7 +97,7 @@ class IntrospectionEndpoint:
 
 _NO_RESOURCE_SERVER = Refused(
     "unauthorized_client",
-    "Only a resource server may introspect. Its credentials are made by: gatepost clients add NAME --resource-server",
+    "Only a resource server may introspect. Make its credentials with: gatepost clients add NAME --resource-server",
     "introspection by a client that is no resource server",
     "the credentials of a client",
     "those of: gatepost clients add NAME --resource-server",

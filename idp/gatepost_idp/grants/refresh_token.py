@@ -13,7 +13,7 @@ def refresh_token(asked: TokenRequest) -> Redeem | Refused:
     """Redeems ``refresh_token`` for its one successor; ``scope`` narrows only the access token of this response."""
     token = asked.parameters.get("refresh_token")
     if token is None:
-        expected = "the refresh_token of the last answer"
+        expected = "the refresh_token in the last answer"
         return Refused("invalid_request", "The refresh_token is missing.", "no refresh_token", "none", expected)
     key = asked.keys.refresh_key
     rotation = Rotation(

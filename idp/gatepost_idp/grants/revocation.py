@@ -14,7 +14,7 @@ from gatepost_idp.settings import Settings
 from gatepost_idp.store import refresh_tokens
 
 _ENDS_BY_ITSELF = Refused(
-    "unsupported_token_type", "Access tokens end by themselves. Revoke the refresh token.", "an access token"
+    "unsupported_token_type", "Access tokens expire by themselves. Revoke the refresh token.", "an access token"
 )
 
 

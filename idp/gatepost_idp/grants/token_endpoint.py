@@ -68,7 +68,7 @@ class Grants:
             return own[grant_type]
         expected = " or ".join(own)
         if grant_type in others:
-            description, reason = "This grant_type is not for this client.", "grant_type of others"
+            description, reason = "This client may not use this grant_type.", "grant_type of others"
             received = f"{grant_type} by {'the credentials of a resource server' if client.resource else 'a client'}"
             return Refused("unauthorized_client", description, reason, received, expected)
         return Refused("unsupported_grant_type", f"Use {expected}.", "unknown grant_type", grant_type, expected)

@@ -49,7 +49,7 @@ def backend_of(asked: TokenRequest, backends: Backends) -> Backend | Refused:
     if backend is not None and asked.parameters.get("audience") is None:
         return backend
     known = ", ".join(one.url for one in backends.current() if one.resource == asked.client.resource)
-    description = "Name a backend of the catalogue with resource, and no audience."
+    description = "Name a backend from the catalogue in resource, and send no audience."
     received = "an audience" if backend is not None else (url or "no resource")[:200]
     expected = f"a [[backend]] of {asked.client.resource}: {known or 'there is none'}"
     return Refused("invalid_target", description, "no backend of this resource server", received, expected)
@@ -127,7 +127,7 @@ def _narrowed(asked: TokenRequest, backend: Backend, subject: Subject) -> tuple[
 
 def _refused(what: str, event: str = "") -> Refused:
     """A refusal with the same description for any bad subject token (section 2.2.2); only the log has the reason."""
-    description = "The subject_token is not an access token that is good here."
+    description = "The subject_token is not an access token that can be exchanged here."
     return Refused("invalid_request", description, f"subject token {what}", "a token", _EXPECTED, event=event)
 
 

@@ -52,8 +52,8 @@ def _bearer(request: Request) -> str:
 
 
 def _invalid() -> OAuthRefusal:
-    description = "The access token is expired, ended or not of this server."
-    received, expected = "a token that is not active", "the access token of the last answer, while its grant stands"
+    description = "The access token has expired, has ended or is not from this server."
+    received, expected = "a token that is not active", "the access token in the last answer, while its grant stands"
     refused = Refused("invalid_token", description, "inactive token", received, expected)
     return OAuthRefusal(refused, challenge='Bearer error="invalid_token"')
 

@@ -120,7 +120,7 @@ class Guard:
         hosts = _headers(scope, b"host")
         # With two Host headers, a proxy may have checked the other one (RFC 9112 section 3.2).
         if scope["path"] not in HEALTH and not (len(hosts) == 1 and is_one_of(hosts[0], self._names, self._allowed)):
-            traces.current().refuse("foreign Host", f"Host: {', '.join(hosts)[:100]}", f"that of {self._issuer}")
+            traces.current().refuse("foreign Host", f"Host: {', '.join(hosts)[:100]}", f"the host of {self._issuer}")
             log.warning(
                 "foreign_host",
                 host=", ".join(hosts)[:100],

@@ -8,7 +8,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gatepost_idp.settings import LOOPBACK_NAMES
 
-MISDIRECTED = PlainTextResponse("This server does not answer for the host name that you asked for.\n", 421)
+MISDIRECTED = PlainTextResponse(
+    "This server does not answer under the host name in your request. Check the address.\n", 421
+)
 _EVERY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 (compared with, not listened on)
 
 

@@ -59,17 +59,17 @@ def _counted(counts: Counts) -> Iterator[Metric]:
         "gatepost_refusals", "Refusals by OAuth error code; page: a page said why.", "error", counts.refusals
     )
     yield _counter("gatepost_tokens", "Token responses by grant type.", "grant_type", counts.tokens)
-    yield _counter("gatepost_mails", "Tries at a mail by how they ended.", "outcome", counts.mails)
+    yield _counter("gatepost_mails", "Attempts to send a mail by how they ended.", "outcome", counts.mails)
     yield _histogram("gatepost_answer_seconds", "From request to answer, by step.", "step", counts.latencies)
 
 
 def _looked_up(backlog: Backlog | None, ages: Mapping[str, float], mail_problem: str) -> Iterator[Metric]:
     yield GaugeMetricFamily("gatepost_database_up", "1: the database answers.", value=backlog is not None)
-    yield GaugeMetricFamily("gatepost_mail_up", "1: nothing keeps mail back.", value=not mail_problem)
+    yield GaugeMetricFamily("gatepost_mail_up", "1: nothing is holding mail up.", value=not mail_problem)
     if backlog is not None:
-        yield GaugeMetricFamily("gatepost_outbox_mails", "Mails that wait to be sent.", value=backlog.mails)
+        yield GaugeMetricFamily("gatepost_outbox_mails", "Mails waiting to be sent.", value=backlog.mails)
         yield GaugeMetricFamily(
-            "gatepost_outbox_oldest_seconds", "How long the oldest of them waits.", value=backlog.oldest_seconds
+            "gatepost_outbox_oldest_seconds", "How long the oldest of them has waited.", value=backlog.oldest_seconds
         )
     age = GaugeMetricFamily("gatepost_signing_key_age_seconds", "Since it began to sign.", labels=["algorithm"])
     for algorithm, seconds in ages.items():

@@ -68,4 +68,4 @@ def _bound(host: str, port: int, server: str) -> socket.socket:
 def _why(host: str, port: int, server: str, problem: OSError) -> str:
     if problem.errno in (errno.EADDRINUSE, errno.EACCES):
         return f"{server}_PORT: {host}:{port} cannot be bound ({problem.strerror}); set another port."
-    return f"{server}_HOST: {host} is no address of this machine. Example: {server}_HOST=127.0.0.1"
+    return f"{server}_HOST: {host} is not an address of this machine. Example: {server}_HOST=127.0.0.1"

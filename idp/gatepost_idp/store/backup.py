@@ -66,7 +66,7 @@ def save(engine: Engine, path: Path, progress: Progress) -> int:
     The file gets its name only when it is complete. Raises CannotCopy if ``path`` exists: it is never overwritten.
     """
     if path.exists():
-        raise CannotCopy(f"{path} is there already; take another name.")
+        raise CannotCopy(f"{path} already exists; choose another name.")
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with _told():
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -148,7 +148,7 @@ def _copied(reading: Connection, writing: Connection, progress: Progress) -> Cou
             done += len(rows)
             progress(table.name, done)
         if not _count(reading, table) == _count(writing, table) == done:
-            raise CannotCopy(f"The rows of {table.name} do not come out even; nothing was kept. Try again.")
+            raise CannotCopy(f"The row counts of {table.name} differ; nothing was kept. Try again.")
     return _filled(writing)
 
 
@@ -229,14 +229,14 @@ def _upgraded_copy(path: Path) -> Iterator[Engine]:
     """A copy of the backup, migrated to this version's schema, in a private folder; the backup stays unchanged."""
     with path.open("rb") as file:
         if file.read(16) != b"SQLite format 3\0":
-            raise CannotCopy(f"{path} is not a backup of Gatepost's.")
+            raise CannotCopy(f"{path} is not a Gatepost backup.")
     with tempfile.TemporaryDirectory(prefix="gatepost-") as folder:
         own = Path(folder) / "backup.db"
         shutil.copyfile(path, own)
         own.chmod(0o600)
         with _opened(f"sqlite:///{own}") as engine:
             if not schema.is_there(engine):
-                raise CannotCopy(f"{path} is not a backup of Gatepost's.")
+                raise CannotCopy(f"{path} is not a Gatepost backup.")
             schema.upgrade(engine)
             yield engine
 

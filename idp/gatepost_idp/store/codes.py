@@ -131,7 +131,9 @@ def redeem_code(tx: Transaction, asked: Redemption, now: datetime) -> Granted | 
     now_ms = milliseconds(now)
     row = tx.one(_CODE, code_hash=asked.code_hash)
     if row is None:
-        return Refused("invalid_grant", _REFUSED, "unknown code", "a code nobody was given", "that of the redirect")
+        return Refused(
+            "invalid_grant", _REFUSED, "unknown code", "a code that nobody was given", "the code from the redirect"
+        )
     grant_id, account_id, email, client_id, _row, _redirect_uri, challenge = row[:7]
     resource, scope, nonce, auth_time, trace_id, _browser, _network, announced = row[7:15]
     expires_at, spent_at, disabled_at = row[15:]

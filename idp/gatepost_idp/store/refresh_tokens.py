@@ -72,7 +72,7 @@ _OWNER = Query(
     .where(col(RefreshToken.token_hash) == bindparam("token_hash"))
 )
 
-_REFUSED = "The refresh token is not valid any more. Start the authorization again."
+_REFUSED = "The refresh token is no longer valid. Start the authorization again."
 _ANEW = "a new authorization"
 
 
@@ -86,7 +86,7 @@ def rotate_refresh_token(tx: Transaction, asked: Rotation, now: datetime) -> Gra
     now_ms = milliseconds(now)
     row = tx.one(_REFRESH, token_hash=asked.token_hash)
     if row is None:
-        received, expected = "a refresh token nobody was given", "that of the last answer, whole"
+        received, expected = "a refresh token that nobody was given", "the one in the last answer, unchanged"
         return Refused("invalid_grant", _REFUSED, "unknown refresh token", received, expected)
     grant_id, _expires_at, account_id, email, client_id, resource, scope = row[:7]
     auth_time, ends_at, _ended_at, _reason, trace_id, _disabled_at = row[7:]

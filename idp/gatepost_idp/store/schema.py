@@ -32,7 +32,9 @@ def compare(found: str) -> None:
     """Raises WrongSchema unless ``found`` is this version's schema."""
     if found != SCHEMA:
         is_at = f"is at {found}" if found else "is empty"
-        raise WrongSchema(f"DATABASE_URL: the database {is_at}, this version wants {SCHEMA}; run: gatepost db upgrade")
+        raise WrongSchema(
+            f"DATABASE_URL: the database {is_at}, this version expects {SCHEMA}; run: gatepost db upgrade"
+        )
 
 
 def is_there(engine: Engine) -> bool:

@@ -87,7 +87,7 @@ class Approvals:
     def _write(self, approved: Texts) -> None:
         if sum(map(len, approved.values())) > MAX_TOOLS:
             # A backend that invents names without end must neither fill the disk nor push out what is approved.
-            raise ApprovalsUnusable(f"TOOL_APPROVALS: {self.path} holds {MAX_TOOLS} tools, and no more are taken")
+            raise ApprovalsUnusable(f"TOOL_APPROVALS: {self.path} holds {MAX_TOOLS} tools, and takes no more")
         told = {"version": 1, "written": datetime.now(UTC).isoformat(timespec="seconds"), "tools": approved}
         descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")  # mode 0600
         try:

@@ -118,7 +118,7 @@ class Line:
             raise NotDone(f"The arguments do not fit {call.entry.name}: {problem}")
         if not self.circuit.enter():
             self._counts.passed_on(self.backend.name, "rested")
-            raise NotDone(self._words("failed several times in a row and is asked again in a few seconds"))
+            raise NotDone(self._words("failed several times in a row and is tried again in a few seconds"))
         outcome: PassedOn = "cancelled"
         whose = call.caller.subject
         self._calls[whose] += 1
@@ -175,7 +175,7 @@ class Line:
         return found
 
     def _words(self, what: str) -> str:
-        return f"{self.backend.name}, the server behind this tool, {what}. The other tools are not touched by it."
+        return f"{self.backend.name}, the server behind this tool, {what}. Other tools are not affected."
 
 
 def _without_envelope(result: dict[str, Any]) -> dict[str, Any]:

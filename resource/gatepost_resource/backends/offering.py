@@ -69,7 +69,7 @@ def _definition(name: str, entry: Mapping[str, Any]) -> Definition:
     if len(text) > MAX_DEFINITION_BYTES:
         raise ValueError(f"{name!r} is described in more than {MAX_DEFINITION_BYTES} characters")
     if target := next(remote_references([tool.input_schema, tool.output_schema]), None):
-        raise ValueError(f"the schema of {name!r} refers to {target[:100]!r}, which is nobody's to fetch")
+        raise ValueError(f"the schema of {name!r} refers to {target[:100]!r}, which is never fetched")
     if problem := find_invalid_x_mcp_header(tool.input_schema):
         raise ValueError(f"the schema of {name!r}: {problem}")
     return Definition(name, tool, text)

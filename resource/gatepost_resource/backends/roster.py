@@ -173,7 +173,7 @@ class Roster:
 
 def _check(catalogue: Catalogue, settings: Settings) -> None:
     if catalogue.backends and settings.introspection_credentials is None:
-        problem = "is not set, and the catalogue has a [[backend]]: the tokens for it are got with these credentials"
+        problem = "is not set, but the catalogue has a [[backend]]: its tokens are obtained with these credentials"
         raise SettingsError(explain("INTROSPECTION_CLIENT_ID", problem))
 
 

@@ -71,9 +71,9 @@ def _check_names(entry: Mapping[str, Any], resources: list[str]) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"a [[backend]] needs a `name` that matches {_NAME.pattern}")
     if unknown := sorted(set(entry).difference(_MEMBERS)):
-        raise ValueError(f"backend {name}: nobody reads {unknown[0]!r}")
+        raise ValueError(f"backend {name}: there is no such key: {unknown[0]!r}")
     if entry.get("resource", resources[0]) not in resources:
-        raise ValueError(f"backend {name}: `resource` is the url of no [[resource]], byte for byte")
+        raise ValueError(f"backend {name}: `resource` matches the url of no [[resource]], byte for byte")
 
 
 def _backend(entry: Mapping[str, Any], scopes: Collection[str]) -> Backend:
@@ -114,7 +114,7 @@ def _url(value: object) -> str:
     if "@" in parts.netloc or "?" in value or "#" in value:
         raise ValueError("`url` must have no user name, query or fragment, for it is the audience of tokens")
     if parts.scheme == "http" and not _is_near(parts.hostname):
-        raise ValueError("`url` is plain http, which is taken for this machine and private networks only")
+        raise ValueError("`url` is plain http, which is accepted only for this machine and private networks")
     return value
 
 

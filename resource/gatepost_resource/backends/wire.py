@@ -77,7 +77,7 @@ class Unfit(BackendFailure):
 class Asks(Unfit):
     """The backend wants something from the person or their model before it goes on."""
 
-    words = "asks for something in between, which is not passed on here"
+    words = "asks for more input during the call, which is not passed on here"
 
 
 class Gone(BackendFailure):

@@ -170,7 +170,7 @@ BROKEN = {
         CRM + CRM.replace('"crm"', '"crm2"'),
         "2 backends of http://localhost:9001/mcp have the url https://crm",
     ),
-    "public-http": (CRM.replace("https://", "http://"), "backend.0.url: plain http is only taken for this machine"),
+    "public-http": (CRM.replace("https://", "http://"), "backend.0.url: plain http is accepted only for this machine"),
     "no-url": (CRM.replace("https://crm.test/mcp", "crm.test"), "backend.0.url: it is not a URL"),
     "line-break": (CRM.replace("/mcp", "/m\\ncp"), "backend.0.url: it is not a URL"),
     "no-port": (CRM.replace("crm.test/", "crm.test:0/"), "backend.0.url: it is not a URL"),
@@ -183,7 +183,7 @@ BROKEN = {
     "no-scope": (CRM.replace("a:read", "a:delete"), "http://localhost:9001/mcp has no scope a:delete"),
     "others-scope": (CRM.replace("a:read", "b:read"), "http://localhost:9001/mcp has no scope b:read"),
     "time-out": (CRM.replace("[backend.tools]", "timeout = 0\n[backend.tools]"), "backend.0.timeout: Input should be"),
-    "misspelt": (CRM.replace("backend.tools", "backend.tool"), "backend.0.tool: nobody reads this key"),
+    "misspelt": (CRM.replace("backend.tools", "backend.tool"), "backend.0.tool: there is no such key"),
     "no-list": ('backend = "crm"', "backend: Input should be"),
 }
 

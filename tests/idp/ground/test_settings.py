@@ -186,14 +186,14 @@ WRONG: list[tuple[str, str, str]] = [
     ("SMTP_PORT", "65536", "587"),
     ("SMTP_SECURITY", "tls", "starttls"),
     ("MAIL_FROM", "foo", "gatepost@example.com"),
-    ("MAIL_FROM", "Gatepost <gatepost@example.com>", "no plain address"),
+    ("MAIL_FROM", "Gatepost <gatepost@example.com>", "not a plain address"),
     ("SUPPORT_EMAIL", "foo", "help@example.com"),
     ("PRIVACY_URL", "javascript:alert(1)", "https://"),
     ("PRIVACY_URL", "example.com/privacy", "https://"),
     ("TERMS_URL", "data:text/html,x", "https://"),
     ("TERMS_URL", "https://", "https://"),
     ("TERMS_URL", "https://[::1", "https://"),
-    ("ALLOWED_HOSTS", "https://auth.internal", "no scheme"),
+    ("ALLOWED_HOSTS", "https://auth.internal", "without scheme"),
     ("ALLOWED_HOSTS", "auth.internal,10.0.0.5/x", "10.0.0.5:9000"),
     ("SECRET_KEY", "hunter2", "32 characters"),
     ("SECRET_KEY", f"{KEY},hunter2", "32 characters"),
@@ -245,7 +245,7 @@ TOGETHER: list[tuple[dict[str, str], str, str]] = [
     (
         {"SMTP_HOST": "127.0.0.1", "MAIL_FROM": "a@b.c", "SMTP_SECURITY": "none", "SMTP_USERNAME": "hunter2"},
         "SMTP_SECURITY",
-        "in clear",
+        "in the clear",
     ),
     (
         {"SMTP_HOST": "smtp.example.com", "MAIL_FROM": "a@b.c", "SMTP_USERNAME": "hunter2"},
@@ -364,7 +364,7 @@ def test_a_key_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> Non
     path = tmp_path / "var" / "secret_key"
     _ = on_sqlite(tmp_path).secret_keys
     path.chmod(mode)
-    with pytest.raises(SettingsError, match=rf"^SECRET_KEY: others can read {path}; mend it: chmod 600 {path}$"):
+    with pytest.raises(SettingsError, match=rf"^SECRET_KEY: others can read {path}; to fix it: chmod 600 {path}$"):
         _ = on_sqlite(tmp_path).secret_keys
 
 

@@ -373,7 +373,7 @@ def test_a_fetched_document_comes_before_its_pinned_copy(
         (response(b"{}", "404 Not Found"), "It answered 404, not 200."),
         (response(b"", "302 Found", location="https://127.0.0.1/"), "redirects are not followed"),
         (response(b"<html>", content_type="text/html"), "Its content type is not application/json."),
-        (response(b"[]"), "It is no JSON object."),
+        (response(b"[]"), "It is not a JSON object."),
         (response(b" " * 6000), "It is longer than 5120 bytes."),
         (response(b'{"client_id": "https://claude.ai/x"}'), "The client_id in the document is not this address."),
         (response(b'{"redirect_uris": []}'), "client_id is missing"),
@@ -394,7 +394,7 @@ def test_a_person_reads_what_is_wrong_with_which_url(idp: Server, host: Document
 def test_a_document_without_a_redirect_that_may_be_used_is_refused(idp: Server, host: DocumentHost) -> None:
     """The page shows the redirect URIs it found."""
     page = problem_of(idp, host.show(redirect_uris=["http://client.test/callback"]))
-    assert "redirect_uris may be used" in page
+    assert "redirect_uris can be used" in page
     assert "http://client.test/callback" in page
 
 
@@ -405,7 +405,7 @@ def test_page_and_trace_tell_what_is_wrong_and_what_is_there_instead(
 ) -> None:
     """The exact texts, for the person and for the operator; without a value there is nothing to show."""
     url = host.show(redirect_uris=[instead])
-    wrong = "None of the document's redirect_uris may be used."
+    wrong = "None of the document's redirect_uris can be used."
     if not instead:
         host.answers["/client.json"], wrong = response(b"", "404 Not Found"), "It answered 404, not 200."
     answer = authorize(client_of(idp, url))
@@ -414,7 +414,7 @@ def test_page_and_trace_tell_what_is_wrong_and_what_is_there_instead(
     assert re.findall("<dt>([^<]+)</dt><dd>([^<]*)</dd>", page) == [fact for fact in facts if fact[1]]
     paragraphs = re.findall("<p>([^<]+)</p>", page)
     assert (
-        "The app that sent you here names itself by an address, and what should stand there cannot be used."
+        "The app that sent you here goes by a web address, and its description at that address cannot be used."
         in paragraphs
     )
     assert "Try again in a minute. If that does not help, report this to the makers of the app." in paragraphs

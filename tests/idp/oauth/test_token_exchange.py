@@ -556,9 +556,9 @@ def test_who_lost_a_scope_or_comes_late_is_nobody_trying(idp: Server) -> None:
 
 
 A_TOKEN = "the access token, or personal token, that the resource server was just called with"
-NO_TOKEN = "The subject_token is not an access token that is good here."
+NO_TOKEN = "The subject_token is not an access token that can be exchanged here."
 NO_SCOPE = "The scope exceeds what the subject token and the backend have in common."
-NO_BACKEND = "Name a backend of the catalogue with resource, and no audience."
+NO_BACKEND = "Name a backend from the catalogue in resource, and send no audience."
 FOREIGN = "no backend of this resource server"
 OURS = f"a [[backend]] of {MCP}: {CRM}, {FILES}"
 LONG = f"https://evil.test/{'a' * 200}"
@@ -645,7 +645,7 @@ def test_the_trace_tells_what_is_wrong_with_a_question_for_lists(server: Server,
     """It asks for a scope, or for a resource without a backend."""
     answer = own.lists(scope="crm:read " * 30)
     description = refused(answer, "invalid_scope")["error_description"]
-    assert description == "Scopes belong to people. Ask for none, or exchange a token of a person."
+    assert description == "Scopes belong to people. Ask for none, or exchange a person's token."
     assert _traced(server, answer) == ("invalid_scope: scope without a person", ("crm:read " * 30)[:200], "none")
     answer = resource_server(server, "http://localhost:9004/mcp").lists()
     expected = "a [[backend]] of http://localhost:9004/mcp: there is none"

@@ -175,7 +175,7 @@ def test_what_cannot_be_added_is_said_in_a_line(idp: Server) -> None:
     assert "URL" in complaint(idp, *add, "App", "--redirect", CALLBACK, "--checks-iss")
     assert "--checks-iss" in complaint(idp, *add, "https://client.test/client.json")
     for command in (add, ("clients", "disable")):
-        assert "no metadata URL" in complaint(idp, *command, "https://client.test/../x")
+        assert "not a metadata URL" in complaint(idp, *command, "https://client.test/../x")
     assert "Nobody has used" in complaint(idp, "clients", "show", "https://client.test/client.json")
 
 

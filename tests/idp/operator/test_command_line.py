@@ -44,19 +44,19 @@ ELSEWHERE = ("db copy", "tools list", "tools accept")
 GROUPS = ("db", "keys", "clients", "users", "mail", "tools")
 AWAY = ["db upgrade", "db check", "users list --json", "audit", "audit verify", "keys list", "clients add X --claude"]
 WRONG = {
-    "users show nobody@example.com": "Nobody signed up",
-    "users grant nobody@example.com demo:ops": "Nobody signed up",
+    "users show nobody@example.com": "Nobody has signed up",
+    "users grant nobody@example.com demo:ops": "Nobody has signed up",
     f"users grant {ALICE} demo:nothing": "No resource has the scope",
-    "users delete nobody@example.com --yes": "Nobody signed up",
-    "users export nobody@example.com": "Nobody signed up",
-    "users invite nobody": "is no email address",
+    "users delete nobody@example.com --yes": "Nobody has signed up",
+    "users export nobody@example.com": "Nobody has signed up",
+    "users invite nobody": "is not an email address",
     "clients show gp_mc_nobody": "There is no client",
     "clients disable gp_mc_nobody": "There is no client",
     "clients add App": "Give at least one --redirect",
     "mail allow nobody@example.com": "is not suppressed",
     "trace 00000-00000": "Nothing is known",
-    "audit --since never": "is no time",
-    "mail test nobody": "is no email address",
+    "audit --since never": "is not a time",
+    "mail test nobody": "is not an email address",
 }
 
 

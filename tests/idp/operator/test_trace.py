@@ -109,7 +109,10 @@ def test_an_id_that_is_not_known_says_so_in_one_line(idp: Idp) -> None:
     """Exit code 1."""
     result = gatepost_trace(idp, "abcde-fgh")
     assert result.exit_code == 1
-    assert result.output == "Nothing is known of abcde-fgh: it is mistyped, older than a day, or of another database.\n"
+    assert (
+        result.output
+        == "Nothing is known about abcde-fgh: it is mistyped, older than a day, or from another database.\n"
+    )
     assert gatepost_trace(idp, "abcde-fgh", "--json").output.startswith('{"error": "Nothing is known')
 
 
@@ -136,7 +139,7 @@ def test_an_error_page_of_a_request_that_is_over_belongs_to_its_authorization(id
     until(idp, "SELECT count(*) FROM trace_step WHERE trace_id = :id AND outcome = 'refused'", id=trace_id)
     step = told(idp, trace_id).step("sign-in page")
     assert step["reason"] == "request is not this browser's, or is over"
-    assert step["expected"] == "the browser that began, within 30 minutes"
+    assert step["expected"] == "the browser that started it, within 30 minutes"
 
 
 def test_a_wrong_code_and_a_link_in_another_browser_are_told(idp: Idp, people: People) -> None:
@@ -151,7 +154,7 @@ def test_a_wrong_code_and_a_link_in_another_browser_are_told(idp: Idp, people: P
     )  # fmt: skip  # one row
     assert story.step("sign-in link")["told"]["opened"] == "in another browser, or by a scanner"
     assert story.step("sign-in mail")["told"]["email"] == "al...@example.com"
-    assert "newest mail, in the browser that began" in story.advice
+    assert "newest mail, in the browser that started" in story.advice
 
 
 def test_a_form_from_elsewhere_is_told(idp: Idp, people: People) -> None:
@@ -163,7 +166,7 @@ def test_a_form_from_elsewhere_is_told(idp: Idp, people: People) -> None:
     press(alice, str(alice.page.url), {"csrf": "", "email": alice.email}, origin="https://evil.test")
     step = told(idp, trace_id, "sign-in mail").step("sign-in mail")
     assert (step["reason"], step["received"]) == ("foreign form", "Origin: https://evil.test")
-    assert step["expected"] == f"a form of {idp.issuer}, sent with the browser's cookie"
+    assert step["expected"] == f"a form from {idp.issuer}, sent with the browser's cookie"
 
 
 def test_a_mail_that_does_not_go_out_is_told(idp: Idp, people: People) -> None:

@@ -93,15 +93,15 @@ def _posted(client: TestClient, body: bytes) -> httpx2.Response:
 
 MCP = "http://localhost:9001/mcp"
 LONG = "x" * 201
-AN_ID_OF_OURS = "an id of this server's: register at /register, or run gatepost clients add"
-AN_ID = "an id that this database gave out, whole: it was changed on its way, or comes from another database"
+AN_ID_OF_OURS = "an id from this server: register at /register, or run gatepost clients add"
+AN_ID = "an id that this database gave out: this one was changed on its way, or comes from another database"
 A_SECRET = "the client_secret that this client was given, by HTTP Basic or in the form"
 A_CODE = "The authorization code is not valid. Start the authorization again."
-A_REFRESH = "The refresh token is not valid any more. Start the authorization again."
+A_REFRESH = "The refresh token is no longer valid. Start the authorization again."
 ANOTHER_RESOURCE = "The resource is not the one that was authorized."
 UNKNOWN = "The app that sent you here is not known to this server."
-ANEW = "Remove the connection in your app and add it again: then it registers anew."
-TWICE = "The app named itself, or where to return to, more than once."
+ANEW = "Remove the connection in your app and add it again, so that it registers anew."
+TWICE = "The app sent its id, or its return address, more than once."
 REPORT = "Report this to the makers of the app."
 FOREIGN = "The app wants you to return to an address that it did not register."
 ADD_AGAIN = "Remove the connection in your app and add it again. If that does not help, report this to its makers."
@@ -157,7 +157,7 @@ CASES = [
     Case("a challenge in hex", lambda c, p: authorize(c, code_challenge="ab" * 32),
          "authorize", "invalid_request: malformed code_challenge", "code_challenge: 64 characters",
          "43 characters of base64url without padding",
-         ("For the makers of the app: The code_challenge is no SHA-256 in base64url.",)),
+         ("For the makers of the app: The code_challenge is not a SHA-256 hash in base64url.",)),
     Case("another resource", lambda c, p: authorize(c, resource="https://other.test/mcp"),
          "authorize", "invalid_target: unknown resource; see MCP_RESOURCE_URL", "https://other.test/mcp",
          "one of: http://localhost:9001/mcp",
@@ -176,11 +176,11 @@ CASES = [
          ("For the makers of the app: A parameter is repeated.",)),
     Case("a prompt of its own", lambda c, p: authorize(c, prompt="create"),
          "authorize", "invalid_request: bad prompt", "prompt=create",
-         "none alone, or of: login, consent, select_account",
-         ("For the makers of the app: The prompt is not one that this server knows.",)),
+         "none alone, or any of: login, consent, select_account",
+         ("For the makers of the app: This server does not support that prompt.",)),
     Case("an age that is no number", lambda c, p: authorize(c, max_age="soon"),
          "authorize", "invalid_request: bad max_age", "max_age=soon", "digits",
-         ("For the makers of the app: max_age is no number of seconds.",)),
+         ("For the makers of the app: max_age is not a number of seconds.",)),
     Case("nobody signed in", lambda c, p: authorize(c, prompt="none"),
          "authorize", "login_required: prompt=none", "", "",
          ("Nobody is signed in.",)),
@@ -190,7 +190,7 @@ CASES = [
     Case("a registration that is no JSON", lambda c, p: _posted(c, b"redirect_uris=x"),
          "register", "invalid_client_metadata: unreadable metadata", "body: json_invalid",
          "a JSON object with the members of RFC 7591 section 2",
-         ("The metadata is no JSON object that RFC 7591 knows.",)),
+         ("The metadata is not a JSON object with the members of RFC 7591.",)),
     Case("a registration without an address", lambda c, p: _posted(c, b'{"client_name": "x"}'),
          "register", "invalid_redirect_uri: no acceptable redirect_uri", "see redirect_uris",
          "a list of https, loopback or private addresses",
@@ -218,7 +218,7 @@ CASES = [
          "token", "invalid_client: no client secret", "client_id gp_cc_*, no client_secret", A_SECRET,
          ("The client secret is missing or wrong.",)),
     Case("a code of nobody's", lambda c, p: c.redeem("gp_ac_nobody"),
-         "token", "invalid_grant: unknown code", "a code nobody was given", "that of the redirect",
+         "token", "invalid_grant: unknown code", "a code that nobody was given", "the code from the redirect",
          (A_CODE,)),
     Case("another client's code", _as_another,
          "token", "invalid_grant: code of another client", "client_id gp_dc_*", "client_id gp_dc_*",
@@ -244,8 +244,8 @@ CASES = [
          "each code once",
          (A_CODE,)),
     Case("a refresh token of nobody's", lambda c, p: c.refresh("gp_rt_nobody"),
-         "token", "invalid_grant: unknown refresh token", "a refresh token nobody was given",
-         "that of the last answer, whole",
+         "token", "invalid_grant: unknown refresh token", "a refresh token that nobody was given",
+         "the one in the last answer, unchanged",
          (A_REFRESH,)),
     Case("another client's refresh token", _refresh_as_another,
          "token", "invalid_grant: refresh token of another client", "client_id gp_dc_*", "client_id gp_dc_*",
@@ -278,7 +278,7 @@ def alice(server: Server) -> Iterator[Person]:
 
 ON_EVERY_PAGE = (
     "To keep you safe, we do not send you back there.",
-    "Anybody can send people here from a site of their own. Go back only if you know this one.",
+    "Any site can send people here. Go back only if you know this one.",
 )
 
 
@@ -309,14 +309,14 @@ def test_a_refusal_says_what_was_received_and_what_was_expected(server: Server, 
 
 
 MISSING = [
-    ({"grant_type": "authorization_code", "code_verifier": "v" * 43}, "code", "no code", "the code of the redirect"),
+    ({"grant_type": "authorization_code", "code_verifier": "v" * 43}, "code", "no code", "the code from the redirect"),
     (
         {"grant_type": "authorization_code", "code": "gp_ac_x"},
         "code_verifier",
         "none",
         "the code_verifier behind the code_challenge of /authorize",
     ),
-    ({"grant_type": "refresh_token"}, "refresh_token", "none", "the refresh_token of the last answer"),
+    ({"grant_type": "refresh_token"}, "refresh_token", "none", "the refresh_token in the last answer"),
 ]
 
 

@@ -22,7 +22,7 @@ BAD_CATALOGUES = {
     None: "cannot be read (No such file or directory)",
     "[[resource": "is not TOML",
     f'{SCOPE}name = "a b"': "a scope's `name` must be ASCII without spaces, quotes and backslashes",
-    f'{SCOPE}name = "a"\ntitel = "T"': "resource.0.scope.0.titel: nobody reads this key",
+    f'{SCOPE}name = "a"\ntitel = "T"': "resource.0.scope.0.titel: there is no such key",
     f'{SCOPE}name = "a"\n[[backend]]\nname = "crm"\nurl = "ftp://crm.test"': "backend.0.url: it is not a URL",
 }
 
@@ -114,7 +114,7 @@ def test_no_database_is_made_by_the_way(tmp_path: Path, command: str) -> None:
 
 def test_no_database_is_made_for_a_backup_that_is_not_there(tmp_path: Path) -> None:
     """The backup file is checked first."""
-    assert line(tmp_path, "db", "restore", "gone.db", code=1) == "gone.db is no file; name the backup."
+    assert line(tmp_path, "db", "restore", "gone.db", code=1) == "gone.db is not a file; give the path of the backup."
     assert list(tmp_path.iterdir()) == []
 
 
