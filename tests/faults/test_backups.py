@@ -120,7 +120,7 @@ def test_a_restore_without_the_right_key_or_an_empty_database_changes_nothing(tm
     with replicated(tmp_path, mails, 1, secret_key=(KEY,)) as idp:
         url, saved = idp.settings.database_url, tmp_path / "saved"
         gatepost(url, "backup", str(saved))
-        assert "is there already" in refused(url, "backup", str(saved))
+        assert "already exists" in refused(url, "backup", str(saved))
         assert "SECRET_KEY: it does not open the" in refused(
             f"sqlite:///{tmp_path / 'other' / 'new.db'}", "restore", str(saved), key=OTHER_KEY
         )
@@ -151,8 +151,8 @@ def test_a_move_to_postgresql_signs_nobody_out(tmp_path: Path, mails: Postbox, p
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("copy", "nowhere.db", "postgresql+psycopg://x/y"), "nowhere.db is no file"),
-        (("restore", "/nowhere/at/all"), "/nowhere/at/all is no file"),
+        (("copy", "nowhere.db", "postgresql+psycopg://x/y"), "nowhere.db is not a file"),
+        (("restore", "/nowhere/at/all"), "/nowhere/at/all is not a file"),
         (("backup", "/nowhere/at/all"), "Nothing was changed: "),
     ],
 )

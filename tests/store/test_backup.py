@@ -200,7 +200,7 @@ def test_a_backup_never_overwrites(database: Database, tmp_path: Path) -> None:
     """It overwrites neither the last backup nor any other file."""
     path = tmp_path / "kept"
     path.write_text("the last one")
-    with pytest.raises(CannotCopy, match="is there already"):
+    with pytest.raises(CannotCopy, match="already exists"):
         backup.save(database.engine, path, silent)
     assert path.read_text() == "the last one"
 

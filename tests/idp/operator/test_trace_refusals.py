@@ -258,7 +258,7 @@ CASES = [
          "token", "invalid_grant: ended grant", "revoked by the client", "a new authorization",
          (A_REFRESH,)),
     Case("a host of nobody's", lambda c, p: c.idp.get("/authorize", headers={"host": "evil.test"}),
-         "authorize", "foreign Host", "Host: evil.test", "that of http://localhost:*", ()),
+         "authorize", "foreign Host", "Host: evil.test", "the host of http://localhost:*", ()),
 ]  # fmt: skip  # a table
 
 

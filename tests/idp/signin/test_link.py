@@ -185,7 +185,7 @@ def test_a_bent_link_leads_nowhere(idp: Idp, people: People, bend: str) -> None:
     answer = pending.person.browser.get(f"{idp.issuer}/sign-in/link?t={bent}")
     assert answer.status_code == 410
     words = words_of(answer.text)
-    assert "leads nowhere" in words
+    assert "does not work" in words
     assert "connect again" in words
     assert "alice" not in words
     assert pending.state()["state"] == "pending"
