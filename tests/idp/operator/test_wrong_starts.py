@@ -147,4 +147,4 @@ def test_a_public_server_without_mail_says_so(folder: Path) -> None:
 
 def test_a_host_that_is_none_is_blamed_on_the_host(folder: Path) -> None:
     """The error does not blame the port, which is fine."""
-    assert line(folder, "idp", IDP_HOST="nope.invalid").startswith("IDP_HOST: nope.invalid is no address")
+    assert line(folder, "idp", IDP_HOST="nope.invalid").startswith("IDP_HOST: nope.invalid is not an address")
