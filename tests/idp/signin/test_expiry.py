@@ -77,7 +77,7 @@ def test_the_waiting_page_counts_down(idp: Idp, people: People) -> None:
     """The remaining time, from the mail's acceptance, is shown, and is what the script gets."""
     pending = asks(idp, people())
     idp.clock.forward(minutes=4)
-    assert "The link and code work for 6 minutes more" in words_of(pending.look())
+    assert "The link and code work for another 6 minutes" in words_of(pending.look())
     assert 355 <= pending.state()["expires_in"] <= 360
 
 
