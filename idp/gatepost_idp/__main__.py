@@ -10,7 +10,7 @@ from gatepost_idp import __version__
 from gatepost_idp.commands import audit, clients, console, db, doctor, keys, mail, tools, tracing, users
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False)
-_RUN, _PEOPLE, _LOOK, _KEEP = "Run it", "People, clients, tools, mail", "See what happens", "Keep it"
+_RUN, _PEOPLE, _LOOK, _KEEP = "Run it", "People, clients, tools, mail", "See what happens", "Maintain it"
 for name, group, panel in (
     ("users", users, _PEOPLE),
     ("clients", clients, _PEOPLE),
@@ -21,8 +21,6 @@ for name, group, panel in (
     ("keys", keys, _KEEP),
 ):
     cli.add_typer(group.app, name=name, rich_help_panel=panel)
-cli.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
-cli.command("trace", rich_help_panel=_LOOK)(tracing.trace)
 
 
 def main() -> None:
@@ -85,6 +83,10 @@ def resource() -> None:
     # A separate package and process: the two servers communicate only over HTTP.
     os.execv(sys.executable, [sys.executable, "-m", "gatepost_resource"])  # noqa: S606 (no shell is wanted)
 
+
+# Last, since help shows the panels in this order, and those of groups after them.
+cli.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
+cli.command("trace", rich_help_panel=_LOOK)(tracing.trace)
 
 if __name__ == "__main__":
     main()

@@ -212,10 +212,10 @@ def test_the_version_is_the_distributions() -> None:
 
 
 def test_help_is_in_groups_and_whole() -> None:
-    """Each command has a sentence, and none is truncated."""
+    """Each command has a sentence, none is truncated, and what a newcomer needs is first."""
     said = CliRunner().invoke(cli, ["--help"]).stdout
-    for panel in ("Run it", "People, clients, tools, mail", "See what happens", "Keep it"):
-        assert panel in said
+    panels = ("Run it", "See what happens", "People, clients, tools, mail", "Maintain it")
+    assert sorted(panels, key=said.index) == list(panels)
     assert "…" not in said
     for command in named(get_command(cli)):
         helped = CliRunner().invoke(cli, [*command.split(), "--help"])
