@@ -1,16 +1,16 @@
 """What the standards say, statement by statement: each MUST and SHOULD that binds one of the two servers.
 
-A file a document, in our own words. A statement names the clauses of ``tests/requirements.py`` that hold it, and each
-clause is held by tests; or it says why we depart from it, or on what it rests outside of this code; or, held in part,
-both. ``[aside]`` says which sections bind others, or are about what is not offered.
+There is one file per document, in our own words. A statement names the clauses of ``tests/requirements.py`` that cover
+it (tests cover each clause), or says why we depart from it, or what it rests on outside this code. One that is met in
+part says both. ``[aside]`` lists the sections that bind others or describe what we do not offer.
 
     ["4.1.2.a"]                             section 4.1.2, the first statement of several
-    must = "A code expires shortly."        or ``should``; a MUST NOT is a must, too
+    must = "A code expires shortly."        or ``should``; a MUST NOT is a must too
     held = ["A8.short"]                     clauses
-    departs = "In part: …"                  why not, or why not all of it
-    rests_on = "The operator's proxy …"     what else has to be so
+    departs = "In part. …"                  why not, or why not all of it
+    rests_on = "The operator's proxy …"     what else must be true
 
-``tests/test_requirements.py`` checks both ways; ``python -m tests.standards.page`` writes docs/requirements.md.
+``tests/test_requirements.py`` checks both directions; ``python -m tests.standards.page`` writes docs/requirements.md.
 """
 
 import re
@@ -61,7 +61,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A standard. ``aside``: pairs of sections and why nothing in them is asked of us."""
+    """A standard. ``aside``: pairs of sections and why they require nothing of us."""
 
     id: str
     title: str
@@ -71,13 +71,13 @@ class Document:
     statements: tuple[Statement, ...]
 
     def address(self, section: str) -> str:
-        """Where that section can be read."""
+        """The URL of that section."""
         return f"{self.url}#section-{section}" if section[0].isdigit() else f"{self.url}#{section}"
 
 
 @cache
 def documents() -> tuple[Document, ...]:
-    """Every document, in the order in which they are read; raises ValueError for a file that is not in its form."""
+    """Every document, in reading order; raises ValueError for a malformed file."""
     return tuple(_document(FOLDER / f"{name}.toml") for name in ORDER)
 
 
@@ -91,7 +91,7 @@ def _document(path: Path) -> Document:
 
 def _statement(document: str, key: str, members: dict[str, Any]) -> Statement:
     if ("must" in members) == ("should" in members) or not _MEMBERS.issuperset(members):
-        raise ValueError(f"{document}-{key}: a statement has must or should, and no more than {sorted(_MEMBERS)}")
+        raise ValueError(f"{document}-{key}: a statement has must or should, and only members of {sorted(_MEMBERS)}")
     return Statement(
         id=f"{document}-{key}",
         section=_LETTER.sub("", key),

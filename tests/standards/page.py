@@ -1,4 +1,4 @@
-"""Writes docs/requirements.md, what a security reviewer opens first: ``python -m tests.standards.page``."""
+"""Writes docs/requirements.md, which a security reviewer opens first: ``python -m tests.standards.page``."""
 
 import re
 from collections.abc import Iterator
@@ -9,20 +9,20 @@ from tests.requirements import CLAUSES, Clause
 from tests.standards import Document, Statement, documents
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "requirements.md"
-_REFERS = ("See ", "In part, see ")  # told where it refers to
+_IN_PART = "In part. "
 _NAMES = {clause.id for clause in CLAUSES} | {one.id for document in documents() for one in document.statements}
-_NAME = re.compile(r"(?:RFC|OAUTH|MCP|[A-Z]\d)[\w.-]*\w")
+_NAME = re.compile(r"\b(?:RFC|OAUTH|MCP|[A-Z]\d)(?:[\w.-]*\w)?")
 _NOT_YET = {clause.id for clause in CLAUSES if clause.not_yet}
 _INTRODUCTION = """\
-# What the standards ask, and what holds it
+# What the standards require, and what covers it
 
 Every MUST and SHOULD of the documents below that binds an authorization server or a resource server, in our own
-words. Each is **held** by clauses of [tests/requirements.py](../tests/requirements.py), and each clause by
+words. Each is **covered** by clauses of [tests/requirements.py](../tests/requirements.py), and each clause by
 [the tests that name it](#clauses-and-their-tests); or we **depart** from it and say why; or it **rests** on something
-outside of this code. The tests check both ways that nothing is left over.
+outside this code. The tests check in both directions that nothing is left over.
 
-What is not built yet says so. This page is made of [tests/standards/](../tests/standards/) and of the tests' marks;
-`make requirements` writes it anew.
+What is not built yet is marked. This page is generated from [tests/standards/](../tests/standards/) and the marks on
+the tests; `make requirements` rewrites it.
 """
 
 
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def page() -> str:
-    """The page, the same for the same sources."""
+    """The page; the same sources give the same page."""
     return "\n".join([_INTRODUCTION, *_summary(), *_departures(), *_every_document(), *_clauses()])
 
 
@@ -54,11 +54,14 @@ def _departures() -> Iterator[str]:
     yield ""
     departures = [one for document in documents() for one in document.statements if one.departs]
     for statement in sorted(departures, key=lambda one: one.level):  # each MUST first
-        if not statement.departs.startswith(_REFERS):
-            kind = "In part:" if statement.departs.startswith("In part: ") else "Not so:"
-            reason = _linked(statement.departs.removeprefix("In part: "))
-            yield f"- {_link(statement.id)} {statement.level}: {statement.text} **{kind}** {reason}"
+        if not statement.departs.removeprefix(_IN_PART).startswith("See "):  # listed once, where it refers to
+            yield f"- {_link(statement.id)} {statement.level}: {statement.text} {_departure(statement)}"
     yield ""
+
+
+def _departure(statement: Statement) -> str:
+    label = "In part." if statement.departs.startswith(_IN_PART) else "Departs."
+    return f"**{label}** {_linked(statement.departs.removeprefix(_IN_PART))}"
 
 
 def _every_document() -> Iterator[str]:
@@ -71,14 +74,14 @@ def _every_document() -> Iterator[str]:
         yield ""
         yield from _table(document)
         if document.aside:
-            yield "Not ours:"
+            yield "Not applicable:"
             yield ""
             yield from (f"- {sections}: {_linked(why)}" for sections, why in document.aside)
             yield ""
 
 
 def _table(document: Document) -> Iterator[str]:
-    yield "| section | | asked | held by |"
+    yield "| section | | requirement | covered by |"
     yield "| --- | --- | --- | --- |"
     for statement in document.statements:
         section = f"[{statement.id.removeprefix(document.id + '-')}]({document.address(statement.section)})"
@@ -89,7 +92,7 @@ def _table(document: Document) -> Iterator[str]:
 
 def _held(statement: Statement) -> str:
     links = ", ".join(_link(clause) + (" (not yet)" if clause in _NOT_YET else "") for clause in statement.held)
-    departs = f"**Departs.** {_linked(statement.departs)}" if statement.departs else ""
+    departs = _departure(statement) if statement.departs else ""
     rests = f"*Rests on:* {_linked(statement.rests_on)}" if statement.rests_on else ""
     return "<br>".join(part for part in (links, departs, rests) if part)
 
@@ -97,7 +100,7 @@ def _held(statement: Statement) -> str:
 def _clauses() -> Iterator[str]:
     yield "## Clauses and their tests"
     yield ""
-    yield "OURS is what no standard asks for and this product promises. A head, such as A1, is held by its parts too."
+    yield "OURS: promised by this product, required by no standard. A head, such as A1, is covered by its parts too."
     yield ""
     for clause in CLAUSES:
         note = f" **Not yet:** {clause.not_yet}." if clause.not_yet else ""
@@ -122,7 +125,7 @@ def _link(identifier: str) -> str:
 
 
 def _linked(text: str) -> str:
-    """``text`` with the clauses and statements that it names as links."""
+    """``text``, with links for the clauses and statements that it names."""
     return _NAME.sub(lambda found: _link(found[0]) if found[0] in _NAMES else found[0], text)
 
 
