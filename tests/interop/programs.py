@@ -1,4 +1,4 @@
-"""The programs of others that the tests here run unmodified, and what each does against both servers."""
+"""The third-party programs that these tests run unmodified, and what each does against both servers."""
 
 import json
 import re
@@ -11,7 +11,7 @@ ROOT = HERE.parents[1]
 
 @dataclass(frozen=True)
 class Program:
-    """``source``: what pins its version, ``npm:`` or ``pypi:`` and the package. ``does``: what its tests hold."""
+    """``source``: what pins its version, ``npm:`` or ``pypi:`` and the package. ``does``: what its tests prove."""
 
     key: str
     name: str
@@ -22,7 +22,7 @@ class Program:
 
     @property
     def version(self) -> str:
-        """The one that the tests run, from the lock file."""
+        """The version that the tests run, from the lock file."""
         registry, _, package = self.source.partition(":")
         if registry == "npm":
             pinned = json.loads((HERE / "package.json").read_text(encoding="utf-8"))["dependencies"]
@@ -37,40 +37,50 @@ OLD, BOTH = "2025-11-25", "2025-11-25 and 2026-07-28"
 
 PROGRAMS = (
     Program(
-        "python-sdk", "MCP Python SDK", "pypi:mcp", BOTH, "RFC 7591, its URL", "connect, list, call, refresh, step-up"
+        "python-sdk",
+        "MCP Python SDK",
+        "pypi:mcp",
+        BOTH,
+        "RFC 7591, metadata URL",
+        "connect, list, call, refresh, step-up",
     ),
     Program(
         "typescript-sdk",
         "MCP TypeScript SDK 1.x",
         "npm:@modelcontextprotocol/sdk",
         OLD,
-        "RFC 7591, its URL",
-        "connect, list, call, refresh; step-up by the link of `request_access`: it answers a 403 by a refresh alone",
+        "RFC 7591, metadata URL",
+        "connect, list, call, refresh; step-up through the link of `request_access`: after a 403 it only refreshes",
     ),
     Program(
         "typescript-client",
         "MCP TypeScript client 2.x",
         "npm:@modelcontextprotocol/client",
         BOTH,
-        "RFC 7591, its URL",
+        "RFC 7591, metadata URL",
         "connect, list, call, refresh, step-up",
     ),
     Program(
-        "mcp-remote", "mcp-remote", "npm:mcp-remote", OLD, "RFC 7591, its URL", "connect, list, call, refresh, step-up"
+        "mcp-remote",
+        "mcp-remote",
+        "npm:mcp-remote",
+        OLD,
+        "RFC 7591, metadata URL",
+        "connect, list, call, refresh, step-up",
     ),
     Program(
         "mcp-inspector",
         "MCP Inspector, command line",
         "npm:@modelcontextprotocol/inspector",
         BOTH,
-        "RFC 7591, its URL",
-        "connect, list, call, refresh, sign-in anew; no step-up: it calls only what the list shows",
+        "RFC 7591, metadata URL",
+        "connect, list, call, refresh, sign-in again; no step-up: it calls only listed tools",
     ),
     Program(
         "authlib",
         "Authlib's OAuth 2 client",
         "pypi:authlib",
-        "OAuth alone",
+        "OAuth only",
         "RFC 7591: none, Basic, post",
         "tokens, id_token, call, refresh, revocation",
     ),
@@ -79,7 +89,7 @@ PROGRAMS = (
         "Official MCP conformance suite",
         "npm:@modelcontextprotocol/conformance",
         BOTH,
-        "by hand",
+        "an operator",
         "every check that applies, at both servers",
     ),
 )

@@ -1,4 +1,4 @@
-"""Writes docs/clients.md, after every test that it speaks of has passed (``make clients``)."""
+"""Writes docs/clients.md after every test that it reports on has passed (``make clients``)."""
 
 import os
 import subprocess
@@ -11,31 +11,32 @@ from tests.interop.ways import Way, known_ways
 FILE = ROOT / "docs" / "clients.md"
 INTRODUCTION = """# Clients
 
-Who connects, and how that is known. Written by `make clients`, which runs the tests of `tests/interop` and writes
-nothing unless every one of them passes; a test fails when this page is not what they show.
+Which clients connect, and how that is known. `make clients` writes this page: it runs the tests of `tests/interop`,
+and writes nothing unless all of them pass. A test fails if the page and its sources differ.
 
 ## Run as they are published
 
-Unmodified, in the version named, against both servers as processes. Each starts from the MCP URL alone. A person is
-acted by the tests: signs in by mail, agrees. None meets a challenge for a scope that its person does not hold.
+Each client runs unmodified, in the version named, against both servers as processes, and starts from the MCP URL
+alone. The tests play the person, who signs in by mail and consents. No client gets a challenge for a scope that its
+person does not hold.
 """
 
 REPLAYED = """
 ## Replayed
 
-Hosted, closed or graphical clients cannot be run in a test. What they send is kept as data in
-`tests/interop/clients`, and acted out request by request: discovery in the client's order, registration, authorize,
-token and refresh with the parameters and the client authentication that it uses. Each way below reaches the consent
-page, a token, a tool call and a call with a refreshed token.
+Hosted, closed and graphical clients cannot run in a test. What they send is kept as data in `tests/interop/clients`
+and replayed request by request: discovery in the client's order, registration, authorize, token and refresh, with the
+client's own parameters and authentication. Each way below reaches the consent page, a token, a tool call, and a call
+with a refreshed token.
 
-A replay is worth what is known of its client: *recorded* on the wire; read in its *source*; said by its *vendor*;
-*inferred*, mostly from the library that it embeds; or a *guess*. Where parts differ, the commonest stands first.
+A replay is as good as what is known about its client: *recorded* on the wire; read in its *source*; stated by its
+*vendor*; *inferred*, mostly from the library that it embeds; or a *guess*. If parts differ, the commonest is first.
 """
 REACHED = "consent, token, call, refresh"
 
 
 def render() -> str:
-    """The page, as it is when all its tests pass."""
+    """The page, as it is once all its tests pass."""
     ran = [_program(program) for program in PROGRAMS]
     acted = [row for key in sorted({way.key for way in known_ways()}) for row in _replays(key)]
     return "".join(
@@ -53,7 +54,7 @@ def _program(program: Program) -> tuple[str, ...]:
 
 
 def _replays(key: str) -> list[tuple[str, ...]]:
-    """One row for each way; the client's name stands in the first."""
+    """One row for each way; the first has the client's name."""
     rows: list[tuple[str, ...]] = []
     for way in [way for way in known_ways() if way.key == key]:
         client = ("", "") if rows else (way.name, f"{way.version} {way.date}".strip())
@@ -62,10 +63,10 @@ def _replays(key: str) -> list[tuple[str, ...]]:
 
 
 def _known(way: Way) -> str:
-    """From where the parts are known, the commonest source first."""
+    """How each part is known, the most common source first."""
     sources = list(way.sure.values())
     ordered = sorted(set(sources), key=lambda word: (-sources.count(word), word))
-    rest = (f"{', '.join(part for part in way.sure if way.sure[part] == word)} {word}" for word in ordered[1:])
+    rest = (f"{', '.join(part for part in way.sure if way.sure[part] == word)}: {word}" for word in ordered[1:])
     return "; ".join((ordered[0], *rest))
 
 
@@ -75,7 +76,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def main() -> int:
-    """Runs the tests, then writes the page; what pytest answered where one did not pass."""
+    """Runs the tests and, if all pass, writes the page; returns pytest's exit code."""
     tests = [sys.executable, "-m", "pytest", "-q", str(HERE), "--deselect", "tests/interop/test_table.py"]
     ended = subprocess.run(tests, cwd=ROOT, env={**os.environ, "GATEPOST_NO_SKIPS": "1"}, check=False).returncode
     if ended == 0:

@@ -1,7 +1,7 @@
-"""What clients are known to send, read from ``clients/*.toml``: one file a client, in the words of this project.
+"""What clients are known to send, read from ``clients/*.toml``: one file per client, in this project's terms.
 
-A file says the first way in which its client connects; each ``[[way]]`` in it, what differs in another. Lists of
-parameters are in the order in which the client sends them. ``{port}`` and the like are filled in by the replay.
+A file describes the default way in which its client connects; each ``[[way]]`` says how another differs. Parameters
+are listed in the order in which the client sends them. The replay fills in ``{port}`` and the like.
 """
 
 import copy
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 FOLDER = Path(__file__).parent / "clients"
-FIRST = "as it comes"
+FIRST = "by default"
 
 Sure = Literal["recorded", "source", "vendor", "inferred", "guess"]
 
@@ -22,13 +22,13 @@ Sure = Literal["recorded", "source", "vendor", "inferred", "guess"]
 class Way:
     """One way in which one client connects.
 
-    ``sure``: for each part, whether it was recorded on the wire, read in the client's source, said by its vendor,
-    inferred (mostly from the library it embeds), or guessed. ``discovery``, ``before_token``, ``before_refresh``:
-    requests as ``METHOD place``, with a question mark where the client asks only after the one before was not found.
-    ``scope``: where its scopes are from: the challenge, the resource's or the server's metadata; empty, sent so.
-    ``document``: its metadata document, where that one's URL is its id. ``hand``: what to tell ``clients add`` where
-    an operator makes the client. ``secret``: how it is proved, whatever was registered. ``refreshes``: how often, one
-    after another. ``offline_access``: asked for, and with it ``prompt=consent``, where the server lists it.
+    ``sure``: whether each part was recorded on the wire, read in the client's source, stated by its vendor, inferred
+    (mostly from the library that it embeds) or guessed. ``discovery``, ``before_token``, ``before_refresh``: requests
+    as ``METHOD place``, with a question mark if a 404 is fine. ``scope``: the source of its scopes: the challenge, the
+    resource's or the server's metadata; ``empty``: an empty scope is sent. ``document``: its metadata document, if
+    that document's URL is its id. ``hand``: the arguments of ``clients add``, if an operator adds the client.
+    ``secret``: how it is sent, whatever was registered. ``refreshes``: how many in a row. ``offline_access``: whether
+    it asks for that scope, with ``prompt=consent``, if the server lists it.
     """
 
     key: str
@@ -59,15 +59,15 @@ class Way:
 
     @property
     def registers(self) -> str:
-        """How the server comes to know it, in a word for the table."""
+        """How the server learns of it, in a word for the table."""
         if self.document:
-            return "its URL"
-        return "by hand" if self.hand else "RFC 7591"
+            return "metadata URL"
+        return "an operator" if self.hand else "RFC 7591"
 
 
 @functools.cache
 def known_ways() -> tuple[Way, ...]:
-    """Every way of every client, in the order of their names."""
+    """Every way of every client, in the order of the file names."""
     return tuple(way for path in sorted(FOLDER.glob("*.toml")) for way in _ways(path))
 
 
@@ -78,7 +78,7 @@ def _ways(path: Path) -> list[Way]:
 
 
 def _merged(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """``first`` with what ``other`` says otherwise, tables member by member."""
+    """``first``, with the values of ``other`` in place of its own; tables are merged member by member."""
     merged = copy.deepcopy(first)
     for name, value in other.items():
         merged[name] = _merged(merged.get(name, {}), value) if isinstance(value, dict) else value
