@@ -20,7 +20,7 @@ note says what the tests cannot stop. [threat-model.md](threat-model.md) says wh
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """``tests`` as ``path/below/tests.py::name``; without any, ``but`` says why it is not stopped."""
+    """``tests``: ``path/below/tests.py::name``; if there are none, ``but`` says why it is not stopped."""
 
     kind: str
     what: str
@@ -30,13 +30,13 @@ class Attack:
 
 
 def attacks() -> tuple[Attack, ...]:
-    """The catalogue, in its order; raises TypeError for an entry that is not in its form."""
+    """The catalogue, in its order; raises TypeError for a malformed entry."""
     entries = tomllib.loads(TABLE.read_text(encoding="utf-8"))["attack"]
     return tuple(Attack(**{**entry, "tests": tuple(entry.get("tests", ()))}) for entry in entries)
 
 
 def page() -> str:
-    """The page, the same for the same catalogue."""
+    """The page; the same catalogue gives the same page."""
     return "\n".join([_INTRODUCTION, *_groups()]) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Which test claims which clause: read from the tests' sources, so that it holds for a run of one file alone."""
+"""Which test claims which clause: read from the tests' sources, so that it works if only one file is run."""
 
 import ast
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ TESTS = Path(__file__).parent
 
 @cache
 def collected(below: str = "") -> dict[str, set[str]]:
-    """What every test below a folder claims, by ``path/below/tests.py::name``."""
+    """What each test below a folder claims, by ``path/below/tests.py::name``."""
     return {
         f"{path.relative_to(TESTS).as_posix()}::{name}": claimed
         for path in sorted((TESTS / below).rglob("test_*.py"))
@@ -19,7 +19,7 @@ def collected(below: str = "") -> dict[str, set[str]]:
 
 
 def _each_test(module: ast.Module) -> Iterator[tuple[str, set[str]]]:
-    """Each test function of a file with the clauses that its own decorators and the file's ``pytestmark`` name."""
+    """Each test function of a file, with the clauses that its decorators and the file's ``pytestmark`` name."""
     shared = {
         claimed
         for node in module.body

@@ -24,7 +24,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def stays_itself() -> Iterator[None]:
-    """Fails a command that execs another program, which would end the test run silently with its exit code."""
+    """Fails a command that execs another program: that would silently end the test run with the program's exit code."""
 
     def refused(*_: object) -> None:
         raise AssertionError("run this command in a process of its own")
@@ -43,7 +43,7 @@ def idp(tmp_path: Path) -> Iterator[Idp]:
 
 @pytest.fixture
 def people(idp: Idp) -> Iterator[Callable[[str], Person]]:
-    """Makes people who sign in at ``idp``, each in a separate browser."""
+    """Creates people who sign in at ``idp``, each in a separate browser."""
     made: list[Person] = []
 
     def person(email: str = "alice@example.com") -> Person:
@@ -64,7 +64,7 @@ def postbox() -> Iterator[Postbox]:
 
 @pytest.fixture(scope="session")
 def deployment(tmp_path_factory: pytest.TempPathFactory, postbox: Postbox) -> Iterator[Deployment]:
-    """Both servers as processes; shared by the session, so each test uses its own person."""
+    """Both servers as processes, shared by the session; so each test uses its own person."""
     with deployed(tmp_path_factory.mktemp("deployment"), postbox.port) as both:
         yield both
 
@@ -81,7 +81,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A server in a thread logs while a command's output is read; stderr is looked up anew, as pytest replaces it.
+    # A server in a thread logs while a command's output is read; stderr is looked up each time, as pytest replaces it.
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     config.addinivalue_line("markers", "clause(*ids): the clauses of tests/requirements.py that the test holds")
     config.addinivalue_line("markers", "program(*keys): the programs of tests/interop/programs.py that the test runs")

@@ -1,15 +1,14 @@
-"""Breaks the code in small ways, one at a time, and runs the tests that hold it: ``python -m tests.mutants``.
+"""Breaks the code in small ways, one at a time, and runs the tests that cover it: ``python -m tests.mutants``.
 
-Arguments are modules; without any, all of ``TARGETS``. A number N among them tries every Nth change only, for a first
+Arguments are modules; without any, all of ``TARGETS``. A number N among them tries only every Nth change, for a first
 look. A change that no test notices has survived, and is printed.
-mutmut wants to copy the sources beside the tests, and then finds neither the two packages nor their templates. Here
-nothing is written: this same file, as a plugin of pytest, loads the one module with every change in it, each asleep,
-and pytest runs once without any, to see which test comes by which change. Then, for each change, a fork of that process
-wakes it and runs those tests, until one fails. What is run while the module is imported, such as a constant, takes a
-process of its own and every test.
+mutmut copies the sources beside the tests, and then finds neither the two packages nor their templates. Here nothing
+is written: this file, as a pytest plugin, loads the module with every change in it, each inactive, and pytest runs once
+to see which test reaches which change. Then, for each change, a fork of that process activates it and runs those tests
+until one fails. A change in code that runs at import, such as a constant, takes a separate process and every test.
 
-A change is: a comparison or a condition turned round, ``and`` for ``or``, a ``not`` left out, a number one more, a word
-another word, a sum a difference. Docstrings, annotations and decorators stay as they are.
+A change is: a negated comparison or condition, ``and`` for ``or``, a ``not`` left out, a number plus one, a different
+word, a difference for a sum. Docstrings, annotations and decorators stay as they are.
 """
 
 import ast
@@ -37,12 +36,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 CHOSEN = "GATEPOST_MUTANT"
-"""What the plugin is to do: ``module every 4``, or ``module only 17`` for one change, awake from the start."""
+"""What the plugin is to do: ``module every 4``, or ``module only 17`` for one change, active from the start."""
 NOTES = ROOT / "var" / "mutants"
-"""A file for each module says which test noticed each change, and how: to be looked through for what failed by chance,
-such as a server that did not start in time."""
+"""A file for each module says which test noticed each change, and how. Check it for chance failures, such as a server
+that did not start in time."""
 GOAL = 85  # percent killed
-SECONDS = 300  # and five times what the tests take without a change: one that makes them hang was noticed
+SECONDS = 300  # plus five times what the tests take without a change: one that makes them hang is noticed
 
 OAUTH, GROUND, RESOURCE = "tests/idp/oauth", "tests/idp/ground", "tests/resource"
 _TRACES = ("tests/idp/operator/test_trace_secrets.py", "tests/idp/operator/test_trace_refusals.py")
@@ -123,7 +122,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "gatepost_resource.access_token": _VERIFIER,
     "gatepost_resource.verifier": (*_VERIFIER, f"{RESOURCE}/test_introspection.py"),
 }
-"""Each module with the tests that have to notice, the quick ones first."""
+"""Each module with the tests that must notice its changes, the quick ones first."""
 
 _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
@@ -146,7 +145,7 @@ class Mutant:
 
 
 def main(modules: list[str], every: int) -> int:
-    """Prints each survivor, and the share of each module that was noticed; 1 where a module misses the goal."""
+    """Prints each survivor, and the share of changes noticed per module; returns 1 if a module misses the goal."""
     return max([_pytest(module, f"every {every}") for module in modules or TARGETS])
 
 
@@ -190,7 +189,7 @@ class _Carries(ast.NodeTransformer):
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """Each expression below ``node`` that can be changed, with what stands in its place, in the source's order."""
+    """Each expression below ``node`` that can be changed, with its replacement, in source order."""
     if isinstance(node, ast.expr):
         yield from ((node, new) for new in _instead_of(node))
     if isinstance(node, ast.If | ast.IfExp) and not isinstance(node.test, ast.Compare | ast.UnaryOp):
@@ -200,7 +199,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
 
 
 def _children(node: ast.AST) -> Iterator[ast.AST]:
-    """What is code: no annotation, decorator, docstring or literal part of an f-string."""
+    """Only code: no annotation, decorator, docstring or literal part of an f-string."""
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list"):
             continue
@@ -238,13 +237,13 @@ def _other_constant(value: object) -> Iterator[ast.expr]:
 
 
 def path_of(module: str) -> Path:
-    """Where its source stands."""
+    """The path of its source."""
     folder = "idp" if module.startswith("gatepost_idp") else "resource"
     return ROOT / folder / f"{module.replace('.', '/')}.py"
 
 
 class _Loader(importlib.abc.InspectLoader):
-    """Loads the one module with its changes."""
+    """Loads the module with its changes."""
 
     def __init__(self, module: str, awake: "_Awake") -> None:
         self._module, self._awake = module, awake
@@ -270,7 +269,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 class _Awake:
-    """Whether a change is made, asked at its place each time that the tests come by."""
+    """Whether a change is active; called at its place each time that the tests reach it."""
 
     def __init__(self, number: int | None) -> None:
         self.number = number
@@ -282,7 +281,7 @@ class _Awake:
 
 
 class _LeavesAtOnce:
-    """Saves a second: pytest collects garbage five times at its end."""
+    """Saves a second: pytest collects garbage five times when it ends."""
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, exitstatus: int) -> None:
@@ -290,7 +289,7 @@ class _LeavesAtOnce:
 
 
 class _Watch:
-    """Writes down how long each test takes and what it comes by. What a file's tests share counts for each of them."""
+    """Records how long each test takes and which changes it reaches; what a file's tests share counts for each."""
 
     def __init__(self, awake: _Awake, told: Path) -> None:
         self._awake, self._told = awake, told
@@ -323,7 +322,7 @@ class _Watch:
 
 
 class _Notes:
-    """Writes down which test noticed a change."""
+    """Records which test noticed a change."""
 
     def __init__(self, mutant: Mutant, notes: Path) -> None:
         self._mutant, self._notes = mutant, notes
@@ -337,9 +336,9 @@ class _Notes:
 
 
 class _Trial:
-    """Tries each change in a fork, which goes on as an ordinary run of the tests that come by it.
+    """Tries each change in a fork, which continues as an ordinary run of the tests that reach it.
 
-    In a fork, and there alone, a method answers None: then the hook does too, and pytest runs what is left in
+    Only in a fork does a method return None; then the hook does too, and pytest runs what is left in
     ``session.items``.
     """
 
@@ -370,7 +369,7 @@ class _Trial:
         return True
 
     def _watched(self, session: pytest.Session) -> bool | None:
-        """Runs every test without a change, to learn how long each takes and what it comes by."""
+        """Runs every test without a change, to learn how long each takes and which changes it reaches."""
         told = Path(tempfile.mkdtemp(prefix="gatepost-mutants-"), "seen.json")
         if (child := _fork(session)) is None:
             session.config.pluginmanager.register(_Watch(self._awake, told))
@@ -406,8 +405,8 @@ class _Trial:
 
 
 def _statements(mutant: Mutant) -> list[ast.stmt]:
-    """Those that have to be run again to wake what ran while the module was imported: the constant and what is made
-    of it. None where it would make a class anew."""
+    """The statements to rerun so that a change in import-time code takes effect: the constant and what is built from
+    it. Empty if that would recreate a class or function."""
     found: list[ast.stmt] = []
     names: set[str] = set()
     for statement in with_all(path_of(mutant.module).read_text(encoding="utf-8")).body:
@@ -421,7 +420,7 @@ def _statements(mutant: Mutant) -> list[ast.stmt]:
 
 
 def _readers(mutant: Mutant, statements: list[ast.stmt]) -> set[int]:
-    """The changes in functions that read what the statements bind; none where other modules may read it."""
+    """The changes in functions that read what the statements bind; none if other modules may read it."""
     bound = {node.id for one in statements for node in ast.walk(one) if isinstance(node, ast.Name) and _is_bound(node)}
     if not all(name.startswith("_") for name in bound):
         return set()
@@ -435,7 +434,7 @@ def _readers(mutant: Mutant, statements: list[ast.stmt]) -> set[int]:
 
 
 def _is_read_at_once(statement: ast.stmt) -> bool:
-    """What a function reads it reads when it is called."""
+    """Whether it reads its names at import; a function does so when called."""
     return not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef)
 
 
@@ -444,7 +443,7 @@ def _is_bound(node: ast.Name) -> bool:
 
 
 def _run_again(module: str, statements: list[ast.stmt]) -> None:
-    """In the module itself, and in each that imported a name from it."""
+    """Reruns them in the module, and updates each module that imported a name from it."""
     space = vars(sys.modules[module])
     before = dict(space)
     exec(compile(ast.Module(statements, []), str(path_of(module)), "exec"), space)  # noqa: S102 (as the loader)
@@ -455,8 +454,8 @@ def _run_again(module: str, statements: list[ast.stmt]) -> None:
 
 
 def _fork(session: pytest.Session, seconds: float | None = None) -> int | None:
-    """None in the child, which says nothing, and ends itself where it takes much longer than the tests usually do."""
-    gc.freeze()  # else collecting garbage would copy every page of the parent
+    """None in the child, which prints nothing, and ends itself if it takes much longer than the tests usually do."""
+    gc.freeze()  # otherwise collecting garbage would copy every page of the parent
     if child := os.fork():
         return child
     session.config.pluginmanager.register(_LeavesAtOnce())
@@ -478,7 +477,7 @@ def _told(mutant: Mutant, noticed: bool, more: str) -> bool:
 
 
 def _in_order(tests: list[pytest.Item], seen: dict[str, tuple[float, list[int]]]) -> list[pytest.Item]:
-    """The quick ones first, a file's together: they may share a server."""
+    """The quick ones first, with a file's tests together: they may share a server."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for test in tests:
         seconds[_file(test.nodeid)].append(seen[test.nodeid][0])
@@ -496,7 +495,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 _trial: _Trial | None = None
-if chosen := os.environ.get(CHOSEN):  # a plugin of pytest, which is loaded before any conftest can import the module
+if chosen := os.environ.get(CHOSEN):  # a pytest plugin, loaded before any conftest can import the module
     _module, _mode, _number = chosen.split()
     _awake = _Awake(int(_number) if _mode == "only" else None)
     sys.meta_path.insert(0, _Finder(_module, _awake))

@@ -1,5 +1,5 @@
 """Pictures of the pages: ``python -m tests.screenshots`` writes six for the documentation to docs/images, and every
-page and the mail, light and dark, to screenshots/, to be looked at."""
+page and the mail, light and dark, to screenshots/ for review."""
 
 import re
 import tempfile
@@ -116,7 +116,7 @@ def _page(browser: Browser, size: Any) -> Iterator[Page]:
 
 
 def _picture(page: Page, name: str) -> None:
-    """The page down to the end of what it says, a little margin below."""
+    """The page down to the end of its content, with a small margin below."""
     bottom = page.evaluate(
         """() => {
           const shown = [...document.querySelectorAll("main, footer p, .card")];

@@ -1,4 +1,4 @@
-"""The catalogue of attacks and the tests hold one another."""
+"""The catalogue of attacks and the tests refer to each other."""
 
 import re
 
@@ -10,14 +10,14 @@ _ADVISORY = re.compile(r"CVE-\d{4}-\d+|GHSA(?:-[a-z0-9]{4}){3}")
 
 
 def test_each_attack_is_stopped_by_a_test_that_exists_or_says_that_it_is_not() -> None:
-    """A test that is renamed or deleted leaves its attacks without a guard: here is where that shows."""
+    """A test that is renamed or deleted leaves its attacks untested; that shows here."""
     named = {test for attack in attacks() for test in attack.tests}
     assert not named - collected().keys()
     assert not [one.what for one in attacks() if not one.tests and not one.but.startswith("Not stopped")]
 
 
 def test_each_known_hole_of_others_is_in_the_catalogue() -> None:
-    """The other way round: a CVE that a test or a clause is about."""
+    """In the other direction: a CVE that a test or a clause names."""
     catalogued = set(_ADVISORY.findall(" ".join(attack.source for attack in attacks())))
     sources = [path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py")]
     known = set(_ADVISORY.findall(" ".join([*sources, *(clause.source for clause in CLAUSES)])))
@@ -26,7 +26,7 @@ def test_each_known_hole_of_others_is_in_the_catalogue() -> None:
 
 
 def test_the_catalogue_is_in_order() -> None:
-    """Each attack once, those of a group together; each text fits a table."""
+    """Each attack appears once, a group's together, and each text fits a table."""
     kinds = [attack.kind for attack in attacks()]
     assert kinds == sorted(kinds, key=kinds.index)
     assert len({attack.what for attack in attacks()}) == len(attacks())
@@ -36,5 +36,5 @@ def test_the_catalogue_is_in_order() -> None:
 
 
 def test_the_page_is_as_the_catalogue_has_it() -> None:
-    """`make attacks` writes it anew."""
+    """`make attacks` rewrites it."""
     assert PAGE.read_text(encoding="utf-8") == page(), "run `make attacks`, or python -m tests.attacks"

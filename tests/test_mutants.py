@@ -1,4 +1,4 @@
-"""The runner of `make mutants`: what it is told to break exists, and each change is made alone, and noticed."""
+"""The runner of `make mutants`: what it is told to break exists, and each change is made alone and noticed."""
 
 import subprocess
 import sys
@@ -19,13 +19,13 @@ CALLS = ((0,), (1, (1, 2)), (7, (1, 2)), (1, (3,)))
 
 @pytest.mark.parametrize("module", TARGETS)
 def test_each_target_is_there_with_its_tests(module: str) -> None:
-    """A module or file that was renamed would else be passed over."""
+    """Otherwise a renamed module or file would be skipped."""
     assert path_of(module).is_file()
     assert all((ROOT / test.partition("::")[0]).exists() for test in TARGETS[module])
 
 
 def test_each_change_is_one_and_another() -> None:
-    """Asleep, all of them together change nothing; awake, each makes another program of its own."""
+    """Inactive, all of them together change nothing; active, each gives a different program."""
     original: dict[str, object] = {}
     exec(compile(SOURCE, "original", "exec"), original)  # noqa: S102 (the source above)
     outcomes = [_outcome(number) for number in (None, *range(10))]
@@ -41,7 +41,7 @@ def _outcome(awake: int | None) -> list[object]:
 
 
 def test_the_tests_of_a_module_are_run_against_its_changes() -> None:
-    """All that is tried of PKCE is noticed, by tests that come by it."""
+    """Every change tried in PKCE is noticed, by tests that reach it."""
     command = [sys.executable, "-m", "tests.mutants", "gatepost_idp.pkce", "3"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert run.stdout.strip() == "gatepost_idp.pkce: 2 of 2 killed, 100.0 %", run.stdout + run.stderr

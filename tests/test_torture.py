@@ -1,4 +1,4 @@
-"""The rows of `make torture`: each names tests that are there."""
+"""The rows of `make torture`: each names tests that exist."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.torture import ROOT, ROWS
 
 @pytest.mark.parametrize("row", ROWS)
 def test_each_row_is_there_with_its_tests(row: str) -> None:
-    """A test that was renamed would else stop its row only at the next torture; and the page names each row."""
+    """Otherwise a renamed test would stop its row only at the next torture run; and the page names each row."""
     for test in ROWS[row]:
         file, _, name = test.partition("::")
         assert (ROOT / file).exists()

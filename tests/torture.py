@@ -1,4 +1,4 @@
-"""Runs the rows of docs/reliability.md at full size, one after the other: ``python -m tests.torture [ROW …]``."""
+"""Runs the rows of docs/reliability.md at full size, one after another: ``python -m tests.torture [ROW …]``."""
 
 import os
 import subprocess
@@ -44,7 +44,7 @@ FUZZ_CASES = 100_000
 
 
 def main(names: list[str]) -> int:
-    """Runs the rows of those names, or all; answers how many failed."""
+    """Runs the named rows, or all; returns how many failed."""
     if unknown := set(names) - ROWS.keys():
         print(f"No row is called {', '.join(sorted(unknown))}. There are: {', '.join(ROWS)}.")
         return 1
@@ -54,7 +54,7 @@ def main(names: list[str]) -> int:
 def _runs(name: str) -> bool:
     print(f"== {name}", flush=True)
     began = time.monotonic()
-    # --capture=sys: what the tests tell of their progress is seen at once (tests/faults/sizes.py).
+    # --capture=sys: the tests' progress messages show at once (tests/faults/sizes.py).
     command = [sys.executable, "-m", "pytest", "-q", "--capture=sys", *ROWS[name]]
     environment = {**os.environ, "GATEPOST_TORTURE": "full", "GATEPOST_FUZZ_CASES": str(FUZZ_CASES)}
     passed = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0

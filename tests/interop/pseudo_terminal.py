@@ -1,4 +1,4 @@
-"""A terminal without a person: runs a program as if somebody sat before it, until it says what it is waited for."""
+"""A terminal without a person: runs a program as if somebody were using it, until it prints the wanted text."""
 
 import contextlib
 import fcntl
@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-WIDE = struct.pack("HHHH", 50, 4000, 0, 0)  # so that no program breaks an address over two lines
+WIDE = struct.pack("HHHH", 50, 4000, 0, 0)  # so that no program breaks a URL over two lines
 SECONDS = 60
 
 
@@ -24,9 +24,9 @@ def until(
     environment: Mapping[str, str],
     answers: Mapping[str, str] | None = None,
 ) -> str:
-    """The first match of ``wanted`` in what the program says; ``answers``: what is typed when it asks something.
+    """The first match of ``wanted`` in the program's output; ``answers``: what to type at each of its questions.
 
-    Where the program ends without a match, or after SECONDS, AssertionError with all that it said.
+    If the program ends without a match, or after SECONDS, raises AssertionError with its whole output.
     """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, WIDE)
@@ -47,7 +47,7 @@ def _watched(terminal: int, wanted: re.Pattern[str], answers: dict[str, str]) ->
         if not select.select([terminal], [], [], 0.2)[0]:
             continue
         heard = b""
-        with contextlib.suppress(OSError):  # Linux says so when the program has ended
+        with contextlib.suppress(OSError):  # Linux reports the program's end this way
             heard = os.read(terminal, 65536)
         said += heard.decode(errors="replace")
         if found := wanted.search(said):

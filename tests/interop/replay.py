@@ -1,4 +1,4 @@
-"""Acts out one way of one client, request by request, against both servers, and checks what each answer has to be."""
+"""Replays one way of one client, request by request, against both servers, and checks each answer."""
 
 import base64
 import json
@@ -49,7 +49,7 @@ class Replay:
         self._http.close()
 
     def run(self) -> None:
-        """Everything in order; raises AssertionError where an answer is not what the client needs."""
+        """Runs every step in order; raises AssertionError if an answer is not what the client needs."""
         self._learn()
         for step in self.way.discovery:
             self._discover(step)
@@ -66,7 +66,7 @@ class Replay:
         self._call_tool()
 
     def _learn(self) -> None:
-        """What clients take from the challenge and the documents, read once; they ask for them in their own order."""
+        """Reads once what clients take from the challenge and the documents; they request these in their own order."""
         challenged = self._mcp("ping").headers["www-authenticate"]
         self._said["challenge"] = challenged.partition('scope="')[2].partition('"')[0]
         self._said["resource"] = " ".join(self._http.get(self._place("protected")).json()["scopes_supported"])
@@ -135,7 +135,7 @@ class Replay:
         assert answer.status_code == 201, answer.text
         information = dict(answer.json())
         assert information["redirect_uris"] == body["redirect_uris"], "mcp-remote drops what is not as it sent it"
-        # A secret nobody asked for would have to be kept by a client that cannot (RFC 7591 section 2).
+        # A client that did not ask for a secret may be unable to keep one (RFC 7591 section 2).
         assert information["token_endpoint_auth_method"] == body.get("token_endpoint_auth_method", "none")
         return information
 
@@ -192,12 +192,12 @@ class Replay:
         return self._post(self._metadata["token_endpoint"], headers, content=urlencode(form))
 
     def _parameters(self, names: list[str]) -> list[tuple[str, str]]:
-        """Those of ``names`` that this client has, in their order, a repeated one repeatedly."""
+        """The parameters in ``names`` that this client has, in that order and as often as named."""
         values = {**self._values, "client_secret": self._secret} if self._secret else self._values
         return [(name, values[name]) for name in names if name in values]
 
     def _call_tool(self) -> None:
-        """The handshake of its era, the list and a call, with the token that it has now."""
+        """The handshake of its protocol version, the list and a call, with its current token."""
         if self.way.protocol < "2026":
             hello = self._mcp("initialize", protocolVersion=self.way.protocol, capabilities={}, clientInfo=_INFO)
             assert hello.json()["result"]["protocolVersion"] == self.way.protocol
@@ -220,7 +220,7 @@ class Replay:
         return self._post(self._deployment.mcp, headers, json=message)
 
     def _post(self, url: str, headers: dict[str, str], **body: Any) -> httpx2.Response:
-        """As a browser would where the client is one: with a preflight first, and able to read the answer."""
+        """Posts; for a client in a browser, after a preflight, and checks that it may read the answer."""
         if "origin" in self.way.headers:
             names = ",".join(sorted({*headers, "content-type", "mcp-protocol-version"} - {"accept"}))
             asking = {"access-control-request-method": "POST", "access-control-request-headers": names}
@@ -236,7 +236,7 @@ class Replay:
             assert answer.headers["access-control-allow-origin"] in ("*", self.way.headers["origin"])
 
     def _state(self) -> str:
-        """A fresh state in the shape that this client gives it."""
+        """A new state in this client's format."""
         shapes = {
             "{22}": secrets.token_urlsafe(16),
             "{43}": secrets.token_urlsafe(32),

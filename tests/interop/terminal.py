@@ -1,4 +1,4 @@
-"""A program that prints the address to open, and a person who opens it and whose browser comes back to the program."""
+"""A program that prints a URL to open, and a person who opens it and whose browser returns to the program."""
 
 import contextlib
 import json
@@ -15,12 +15,12 @@ from tests.support.person import Person
 
 SECONDS = 60
 LISTENS_SECONDS = 10
-# No program of a test opens a real browser: what `open` falls back to on Linux is told to do nothing.
+# No program in a test opens a real browser: what `open` falls back to on Linux does nothing.
 NO_BROWSER = {"BROWSER": "true", "DISPLAY": "", "WAYLAND_DISPLAY": "", "XDG_CURRENT_DESKTOP": ""}
 
 
 class Terminal:
-    """What a program says, line by line; ``said`` keeps it."""
+    """A program's output, line by line; ``said`` keeps it."""
 
     def __init__(self, process: "subprocess.Popen[str]", person: Person) -> None:
         self.said: list[str] = []
@@ -28,7 +28,7 @@ class Terminal:
         self._person = person
 
     def lines(self) -> Iterator[str]:
-        """Its lines as they come, each address among them opened before the line is handed on."""
+        """Its lines as they arrive; a URL in a line is opened before the line is yielded."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self.said.append(line)
@@ -38,13 +38,13 @@ class Terminal:
         self._process.wait(SECONDS)
 
     def write(self, text: str) -> None:
-        """A line at its standard input."""
+        """Writes a line to its standard input."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{text}\n")
         self._process.stdin.flush()
 
     def request(self, number: int, method: str, **params: Any) -> dict[str, Any]:
-        """A JSON-RPC request over standard input, for what speaks MCP there; answers the whole response."""
+        """Sends a JSON-RPC request over standard input, to a program that speaks MCP there; returns the response."""
         self.write(json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}))
         for line in self.lines():
             if line.startswith("{") and (message := json.loads(line)).get("id") == number:
@@ -57,7 +57,7 @@ class Terminal:
 
 
 def _delivered(callback: str) -> httpx2.Response:
-    """What the program answers: mcp-remote listens only after it printed the address, and a test is no slow person."""
+    """The program's answer. mcp-remote listens only after printing the URL, and a test is faster than a person."""
     deadline = time.monotonic() + LISTENS_SECONDS
     while True:
         try:
@@ -70,9 +70,9 @@ def _delivered(callback: str) -> httpx2.Response:
 
 @contextlib.contextmanager
 def watched(process: "subprocess.Popen[str]", person: Person) -> Iterator[Terminal]:
-    """The terminal of ``process``, which is ended at the end, or when it takes too long."""
+    """The terminal of ``process``, which is killed at the end of the block, or if it takes too long."""
     with process:
-        giving_up = threading.Timer(SECONDS, process.kill)  # a read waits for ever otherwise
+        giving_up = threading.Timer(SECONDS, process.kill)  # otherwise a read waits forever
         giving_up.start()
         try:
             yield Terminal(process, person)

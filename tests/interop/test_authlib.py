@@ -1,4 +1,4 @@
-"""Authlib's OAuth2 client, with Authlib's own ways to authenticate, over a connection of ours; discovery is by hand."""
+"""Authlib's OAuth2 client, with its own client authentication, over our connection; the test does discovery itself."""
 
 import re
 from collections.abc import Iterator
@@ -24,12 +24,12 @@ METHODS = ["none", "client_secret_basic", "client_secret_post"]
 
 @dataclass
 class Session:
-    """What Authlib's client takes for a session of `requests`, of which it uses this much."""
+    """What Authlib's client takes for a `requests` session, with the part of it that it uses."""
 
     line: httpx2.Client
 
     def post(self, url: str, data: dict[str, str], headers: dict[str, str] | None, auth: Any) -> httpx2.Response:
-        """Sends a form, after Authlib added how the client proves itself."""
+        """Sends a form, after Authlib added the client authentication."""
         form = {**(headers or {}), "content-type": "application/x-www-form-urlencoded"}
         url, form, body = auth.prepare("POST", url, form, urlencode(data))
         return self.line.post(url, content=body, headers=form)
@@ -45,7 +45,7 @@ def line() -> Iterator[httpx2.Client]:
 @pytest.mark.clause("A1", "A2.rfc8414", "A5.methods", "A8.rotation", "A11.revoke", "A12.id-token", "R2")
 @pytest.mark.parametrize("method", METHODS)
 def test_it_goes_the_whole_way(deployment: Deployment, postbox: Postbox, line: httpx2.Client, method: str) -> None:
-    """401, discovery, registration, PKCE, tokens, a call, a refresh, a call; it revokes, and no refresh is left."""
+    """401, discovery, registration, PKCE, tokens, a call, a refresh, a call; after it revokes, no refresh works."""
     metadata, resource = discovered(line, deployment.mcp)
     client = registered(line, metadata, method)
     verifier = "v" * 64
@@ -69,7 +69,7 @@ def test_it_goes_the_whole_way(deployment: Deployment, postbox: Postbox, line: h
 
 
 def discovered(line: httpx2.Client, mcp: str) -> tuple[dict[str, Any], str]:
-    """The authorization server's metadata, and the resource to name there."""
+    """The authorization server's metadata, and the resource to request there."""
     told = mcp_request(mcp, None, "tools/list")
     assert told.status_code == 401
     named = re.search(r'resource_metadata="([^"]+)"', told.headers["www-authenticate"])
@@ -97,6 +97,6 @@ def registered(line: httpx2.Client, metadata: dict[str, Any], method: str) -> OA
 
 
 def time_of(mcp: str, token: str) -> int:
-    """A tool that needs demo:read, called with this token."""
+    """Calls a tool that needs demo:read, with this token."""
     answer = mcp_request(mcp, token, "tools/call", name="demo_get_time", arguments={}).json()
     return int(answer["result"]["structuredContent"]["unix_seconds"])

@@ -1,4 +1,4 @@
-"""The backend of examples/, as people copy it: it learns from our token who calls, and believes nothing else."""
+"""The backend of examples/, as people copy it: it learns from our token who is calling, and trusts nothing else."""
 
 import asyncio
 import base64
@@ -40,7 +40,7 @@ class People:
     bearer: str
 
     def token(self, **changes: Any) -> str:
-        """One that the gate gets for Alice."""
+        """A token that the gate gets for Alice."""
         answer = self.gate.exchange(self.bearer, **{"resource": self.url, **changes})
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access_token"])
@@ -57,7 +57,7 @@ class People:
         return dict(answer.json()["result"])
 
     def signed(self, key: ECKey | None = None, header: dict[str, str] | None = None, **claims: Any) -> str:
-        """A token as our issuer signs it, with changes; a claim of None is left out."""
+        """A token signed by our issuer's key, with changes; a claim of None is omitted."""
         database = Database(self.idp.settings.database_url)
         try:
             keys = Keys(database, self.idp.settings.secret_keys, self.idp.clock)
@@ -78,7 +78,7 @@ class People:
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
-    """The example as a process, behind an issuer with the catalogue beside it."""
+    """The example as a process, behind an issuer with the catalogue that comes with it."""
     folder, port = tmp_path_factory.mktemp("people"), free_port()
     url, catalogue = f"http://localhost:{port}/mcp", folder / "catalogue.toml"
     text = (EXAMPLES / "backend_catalogue.toml").read_text(encoding="utf-8")
@@ -107,7 +107,7 @@ def test_the_backend_sees_the_person(people: People) -> None:
 
 @pytest.mark.clause("A15.narrows")
 def test_a_scope_that_the_person_lacks_opens_nothing_there(people: People) -> None:
-    """The backend asks the token, whatever the gate let through."""
+    """The backend checks the token's scopes itself, whatever the gate let through."""
     refused = people.call(people.token(), "delete_person", name="ada")
     assert refused["isError"] is True
     assert "crm:write" in str(refused)
@@ -115,7 +115,7 @@ def test_a_scope_that_the_person_lacks_opens_nothing_there(people: People) -> No
 
 @pytest.mark.clause("A15.lists")
 def test_a_token_for_lists_lists_and_calls_nothing(people: People) -> None:
-    """It is nobody's."""
+    """It belongs to nobody."""
     own = str(people.gate.lists(people.url).json()["access_token"])
     assert len(people.post(own).json()["result"]["tools"]) == 3
     for tool in ("whose_call", "find_person", "delete_person"):
@@ -124,14 +124,14 @@ def test_a_token_for_lists_lists_and_calls_nothing(people: People) -> None:
 
 @pytest.mark.clause("A15.there-alone", "R3.no-passthrough")
 def test_the_clients_own_token_is_refused(people: People) -> None:
-    """Attack: token passthrough. Good at the gate, and at nothing behind it."""
+    """Attack: token passthrough. It is valid at the gate, and at nothing behind it."""
     assert people.post(people.bearer).status_code == 401
     assert people.post(None).status_code == 401
 
 
 @pytest.mark.clause("A15.there-alone")
 def test_the_token_of_another_backend_is_refused(people: People) -> None:
-    """Attack: a backend goes on with what it got. Same person, same scope, same gate."""
+    """Attack: a backend reuses the token it received. Same person, same scope, same gate."""
     assert people.post(people.token(resource="http://localhost:9199/mcp")).status_code == 401
     own = people.gate.lists("http://localhost:9199/mcp").json()["access_token"]
     assert people.post(str(own)).status_code == 401
@@ -142,7 +142,7 @@ def test_the_token_of_another_backend_is_refused(people: People) -> None:
     "header", ["x-user", "x-forwarded-user", "x-forwarded-email", "x-email", "remote-user", "cookie"]
 )
 def test_a_forged_header_changes_nothing(people: People, header: str) -> None:
-    """Attack: a header says who somebody is. Not beside a token, and not in its place."""
+    """Attack: a header claims who is calling. It counts neither beside a token nor instead of one."""
     forged = {header: "user=mallory@example.com"}
     assert people.call(people.token(), "whose_call", forged)["structuredContent"]["email"] == "alice@example.com"
     own = str(people.gate.lists(people.url).json()["access_token"])
@@ -151,7 +151,7 @@ def test_a_forged_header_changes_nothing(people: People, header: str) -> None:
 
 
 def test_a_good_token_is_taken(people: People) -> None:
-    """Else the refusals below would prove nothing."""
+    """Otherwise the refusals below would prove nothing."""
     assert people.call(people.signed(), "whose_call")["structuredContent"] == {"sub": "somebody", "email": "a@b.test"}
 
 
@@ -173,19 +173,19 @@ def test_a_good_token_is_taken(people: People) -> None:
          "an id token", "an unknown key", "a foreign key"],
 )  # fmt: skip  # names beside what they name
 def test_a_bad_token_is_refused(people: People, attack: dict[str, Any]) -> None:
-    """Signed by our own key, where it is not about the key: each check is the example's own."""
+    """Signed with our own key, unless the case is about the key: each check is the example's own."""
     assert people.post(people.signed(**attack)).status_code == 401
 
 
 def test_a_token_without_a_signature_is_refused(people: People) -> None:
-    """Attack: the token itself says that none is needed (RFC 8725 section 2.1)."""
+    """Attack: the token says itself that it needs no signature (RFC 8725 section 2.1)."""
     _, claims, _ = people.signed().split(".")
     head = _encoded(b'{"alg":"none","typ":"at+jwt"}')
     assert people.post(f"{head}.{claims}.").status_code == 401
 
 
 def test_a_token_signed_with_the_public_key_as_a_secret_is_refused(people: People) -> None:
-    """Attack: HS256, whose secret would be what everybody can fetch (RFC 8725 section 2.1)."""
+    """Attack: HS256 with the public key, which everybody can fetch, as its secret (RFC 8725 section 2.1)."""
     (public,) = (key for key in people.idp.get("/jwks.json").json()["keys"] if key["alg"] == "ES256")
     head = _encoded(json.dumps({"alg": "HS256", "typ": "at+jwt", "kid": public["kid"]}).encode())
     signing_input = f"{head}.{people.signed().split('.')[1]}"

@@ -26,8 +26,8 @@ PASSED = {"SUCCESS", "INFO"}
 NO_SUBSCRIPTIONS = "SKIPPED: no list changes while a connection is open, so the server declares no subscriptions"
 NO_DIAGNOSTICS = "FAILURE: not testable without the suite's own tool test_missing_capability, which is no tool of ours"
 
-# Each scenario with the protocol revision it is run at, and the checks that do not pass there with the reason why.
-# What stands here is checked both ways: a check that passes one day has to go.
+# Each scenario with its protocol revision, and the checks that do not pass there, each with the reason.
+# The list is checked in both directions: a check that starts to pass must be removed from it.
 SCENARIOS: dict[tuple[str, str], dict[str, str]] = {
     ("server-initialize", "2025-11-25"): {},
     ("ping", "2025-11-25"): {},
@@ -55,7 +55,7 @@ AUTHORIZATION: dict[str, str] = {}
 
 @pytest.fixture(scope="module")
 def proxied(deployment: Deployment, postbox: Postbox) -> Iterator[str]:
-    """The MCP URL behind a proxy that adds the bearer of a person with a new account: the suite can send none."""
+    """The MCP URL behind a proxy that adds the token of a person with a new account: the suite cannot send one."""
     with Person("conformance-server@example.com", postbox) as person:
         wire = Wire(deployment.mcp, person)
         with contextlib.closing(wire):
@@ -67,7 +67,7 @@ def proxied(deployment: Deployment, postbox: Postbox) -> Iterator[str]:
 @pytest.mark.program("conformance")
 @pytest.mark.parametrize(("scenario", "revision"), SCENARIOS)
 def test_the_resource_server_conforms(proxied: str, tmp_path: Path, scenario: str, revision: str) -> None:
-    """Every check of the scenario passes, save those that stand above with their reason."""
+    """Every check of the scenario passes, except those listed above with their reason."""
     suite = start(
         SUITE, "server", "--url", proxied, "--scenario", scenario, "--spec-version", revision, "-o", "out", cwd=tmp_path
     )
@@ -80,7 +80,7 @@ def test_the_resource_server_conforms(proxied: str, tmp_path: Path, scenario: st
 @pytest.mark.program("conformance")
 @pytest.mark.clause("A1", "A2", "A6")
 def test_the_authorization_server_conforms(deployment: Deployment, postbox: Postbox, tmp_path: Path) -> None:
-    """Metadata, and the code grant of a client made by hand: the suite opens the URL, a person walks it."""
+    """Metadata, and the code grant of a client that an operator added: the suite prints the URL, a person opens it."""
     port = free_port()
     redirect = f"http://127.0.0.1:{port}/callback"
     made = deployment.gatepost("clients", "add", "Conformance", "--redirect", redirect)
@@ -105,7 +105,7 @@ def test_the_authorization_server_conforms(deployment: Deployment, postbox: Post
 
 
 def authorize_url(suite: "subprocess.Popen[str]", issuer: str) -> str:
-    """What the suite asks a person to open."""
+    """The URL that the suite asks a person to open."""
     assert suite.stdout is not None
     giving_up = threading.Timer(SECONDS, suite.kill)  # a read waits for ever otherwise
     giving_up.start()
@@ -122,7 +122,7 @@ def authorize_url(suite: "subprocess.Popen[str]", issuer: str) -> str:
 
 @contextlib.contextmanager
 def ended(suite: "subprocess.Popen[str]") -> Iterator["subprocess.Popen[str]"]:
-    """The suite, which waits five minutes for its callback unless it is ended."""
+    """The suite, which waits five minutes for its callback unless it is killed."""
     with suite:
         try:
             yield suite
@@ -131,14 +131,14 @@ def ended(suite: "subprocess.Popen[str]") -> Iterator["subprocess.Popen[str]"]:
 
 
 def checks_below(folder: Path, said: str) -> list[dict[str, Any]]:
-    """Every check that the suite wrote down."""
+    """Every check that the suite recorded."""
     files = sorted(folder.rglob("checks.json"))
     assert files, f"the suite wrote no results:\n{said}"
     return [check for file in files for check in json.loads(file.read_text(encoding="utf-8"))]
 
 
 def problems(checks: list[dict[str, Any]], known: dict[str, str]) -> list[str]:
-    """Checks that did not pass and are not known, and known ones that are not as they are known."""
+    """Failed checks that are not listed, and listed ones whose outcome differs from the list."""
     found = {check["id"]: check["status"] for check in checks if check["status"] not in PASSED}
     reasons = {check["id"]: check.get("errorMessage", "") for check in checks if check["status"] not in PASSED}
     expected = {name: reason.partition(":")[0] for name, reason in known.items()}

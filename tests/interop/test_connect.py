@@ -1,4 +1,4 @@
-"""What /connect tells people to do, done: each command and config as the page shows it, until the sign-in opens."""
+"""Does what /connect tells people to do: each command and config as shown, until the sign-in opens."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ from tests.support.ports import free_port
 from tests.support.processes import Deployment, running
 from tests.support.smtp import Postbox
 
-# Where npm puts what a command starts, and under which lock file.
+# Where npm puts the program that a command starts, and under which lock file.
 PROGRAMS = {
     "claude": (VENDORS, "@anthropic-ai/claude-code/cli-wrapper.cjs"),
     "codex": (VENDORS, "@openai/codex/bin/codex.js"),
@@ -38,7 +38,7 @@ SIGN_IN = r"https?://[^\s\x00-\x1f]+/authorize\?[^\s\x00-\x1f]+(?=[\s\x00-\x1f])
 
 @pytest.fixture
 def apps(deployment: Deployment) -> dict[str, App]:
-    """What the page says, of the deployment that is connected to."""
+    """What the page says about the deployment to connect to."""
     return apps_of(httpx2.get(f"{deployment.issuer}/connect", trust_env=False).text)
 
 
@@ -50,7 +50,7 @@ def home(tmp_path: Path) -> dict[str, str]:
 
 
 def command(line: str | Sequence[str]) -> list[str]:
-    """A line of the page, its program found; ``npx`` would fetch what the lock file has fetched already."""
+    """A line of the page with the program's installed path; ``npx`` would fetch what is already there."""
     words = shlex.split(line) if isinstance(line, str) else list(line)
     if words[0] == "npx":
         words = [word for word in words[1:] if word != "-y"]
@@ -59,7 +59,7 @@ def command(line: str | Sequence[str]) -> list[str]:
 
 
 def ran(line: str, cwd: Path, environment: dict[str, str]) -> None:
-    """Runs a line that ends by itself."""
+    """Runs a line that ends on its own."""
     done = subprocess.run(
         command(line), cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
@@ -67,7 +67,7 @@ def ran(line: str, cwd: Path, environment: dict[str, str]) -> None:
 
 
 def opens_the_sign_in(deployment: Deployment, address: str) -> None:
-    """Whether the address that a program opens is the way into this deployment, for its MCP URL."""
+    """Whether the URL that a program opens leads to this deployment's sign-in, for its MCP URL."""
     assert address.startswith(f"{deployment.issuer}/authorize?")
     assert set(parse_qs(urlsplit(address).query)["resource"]) == {deployment.mcp}
     with httpx2.Client(trust_env=False, follow_redirects=True) as browser:
@@ -77,7 +77,7 @@ def opens_the_sign_in(deployment: Deployment, address: str) -> None:
 
 
 def test_the_page_knows_which_versions_were_run() -> None:
-    """Whoever moves a version up has the lines run again, and says so where they stand."""
+    """Raising a version requires running the lines again, and saying so beside them."""
     clients = guide.read(guide.FILE.read_text(encoding="utf-8")).client
     named = dict(re.findall(r"npm:(\S+) ([\d.]+)", " ".join(each.source for each in clients if each.known == "run")))
     files = [json.loads((folder / "package.json").read_text(encoding="utf-8")) for folder in (VENDORS, HERE)]
@@ -95,20 +95,20 @@ def test_claude_code(deployment: Deployment, apps: dict[str, App], home: dict[st
 
 
 def test_claude_desktop(deployment: Deployment, apps: dict[str, App], home: dict[str, str], tmp_path: Path) -> None:
-    """What Claude Desktop starts when its file says this: mcp-remote."""
+    """What Claude Desktop starts for this config: mcp-remote."""
     (config,) = map(json.loads, apps["claude-desktop"].copied)
     server = config["mcpServers"]["gatepost"]
     opens_the_sign_in(deployment, until(SIGN_IN, command([server["command"], *server["args"]]), tmp_path, home))
 
 
 def test_codex(deployment: Deployment, apps: dict[str, App], home: dict[str, str], tmp_path: Path) -> None:
-    """`codex mcp add` opens the sign-in by itself."""
+    """`codex mcp add` opens the sign-in on its own."""
     add = apps["codex"].copied[0]
     opens_the_sign_in(deployment, until(SIGN_IN, command(add), tmp_path, home))
 
 
 def test_codex_by_its_file(deployment: Deployment, apps: dict[str, App], home: dict[str, str], tmp_path: Path) -> None:
-    """config.toml written by hand, then `codex mcp login`."""
+    """config.toml written manually, then `codex mcp login`."""
     config, login = apps["codex"].copied[1:]
     (tmp_path / ".codex").mkdir()
     (tmp_path / ".codex" / "config.toml").write_text(config, encoding="utf-8")
@@ -116,7 +116,7 @@ def test_codex_by_its_file(deployment: Deployment, apps: dict[str, App], home: d
 
 
 def test_gemini_cli(deployment: Deployment, apps: dict[str, App], home: dict[str, str], tmp_path: Path) -> None:
-    """`gemini mcp add`, then `/mcp auth` in a folder that is trusted, which asks before it opens anything."""
+    """`gemini mcp add`, then `/mcp auth` in a trusted folder, which asks before it opens anything."""
     add, auth = apps["gemini-cli"].copied
     ran(add, tmp_path, home)
     trusting = {**home, "GEMINI_CLI_TRUST_WORKSPACE": "true", "GEMINI_API_KEY": "none is needed to sign in here"}
@@ -132,7 +132,7 @@ def test_inspector(deployment: Deployment, apps: dict[str, App], home: dict[str,
 
 
 def test_curl(deployment: Deployment, postbox: Postbox, home: dict[str, str], tmp_path: Path) -> None:
-    """A personal token, pasted as told, and the tools that it may use."""
+    """A personal token, pasted as the page says, and the tools that it may use."""
     if shutil.which("curl") is None:
         pytest.skip("install it: apt-get install curl")
     with introspecting(deployment, tmp_path) as mcp, Person("curl@example.com", postbox) as person:
@@ -153,7 +153,7 @@ def test_curl(deployment: Deployment, postbox: Postbox, home: dict[str, str], tm
 
 @contextlib.contextmanager
 def introspecting(deployment: Deployment, folder: Path) -> Iterator[str]:
-    """The resource server once more, now with credentials at /introspect; answers where it listens."""
+    """Another resource server, with credentials for /introspect; yields its URL."""
     made = json.loads(deployment.gatepost("clients", "add", "The tools", "--resource-server", "--json"))
     port = free_port()
     credentials = {f"INTROSPECTION_{name.upper()}": made[name] for name in ("client_id", "client_secret")}
@@ -164,7 +164,7 @@ def introspecting(deployment: Deployment, folder: Path) -> Iterator[str]:
 
 
 def personal_token(person: Person, address: str) -> str:
-    """Made on the page that the link leads to, by somebody who signs in there."""
+    """Made on the page that the link leads to, by a person who signs in there."""
     person.open(address)
     person.ask_for_mail()
     person.sign_in_by_code()

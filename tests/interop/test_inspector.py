@@ -1,4 +1,4 @@
-"""The command line of the MCP Inspector, as its authors publish it: one process for each thing it is asked to do."""
+"""The command line of the MCP Inspector, as its authors publish it: one process for each command."""
 
 import json
 import re
@@ -27,9 +27,9 @@ READER = ["whoami", "request_access", "demo_get_help", "demo_get_time"]
 def test_it_connects_refreshes_and_signs_in_anew(
     deployment: Deployment, postbox: Postbox, tmp_path: Path, era: Mode
 ) -> None:
-    """It keeps its tokens between two runs, refreshes what is over, and asks for more when it is told to sign in anew.
+    """It keeps its tokens between runs, refreshes an expired one, and requests more when told to sign in again.
 
-    It lists the tools before it calls one, so it calls none that is hidden, and no 403 is there to step up from.
+    It lists the tools before it calls one, so it never calls a hidden one and never gets a 403 to step up from.
     """
     traffic = Traffic(deployment)
     with Tracked(f"inspector-{era}@example.com", postbox) as person:
@@ -61,7 +61,7 @@ def test_it_connects_refreshes_and_signs_in_anew(
 def test_it_connects_as_the_url_of_its_metadata_document(
     by_url: ByUrl, postbox: Postbox, tmp_path: Path, era: Mode
 ) -> None:
-    """It registers nowhere, and refreshes under that name."""
+    """It does not register, and refreshes under that id."""
     url = by_url.show_script(f"/inspector-{era}.json", "http://127.0.0.1/oauth/callback")
     whoami = ("--client-metadata-url", url, "--method", "tools/call", "--tool-name", "whoami")
     with Tracked(f"inspector-url-{era}@example.com", postbox) as person:
@@ -74,13 +74,13 @@ def test_it_connects_as_the_url_of_its_metadata_document(
 
 
 def inspector(mcp: str, person: Tracked, folder: Path, era: Mode) -> Callable[..., dict[str, Any]]:
-    """The program on one machine: its arguments in, what it prints as JSON out."""
+    """The program on one machine: takes its arguments, returns what it prints as JSON."""
     callback = f"http://127.0.0.1:{free_port()}/oauth/callback"
     environment = {
         "HOME": str(folder),
         "MCP_STORAGE_DIR": str(folder),
         "MCP_INSPECTOR_SECRET_STORE": "file",
-        "MCP_AUTO_OPEN_ENABLED": "true",  # it signs nobody in without a terminal otherwise
+        "MCP_AUTO_OPEN_ENABLED": "true",  # otherwise it signs nobody in without a terminal
         **NO_BROWSER,
     }
     fixed = ("--cli", mcp, "--transport", "http", "--protocol-era", era, "--format", "json")
@@ -96,7 +96,7 @@ def inspector(mcp: str, person: Tracked, folder: Path, era: Mode) -> Callable[..
 
 
 def outlived(folder: Path) -> str:
-    """Spoils the access token that it keeps, as when its time is over; answers the refresh token beside it."""
+    """Corrupts its stored access token, as if expired; returns the refresh token beside it."""
     secrets = folder / "secrets.json"
     text, spoiled = re.subn(r'(access_token\\":\\")[^"\\]+', r"\1outlived", secrets.read_text(encoding="utf-8"))
     assert spoiled == 1, text
@@ -105,7 +105,7 @@ def outlived(folder: Path) -> str:
 
 
 def refresh_token(folder: Path) -> str:
-    """The one that it keeps."""
+    """The refresh token that it stores."""
     found = re.search(r"gp_rt_[\w-]+", (folder / "secrets.json").read_text(encoding="utf-8"))
     assert found
     return found.group()

@@ -1,4 +1,4 @@
-"""mcp-remote as its author publishes it: what puts a remote server behind standard input and output."""
+"""mcp-remote as its author publishes it: it puts a remote server behind standard input and output."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"na
 
 @pytest.fixture
 def person(postbox: Postbox) -> Iterator[Tracked]:
-    """Who sits before it, and allows it to read and no more at first."""
+    """The person at the terminal, who at first allows it only to read."""
     with Tracked("mcp-remote@example.com", postbox) as someone:
         someone.ticks = ["demo:read"]
         yield someone
@@ -30,7 +30,7 @@ def person(postbox: Postbox) -> Iterator[Tracked]:
 
 @pytest.fixture
 def proxy(deployment: Deployment, person: Tracked, tmp_path: Path) -> Iterator[Terminal]:
-    """The program, started with the MCP URL and a port as people write it in a configuration."""
+    """The program, started with the MCP URL and a port as in a configuration file."""
     environment = {"MCP_REMOTE_CONFIG_DIR": str(tmp_path), **NO_BROWSER}
     process = start("mcp-remote/dist/proxy.js", deployment.mcp, str(free_port()), cwd=tmp_path, **environment)
     with watched(process, person) as terminal:
@@ -42,7 +42,7 @@ def proxy(deployment: Deployment, person: Tracked, tmp_path: Path) -> Iterator[T
 def test_it_connects_refreshes_and_steps_up(
     deployment: Deployment, person: Tracked, proxy: Terminal, tmp_path: Path
 ) -> None:
-    """Its probes by GET are told the way like any other; each later step asks the person once or not at all."""
+    """Its GET probes get the usual challenge; each later step asks the person at most once."""
     traffic = Traffic(deployment)
     proxy.request(1, "initialize", **HELLO)
     proxy.write(json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}))
@@ -70,17 +70,17 @@ def test_it_connects_refreshes_and_steps_up(
 
 
 def call(proxy: Terminal, number: int, tool: str, **arguments: str) -> dict[str, Any]:
-    """What a tool answers."""
+    """A tool's answer."""
     return dict(proxy.request(number, "tools/call", name=tool, arguments=arguments)["result"])
 
 
 def kept(folder: Path) -> dict[str, Any]:
-    """The tokens, where the program keeps them."""
+    """The file in which the program keeps its tokens."""
     return dict(json.loads(next(folder.rglob("*_tokens.json")).read_text(encoding="utf-8")))
 
 
 def outlived(folder: Path) -> dict[str, Any]:
-    """Makes it believe that its access token is over; answers the tokens that it had."""
+    """Makes it believe that its access token has expired; returns the tokens that it had."""
     tokens = kept(folder)
     next(folder.rglob("*_tokens.json")).write_text(json.dumps({**tokens, "expires_at": 1}), encoding="utf-8")
     return tokens
@@ -89,7 +89,7 @@ def outlived(folder: Path) -> dict[str, Any]:
 @pytest.mark.program("mcp-remote")
 @pytest.mark.clause("A4", "A4.public", "A8.rotation")
 def test_it_connects_as_the_url_of_its_metadata_document(by_url: ByUrl, person: Tracked, tmp_path: Path) -> None:
-    """It registers nowhere, and refreshes under that name."""
+    """It does not register, and refreshes under that id."""
     url = by_url.show_script("/mcp-remote.json", "http://localhost/oauth/callback")
     environment = {"MCP_REMOTE_CONFIG_DIR": str(tmp_path), **NO_BROWSER}
     arguments = (by_url.mcp, str(free_port()), "--client-metadata-url", url)

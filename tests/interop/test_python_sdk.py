@@ -1,4 +1,4 @@
-"""The MCP Python client, unmodified, in both eras: from the URL alone to a step-up."""
+"""The MCP Python client, unmodified, with both protocol versions: from the URL alone to a step-up."""
 
 import pytest
 
@@ -48,7 +48,7 @@ async def test_it_connects_refreshes_and_steps_up(deployment: Deployment, postbo
 @pytest.mark.clause("A4", "A4.public", "A8.rotation", "R4")
 @pytest.mark.parametrize("mode", MODES)
 async def test_it_connects_as_the_url_of_its_metadata_document(by_url: ByUrl, postbox: Postbox, mode: Mode) -> None:
-    """It registers nowhere: the document is fetched, and names it at the sign-in, the refresh and the step-up."""
+    """It does not register: its document is fetched, and its URL is its id at sign-in, refresh and step-up."""
     url = by_url.show_script(f"/python-{mode}.json")
     with Tracked(f"python-url-{mode}@example.com", postbox) as person:
         person.ticks = ["demo:read"]

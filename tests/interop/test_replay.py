@@ -1,4 +1,4 @@
-"""Every client that somebody saw on the wire, acted out: to the consent page, a token, a call and a refresh."""
+"""Replays every known client: to the consent page, a token, a call and a refresh."""
 
 import re
 from urllib.parse import urlsplit
@@ -20,7 +20,7 @@ from tests.support.smtp import Postbox
 def test_the_client_connects_calls_and_refreshes(
     deployment: Deployment, by_url: ByUrl, postbox: Postbox, way: Way
 ) -> None:
-    """Its own requests in its own order; a person meets the consent page once; the real resource server answers."""
+    """Its own requests in its own order; the person sees the consent page once; the real resource server answers."""
     address = re.sub(r"[^a-z0-9]+", "-", f"{way.key} {way.title}".lower())[:50].strip("-")
     with Tracked(f"{address}@example.com", postbox) as person:
         if way.document:

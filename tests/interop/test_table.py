@@ -1,4 +1,4 @@
-"""docs/clients.md says what was run, no more and no less."""
+"""docs/clients.md states exactly what was run."""
 
 import ast
 
@@ -7,12 +7,12 @@ from tests.interop.table import FILE, render
 
 
 def test_the_page_is_what_the_tests_show() -> None:
-    """After a change of a client, a version or a test: `make clients`."""
+    """After changing a client, a version or a test, run `make clients`."""
     assert FILE.read_text(encoding="utf-8") == render()
 
 
 def test_every_program_on_the_page_is_run_by_a_test() -> None:
-    """Read from the source, both ways, so that it holds for a run of this file alone."""
+    """Read from the source, in both directions, so that it works if only this file is run."""
     marked = {
         ast.literal_eval(argument)
         for path in HERE.glob("test_*.py")

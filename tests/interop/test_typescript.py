@@ -1,4 +1,4 @@
-"""The MCP TypeScript packages, 1.x and 2.x, unmodified: what they find, register, ask for, refresh and step up to."""
+"""The MCP TypeScript packages, 1.x and 2.x, unmodified: discovery, registration, requests, refresh and step-up."""
 
 import contextlib
 import json
@@ -22,38 +22,38 @@ SECONDS = 60
 _numbers = count()
 READER = ["whoami", "request_access", "demo_get_help", "demo_get_time"]
 
-# Package, and the era it speaks: 1.x has one.
+# Package and protocol version: 1.x speaks only one.
 CLIENTS = [("sdk", "legacy"), ("client", "legacy"), ("client", "auto")]
 
 
 class TypeScript:
-    """The program of typescript.mjs, and the person whose browser it opens."""
+    """The program typescript.mjs, and the person whose browser it opens."""
 
     def __init__(self, process: "subprocess.Popen[str]", person: Tracked) -> None:
         self._process = process
         self.person = person
 
     def do(self, command: str, **details: Any) -> dict[str, Any]:
-        """One command, which has to succeed."""
+        """Runs one command, which must succeed."""
         answer = self.attempt(command, **details)
         assert "problem" not in answer, answer
         return answer
 
     def attempt(self, command: str, **details: Any) -> dict[str, Any]:
-        """One command; whatever address it asks to have opened, the person walks."""
+        """Runs one command; the person opens any URL that it asks to open."""
         answer = self._said({"command": command, **details})
         while "open" in answer:
             answer = self._said({"callback": self.person.walk(answer["open"])})
         return answer
 
     def call(self, tool: str, **given: Any) -> dict[str, Any]:
-        """What a tool answers."""
+        """A tool's answer."""
         return self.do("call", tool=tool, given=given)
 
     def requests(self) -> list[tuple[str, str, int]]:
-        """Method, path and status of everything it asked since it was last looked at.
+        """Method, path and status of every request since the last look.
 
-        But for the stream of notifications, which the older era opens at a moment of its own choice.
+        Leaves out the notification stream, which the older protocol opens at unpredictable moments.
         """
         asked = [tuple(request) for request in self.do("requests")["requests"]]
         return [request for request in asked if request[:2] != ("GET", "/mcp")]
@@ -73,9 +73,9 @@ class TypeScript:
 
 @contextlib.contextmanager
 def typescript(folder: Path, person: Tracked, *arguments: str) -> Iterator[TypeScript]:
-    """The program; ``arguments``: package, era, MCP URL, its callback address, and that of its metadata document."""
+    """The program; ``arguments``: package, protocol version, and the URLs of MCP, callback and metadata document."""
     with start_own("typescript.mjs", *arguments, cwd=folder) as process:
-        giving_up = threading.Timer(SECONDS, process.kill)  # a read waits for ever otherwise
+        giving_up = threading.Timer(SECONDS, process.kill)  # otherwise a read waits forever
         giving_up.start()
         try:
             yield TypeScript(process, person)
@@ -88,7 +88,7 @@ def typescript(folder: Path, person: Tracked, *arguments: str) -> Iterator[TypeS
 def client(
     deployment: Deployment, postbox: Postbox, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[TypeScript]:
-    """A program that is connected, and whose person allowed it to read and no more."""
+    """A connected program, whose person allowed it only to read."""
     package, mode = request.param
     email = f"typescript-{next(_numbers)}@example.com"
     with (
@@ -104,7 +104,7 @@ def client(
 @pytest.mark.clause("A1", "A5.public", "A8.rotation", "R2", "R4", "R5")
 @pytest.mark.parametrize("client", CLIENTS, indirect=True, ids="-".join)
 def test_it_connects_and_refreshes(client: TypeScript) -> None:
-    """From the URL alone to a call, and with an access token that is over to the next one, asking nobody."""
+    """From the URL alone to a call; once the access token has expired, to the next call without asking anybody."""
     asked = client.requests()
     assert asked[0] == ("POST", "/mcp", 401)
     assert ("POST", "/register", 201) in asked
@@ -123,7 +123,7 @@ def test_it_connects_and_refreshes(client: TypeScript) -> None:
 @pytest.mark.clause("R4")
 @pytest.mark.parametrize("client", CLIENTS[1:], indirect=True, ids="-".join)
 def test_it_steps_up_once_and_goes_on(client: TypeScript) -> None:
-    """403 with every scope the call needs; it asks the person for those, and the call is made."""
+    """403 with every scope that the call needs; it asks the person for them and repeats the call."""
     client.person.ticks, client.person.reviews = ["demo:read", "demo:echo"], True
     client.requests()
     assert client.call("demo_echo", text="now I may")["structuredContent"] == {"text": "now I may"}
@@ -136,9 +136,9 @@ def test_it_steps_up_once_and_goes_on(client: TypeScript) -> None:
 @pytest.mark.clause("R4", "R4.link")
 @pytest.mark.parametrize("client", CLIENTS[:1], indirect=True, ids="-".join)
 def test_the_first_sdk_refreshes_instead_so_the_link_is_its_way_up(client: TypeScript) -> None:
-    """1.x answers a 403 by a refresh, which by itself widens nothing, and gives up at the second: no loop.
+    """1.x answers a 403 with a refresh, which alone widens nothing, and gives up at the second: no loop.
 
-    Where the person has meanwhile followed the link of request_access, that same refresh brings what the call needs.
+    If the person has meanwhile followed request_access's link, that refresh brings what the call needs.
     """
     client.requests()
     assert "403 after trying upscoping" in client.attempt("call", tool="demo_echo", given={"text": "x"})["problem"]
@@ -162,7 +162,7 @@ def answers_of_posts(client: TypeScript) -> list[tuple[str, int]]:
 def test_it_connects_as_the_url_of_its_metadata_document(
     by_url: ByUrl, postbox: Postbox, tmp_path: Path, package: str, mode: str
 ) -> None:
-    """It registers nowhere, and refreshes under that name."""
+    """It does not register, and refreshes under that id."""
     url = by_url.show_script(f"/{package}-{mode}.json")
     with (
         Tracked(f"typescript-{next(_numbers)}@example.com", postbox) as person,
@@ -179,7 +179,7 @@ def test_it_connects_as_the_url_of_its_metadata_document(
 @pytest.mark.clause("R5")
 @pytest.mark.parametrize("client", CLIENTS, indirect=True, ids="-".join)
 def test_what_the_person_does_not_hold_leads_in_no_circle(client: TypeScript) -> None:
-    """Not one challenge, but a tool error that names request_access."""
+    """No challenge at all, but a tool error that names request_access."""
     client.requests()
     refused = client.call("demo_get_server_info")
     assert refused["isError"]

@@ -1,4 +1,4 @@
-"""The servers of examples/, as people copy them, behind our authorization server: who gets in, and who does not."""
+"""The servers of examples/, as people copy them, behind our authorization server: who gets in and who does not."""
 
 import asyncio
 import contextlib
@@ -47,7 +47,7 @@ class Notes:
 
 @pytest.fixture(scope="module", params=SERVERS)
 def notes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notes]:
-    """Each of the three with the catalogue beside them."""
+    """Each of the three, with the catalogue that comes with them."""
     folder, port = tmp_path_factory.mktemp("notes"), free_port()
     mcp = f"http://localhost:{port}/mcp"
     with serving(folder, mcp_resource_url=mcp, catalogue=str(EXAMPLES / "catalogue.toml")) as idp:
@@ -58,7 +58,7 @@ def notes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def started(name: str, folder: Path, environment: dict[str, str]) -> "subprocess.Popen[str]":
-    """The example as a process; its warnings are its packages' business."""
+    """The example as a process; its packages' warnings do not matter here."""
     if name.endswith(".mjs"):
         return start_own(EXAMPLES / name, cwd=folder, **environment)
     inherited = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
@@ -87,7 +87,7 @@ def ended(process: "subprocess.Popen[str]") -> Iterator["subprocess.Popen[str]"]
 
 
 def answers(process: "subprocess.Popen[str]", url: str) -> None:
-    """Returns once there is an answer at ``url``, whatever it is."""
+    """Returns once ``url`` gives any answer."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, "it ended"
@@ -99,7 +99,7 @@ def answers(process: "subprocess.Popen[str]", url: str) -> None:
 
 
 async def test_a_client_connects_with_nothing_configured(notes: Notes) -> None:
-    """From the URL alone: sign-in, consent the tools; a scope not held is refused in words."""
+    """From the URL alone: sign-in, consent, the tools; a scope not held is refused in words."""
     with Person("reader@example.com", notes.idp.postbox) as person:
         async with connected(notes.mcp, person, Storage()) as client:
             assert sorted(tool.name for tool in (await client.list_tools()).tools) == ["read_notes", "write_note"]
@@ -130,7 +130,7 @@ async def test_who_holds_the_scope_may_write(notes: Notes) -> None:
 
 
 def test_without_a_token_it_says_where_to_get_one(notes: Notes) -> None:
-    """401 with the metadata (RFC 9728), which names the resource and our issuer byte for byte."""
+    """401 with the metadata's URL (RFC 9728); the metadata names the resource and our issuer byte for byte."""
     refused = notes.post(None)
     assert refused.status_code == 401
     place = refused.headers["www-authenticate"].partition('resource_metadata="')[2].partition('"')[0]
@@ -140,7 +140,7 @@ def test_without_a_token_it_says_where_to_get_one(notes: Notes) -> None:
 
 
 def signed(notes: Notes, key: ECKey | None = None, header: dict[str, str] | None = None, **claims: Any) -> str:
-    """A token as our authorization server signs it, with changes; a claim of None is left out."""
+    """A token signed by our authorization server's key, with changes; a claim of None is omitted."""
     database = Database(notes.idp.settings.database_url)
     try:
         keys = Keys(database, notes.idp.settings.secret_keys, notes.idp.clock)
@@ -161,7 +161,7 @@ def signed(notes: Notes, key: ECKey | None = None, header: dict[str, str] | None
 
 
 def test_a_good_token_is_taken(notes: Notes) -> None:
-    """Else the refusals below would prove nothing."""
+    """Otherwise the refusals below would prove nothing."""
     assert notes.post(signed(notes)).status_code == 200
 
 
@@ -183,16 +183,16 @@ def test_a_good_token_is_taken(notes: Notes) -> None:
          "an id token", "an unknown key", "a foreign key"],
 )  # fmt: skip  # names beside what they name
 def test_a_bad_token_is_not(notes: Notes, attack: dict[str, Any]) -> None:
-    """Signed by our own key, where it is not about the key: each check is the example's own."""
+    """Signed with our own key, unless the case is about the key: each check is the example's own."""
     assert notes.post(signed(notes, **attack)).status_code == 401
 
 
 def test_a_token_without_a_signature_is_not(notes: Notes) -> None:
-    """Attack: the token itself says that none is needed (RFC 8725 section 2.1)."""
+    """Attack: the token says itself that it needs no signature (RFC 8725 section 2.1)."""
     _, claims, _ = signed(notes).split(".")
     assert notes.post(f"eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0.{claims}.").status_code == 401
 
 
 def test_a_token_without_the_scope_is_not(notes: Notes) -> None:
-    """Signed and meant for this server, and its person agreed to nothing."""
+    """Signed and meant for this server, but its person approved no scopes."""
     assert notes.post(signed(notes, scope="")).status_code in (401, 403)

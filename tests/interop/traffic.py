@@ -1,4 +1,4 @@
-"""What programs asked of both servers, as the servers' own logs say it."""
+"""What programs requested from both servers, according to the servers' own logs."""
 
 import json
 
@@ -6,14 +6,14 @@ from tests.support.processes import Deployment, Server
 
 
 class Traffic:
-    """Requests since it was made, or last looked at. A line is written after its answer is out."""
+    """Requests since its creation or the last ``forget``. A line is written after its answer is sent."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._servers = (deployment.idp, deployment.resource)
         self._seen = [len(server.logged().splitlines()) for server in self._servers]
 
     def statuses(self, method: str, path: str) -> list[object]:
-        """How each request of that method and path was answered, in order."""
+        """The status of each request with that method and path, in order."""
         found: list[object] = []
         for number, server in enumerate(self._servers):
             lines = _lines(server, self._seen[number])
@@ -21,7 +21,7 @@ class Traffic:
         return found
 
     def forget(self) -> None:
-        """Looks from now on."""
+        """Counts from now on."""
         self._seen = [len(server.logged().splitlines()) for server in self._servers]
 
 

@@ -1,4 +1,4 @@
-// A program around one of the MCP TypeScript packages: takes commands as lines of JSON, answers each with one.
+// A program around one of the MCP TypeScript packages: reads commands as lines of JSON, answers each with one line.
 
 import { createInterface } from "node:readline";
 
@@ -13,7 +13,7 @@ async function sdkOne() {
   return Object.assign({}, ...loaded);
 }
 
-// What an application has to bring: it keeps what it is given, and knows no more than its own address.
+// What an application must provide: it stores what it is given, and knows only its own URL.
 class Application {
   redirectUrl = redirect;
   clientMetadataUrl = document;
@@ -47,7 +47,7 @@ async function connect() {
   return {};
 }
 
-// Does `work`; where the package wants a person first, has the address opened and does it again.
+// Does `work`; if the package needs a person first, has the URL opened and does it again.
 async function withPerson(work) {
   try {
     return await work();
@@ -65,7 +65,7 @@ const commands = {
   connect: () => withPerson(connect),
   list: async () => ({ tools: (await client.listTools()).tools.map((tool) => tool.name) }),
   call: ({ tool, given }) => withPerson(() => client.callTool({ name: tool, arguments: given })),
-  // The server takes the access token no longer, as when its time is over.
+  // The server no longer accepts the access token, as if it had expired.
   outlive: () => { application.kept = { ...application.kept, access_token: "outlived" }; return {}; },
   kept: () => application.kept,
   requests: () => ({ requests: requests.splice(0) }),

@@ -1,4 +1,4 @@
-"""What the tests behind proxies share: a private authority, the servers, and the way to them from a public name."""
+"""Fixtures of the tests behind proxies: a private authority, the servers, and the route from a public name."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ PLACES = [(kind, shape) for shape in SHAPES for kind in KINDS] + [("compose", "o
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    """For each name that the files of ``deploy/`` use."""
+    """A certificate for each name that the files of ``deploy/`` use."""
     folder = tmp_path_factory.mktemp("tls")
     authority = trustme.CA()
     made = authority.issue_cert("example.com", "auth.example.com", "mcp.example.com")
@@ -33,7 +33,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 @pytest.fixture(scope="module")
 def idp_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Idp]]:
-    """The IdP of a shape, the same one behind each proxy."""
+    """The IdP for one shape, shared by all proxies."""
     with contextlib.ExitStack() as stack:
 
         @cache

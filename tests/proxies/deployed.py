@@ -1,5 +1,5 @@
-"""Both servers behind a proxy: the IdP for a whole shape, the resource server anew for each proxy, whose way to the
-issuer's keys leads through it."""
+"""Both servers behind a proxy: one IdP per shape, and a resource server per proxy, through which it fetches the
+issuer's keys."""
 
 import contextlib
 import ssl
@@ -17,13 +17,13 @@ from tests.support.processes import Server, environment_of, running
 from tests.support.serving import Clock, Idp, listening, settings_of, upgrade
 from tests.support.smtp import Postbox, receiving
 
-# Whatever stands before another proxy is one of the others.
+# The proxy in front of another proxy is one of the others.
 OUTER = {"caddy": "nginx", "nginx": "haproxy", "haproxy": "caddy"}
 
 
 @dataclass
 class Public:
-    """A deployment as the world sees it."""
+    """A deployment as seen from outside."""
 
     issuer: str
     mcp: str
@@ -34,14 +34,14 @@ class Public:
 
     @contextlib.contextmanager
     def person(self, email: str) -> Iterator["Visitor"]:
-        """Somebody out there."""
+        """A person outside."""
         with Visitor(email, self.postbox) as person:
             person.browser.close()
             person.browser = self.client(event_hooks={"response": [person.seen.append]})
             yield person
 
     def client(self, **options: object) -> httpx2.Client:
-        """An HTTP client out there, which knows the private authority and no other."""
+        """An HTTP client outside, which trusts only the private authority."""
         return httpx2.Client(proxy=self.tunnel.url, verify=self.context, trust_env=False, timeout=20, **options)  # type: ignore[arg-type]  # options are of any kind
 
 
@@ -55,7 +55,7 @@ class Visitor(Tracked):
 
 @contextlib.contextmanager
 def issuing(folder: Path, settings: dict[str, str]) -> Iterator[Idp]:
-    """The IdP of a shape, configured as the shape's files say."""
+    """The IdP for one shape, configured as the shape's files say."""
     with receiving() as postbox:
         port = free_port()
         given = {name.lower(): value for name, value in settings.items()}
@@ -68,7 +68,7 @@ def issuing(folder: Path, settings: dict[str, str]) -> Iterator[Idp]:
 
 @contextlib.contextmanager
 def published(path: Path, folder: Path, idp: Idp, certificate: Certificate, tunnel: Tunnel) -> Iterator[Public]:
-    """The IdP and a resource server behind the proxy with that file, and behind a second one where it wants one."""
+    """The IdP and a resource server behind the proxy with that file, and behind a second one if the file needs it."""
     port = free_port()
     environment = environment_of(
         OAUTH_ISSUER=idp.issuer,

@@ -1,4 +1,4 @@
-"""Caddy, nginx and HAProxy with the files of ``deploy/``; only addresses and certificates are changed."""
+"""Caddy, nginx and HAProxy with the files of ``deploy/``; only addresses and certificates differ."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ def file_of(kind: str, shape: str) -> Path:
 
 
 def settings_in(path: Path) -> dict[str, str]:
-    """The settings that the file says it goes with."""
+    """The settings that the file's comment asks for."""
     return dict(re.findall(r"^# ([A-Z_]+)=(\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE))
 
 
@@ -46,14 +46,14 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Upstreams:
-    """The ports of the two servers, or twice that of another proxy."""
+    """The ports of the two servers, or another proxy's port twice."""
 
     idp: int
     resource: int
 
 
 def require(*kinds: str) -> None:
-    """Skips the test where a proxy is not installed."""
+    """Skips the test if a proxy is not installed."""
     missing = [kind for kind in kinds if _program(kind) is None]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}; install it: apt-get install {' '.join(missing)}")
@@ -67,7 +67,7 @@ def _program(kind: str) -> str | None:
 
 @contextlib.contextmanager
 def proxying(path: Path, folder: Path, certificate: Certificate, upstreams: Upstreams) -> Iterator[int]:
-    """The proxy with that file in front of ``upstreams``; answers the port that it listens on."""
+    """Runs the proxy with that file in front of ``upstreams``; yields its port."""
     kind = "caddy" if path.name.endswith("Caddyfile") else path.parent.name
     port = free_port()
     text = _changed(path.read_text(encoding="utf-8"), _changes(kind, port, certificate, upstreams))
@@ -81,7 +81,7 @@ def proxying(path: Path, folder: Path, certificate: Certificate, upstreams: Upst
 
 
 def _changes(kind: str, port: int, certificate: Certificate, upstreams: Upstreams) -> dict[str, str]:
-    """What of a file cannot be as it is on a machine that runs tests; each text may be in it or not."""
+    """The parts of a file that must change on a test machine; each may be absent."""
     return {
         "# tls": "tls",
         "/etc/ssl/example.com.pem": str(certificate.chain),
@@ -105,7 +105,7 @@ def _changed(text: str, changes: Mapping[str, str]) -> str:
 
 
 _FRAMES = {
-    # The tests' own machine has no port 443, no root and no business with a certificate authority.
+    # A test machine has no port 443, no root and no business with a public certificate authority.
     "caddy": "{{\n\tadmin off\n\tauto_https disable_redirects\n\t{scheme}_port {port}\n\tdefault_bind 127.0.0.1\n}}\n",
     "nginx": "daemon off;\npid {folder}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n"
     "client_body_temp_path {folder}/body;\nproxy_temp_path {folder}/proxy;\nfastcgi_temp_path {folder}/f;\n"

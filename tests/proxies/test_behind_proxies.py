@@ -1,4 +1,4 @@
-"""Behind Caddy, nginx and HAProxy, with the files that operators copy: the journey, and what nobody can bend."""
+"""Behind Caddy, nginx and HAProxy, with the files that operators copy: the journey, and what no caller can alter."""
 
 import json
 import re
@@ -21,7 +21,7 @@ VISIBLE = ["demo_echo", "demo_get_help", "demo_get_time", "request_access", "who
 
 
 async def test_the_whole_journey(public: Public) -> None:
-    """Discovery, registration, mail, link, consent, tokens, each tool and a refresh: at public addresses alone."""
+    """Discovery, registration, mail, link, consent, tokens, each tool and a refresh, all at public addresses."""
     with public.person("alice@example.com") as person:
         person.browser.headers["x-forwarded-for"] = "203.0.113.9"
         mails = len(person.postbox.to(person.email))
@@ -43,7 +43,7 @@ async def test_the_whole_journey(public: Public) -> None:
 
 
 def stayed_outside(person: Visitor, public: Public) -> None:
-    """No address, redirect or cookie that the browser was given belongs to the network behind the proxy."""
+    """No URL, redirect or cookie that the browser received belongs to the network behind the proxy."""
     issuer = public.issuer + "/"
     assert person.submitted
     for answer in person.seen:
@@ -58,7 +58,7 @@ def stayed_outside(person: Visitor, public: Public) -> None:
 
 
 def test_the_keys_came_from_the_public_issuer(public: Public) -> None:
-    """By its name, through the proxy, and under a certificate that SSL_CERT_FILE vouches for."""
+    """By its public name, through the proxy, with a certificate that SSL_CERT_FILE makes trusted."""
     assert f"{urlsplit(public.issuer).hostname}:443" in public.tunnel.asked
     assert [line["issuer"] for line in logged(public, "keys_fetched")] == [public.issuer]
 
@@ -70,7 +70,7 @@ def logged(public: Public, event: str) -> Iterator[dict[str, str]]:
 
 
 def test_no_header_of_a_caller_changes_an_answer(public: Public) -> None:
-    """Documents, pages, the challenge, errors: the same but for what is random in any two answers."""
+    """Documents, pages, the challenge and errors are the same, except for what is random in every answer."""
     with public.client() as line:
         for method, url in asked(public):
             plain, spoofed = line.request(method, url), line.request(method, url, headers=FORWARDED)
@@ -81,7 +81,7 @@ def test_no_header_of_a_caller_changes_an_answer(public: Public) -> None:
 
 
 def asked(public: Public) -> list[tuple[str, str]]:
-    """Everything that a client asks for before it has a token, and some of what a person may type."""
+    """Everything that a client requests before it has a token, and some URLs that a person may type."""
     issuer, mcp = urlsplit(public.issuer), urlsplit(public.mcp)
     documents = [f"{issuer.path}/.well-known/{name}" for name in ("oauth-authorization-server", "openid-configuration")]
     inserted = [f"/.well-known/{name}{issuer.path}" for name in ("oauth-authorization-server", "openid-configuration")]
@@ -99,12 +99,12 @@ def asked(public: Public) -> list[tuple[str, str]]:
 
 
 def told(answer: httpx2.Response) -> list[tuple[str, str]]:
-    """The headers, without the hour."""
+    """The headers, without the date."""
     return sorted((name, masked(value)) for name, value in answer.headers.items() if name != "date")
 
 
 def test_the_address_in_the_log_is_the_callers_own(public: Public) -> None:
-    """The rightmost hop that is no proxy of ours: what a caller writes stands left of it."""
+    """It is the rightmost hop that is not our proxy; what a caller writes is to its left."""
     with public.client() as line:
         for forged in ("203.0.113.9", "127.0.0.1", "203.0.113.9, 10.0.0.1", "10.0.0.1, 127.0.0.1"):
             line.get(public.mcp, headers={"x-forwarded-for": forged, "forwarded": f"for={forged}"})
@@ -114,7 +114,7 @@ def test_the_address_in_the_log_is_the_callers_own(public: Public) -> None:
 
 @pytest.mark.parametrize("document", ["oauth-authorization-server", "oauth-protected-resource"])
 def test_a_foreign_name_gets_nothing(public: Public, document: str) -> None:
-    """By Host or by an absolute-form request line: what comes back is of the proxy, a refusal, or unchanged."""
+    """By Host or by an absolute-form request line: the answer is the proxy's own, a refusal, or unchanged."""
     base = urlsplit(public.issuer if "authorization" in document else public.mcp)
     place = f"/.well-known/{document}{base.path}"
     mine = raw(public, base.netloc, place, base.netloc)
@@ -128,19 +128,19 @@ def test_a_foreign_name_gets_nothing(public: Public, document: str) -> None:
 
 
 def raw(public: Public, name: str, target: str, host: str) -> bytes:
-    """The whole answer to a GET whose request line and Host are as given, asked of ``name`` over TLS."""
+    """The whole answer to a GET with the given request line and Host, sent to ``name`` over TLS."""
     with public.tunnel.connection(name) as plain, public.context.wrap_socket(plain, server_hostname=name) as line:
         line.sendall(f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         answer = b""
         try:
             while data := line.recv(65536):
                 answer += data
-        except ssl.SSLEOFError:  # closed without TLS's goodbye, which is all the same here
+        except ssl.SSLEOFError:  # closed without a TLS close_notify, which does not matter here
             pass
         return answer
 
 
 def body(answer: bytes) -> bytes:
-    """The JSON object in an answer, however it was cut in chunks."""
+    """The JSON object in an answer, however it was chunked."""
     found = re.search(rb"\{.*\}", answer, re.DOTALL)
     return found.group() if found else b""

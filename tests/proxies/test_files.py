@@ -1,4 +1,4 @@
-"""The files of ``deploy/`` and the page about them say the same."""
+"""The files of ``deploy/`` and the page about them agree."""
 
 import os
 import re
@@ -17,7 +17,7 @@ COLUMNS = ("OAUTH_ISSUER", "MCP_RESOURCE_URL", "TRUSTED_PROXIES", "ALLOWED_HOSTS
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_shape_has_one_set_of_settings(shape: str) -> None:
-    """Whichever proxy it is; and the page's table has them."""
+    """For every proxy; and the page's table lists them."""
     (row,) = re.findall(rf"^\| `{shape}`.*\|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     cells = [cell.strip() for cell in row.split("|")[2:-1]]
     told = {name: cell for name, cell in zip(COLUMNS, cells, strict=True) if cell != "–"}
@@ -27,13 +27,13 @@ def test_a_shape_has_one_set_of_settings(shape: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_file_is_tried(kind: str) -> None:
-    """One that no test starts would be one that nobody knows to work."""
+    """Nobody would know whether a file that no test starts works."""
     there = {path.name for path in (DEPLOY / kind).iterdir()}
     assert there == {f"{shape}.{ENDINGS[kind]}" for shape in SHAPES}
 
 
 def test_caddy_takes_the_file_of_compose(tmp_path: Path) -> None:
-    """Whole and unchanged: the journeys ask for one IdP by its port, the file for however many there are."""
+    """Complete and unchanged: the journeys use one IdP by its port, the file any number of them."""
     require("caddy")
     command = [str(shutil.which("caddy")), "validate", "--adapter", "caddyfile", "--config", str(COMPOSE)]
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "DOMAIN": "mcp.example.com"}

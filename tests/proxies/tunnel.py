@@ -1,4 +1,4 @@
-"""Stands in for DNS and the internet: an HTTP CONNECT proxy that leads every public name to one port of loopback."""
+"""Stands in for DNS and the internet: an HTTP CONNECT proxy that connects every public name to one loopback port."""
 
 import contextlib
 import selectors
@@ -7,13 +7,13 @@ import socketserver
 import threading
 from collections.abc import Iterator
 
-# What the reverse proxies see as the address of whoever comes from outside.
+# The address that the reverse proxies see for every outside caller.
 CLIENT = "127.0.0.9"
 _ESTABLISHED = b"HTTP/1.1 200 OK\r\n\r\n"
 
 
 class Tunnel:
-    """Where ``https://NAME`` leads at the moment; ``url`` is what clients take as their proxy."""
+    """Where ``https://NAME`` currently leads; ``url`` is the proxy for clients to use."""
 
     def __init__(self) -> None:
         self.target = 0
@@ -21,7 +21,7 @@ class Tunnel:
         self.asked: list[str] = []
 
     def connection(self, name: str) -> socket.socket:
-        """A connection to ``name``, without TLS so far."""
+        """A connection to ``name``, still without TLS."""
         host, _, port = self.url.removeprefix("http://").partition(":")
         made = socket.create_connection((host, int(port)), 10)
         made.sendall(f"CONNECT {name}:443 HTTP/1.1\r\n\r\n".encode())
@@ -33,7 +33,7 @@ class _Handler(socketserver.StreamRequestHandler):
     tunnel: Tunnel
 
     def handle(self) -> None:
-        """Takes one CONNECT and joins the two ends."""
+        """Handles one CONNECT and joins the two ends."""
         name = self.rfile.readline().split(b" ")[1].decode()
         while self.rfile.readline().strip():
             pass
@@ -65,7 +65,7 @@ class _Server(socketserver.ThreadingTCPServer):
 
 @contextlib.contextmanager
 def tunnelling() -> Iterator[Tunnel]:
-    """A tunnel until the block ends."""
+    """A tunnel, for the duration of the block."""
     tunnel = Tunnel()
     handler = type("Handler", (_Handler,), {"tunnel": tunnel})
     with _Server(("127.0.0.1", 0), handler) as server:

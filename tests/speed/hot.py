@@ -1,4 +1,4 @@
-"""The hot operations: what programs ask for all day, each from a server that has been asked before."""
+"""The hot operations: what programs request all day, each from a warmed-up server."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ Asking = Callable[[], httpx2.Response]
 
 @dataclass
 class Hot:
-    """A server, somebody who is connected to it, and a resource server's credentials."""
+    """A server, a person connected to it, and a resource server's credentials."""
 
     idp: Idp
     client: TestClient
@@ -44,7 +44,7 @@ class Hot:
         return self.person.browser.get(self.client.authorize_url(scope=SCOPE))
 
     def code(self) -> Asking:
-        """A redemption that is ready to be asked for."""
+        """A redemption, ready to be sent."""
         code = answer_of(self.authorize().headers["location"])["code"]
         return lambda: self.client.redeem(code)
 
@@ -71,7 +71,7 @@ class Hot:
         return self.idp.get("/userinfo", headers={"authorization": f"Bearer {self.tokens['access_token']}"})
 
     def prepared(self, operation: str) -> Asking:
-        """The operation, asked once already, so that what is cached for seconds is there."""
+        """The operation, run once already so that short-lived caches are filled."""
         if operation == "code":
             self.code()()
             return self.code()
@@ -82,7 +82,7 @@ class Hot:
 
 @contextlib.contextmanager
 def connected(folder: Path) -> Iterator[Hot]:
-    """A server with one person who agreed once."""
+    """A server with one person who has consented."""
     with serving(folder, catalogue=beside_the_demo(folder)) as idp, Person("alice@example.com", idp.postbox) as person:
         client = registered(idp)
         hot = Hot(idp, client, person, _credentials(idp))
@@ -91,7 +91,7 @@ def connected(folder: Path) -> Iterator[Hot]:
 
 
 def _credentials(idp: Idp) -> tuple[str, str]:
-    """A resource server's, as the operator gets them."""
+    """A resource server's credentials, as the operator gets them."""
     environment = environment_of(DATABASE_URL=idp.settings.database_url, OAUTH_ISSUER=idp.issuer)
     printed = run_gatepost(environment, "clients", "add", "The tools", "--resource-server")
     said = dict(line.split(": ", 1) for line in printed.strip().splitlines())

@@ -1,4 +1,4 @@
-"""The benchmark works and its documents say what its raw rows say; how fast anything is, is no test's business."""
+"""The benchmark works and its documents match its raw rows; no test asserts how fast anything is."""
 
 import csv
 import shutil
@@ -33,7 +33,7 @@ def _run(script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of raw rows, as bench/results is one."""
+    """A folder of raw rows, like bench/results."""
     return tmp_path_factory.mktemp("results")
 
 
@@ -45,7 +45,7 @@ def compared(results: Path) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture(scope="module")
 def grown(results: Path) -> Path:
-    """One run of `make bench-growth` with little in it."""
+    """One run of `make bench-growth` with little data."""
     sizes = ["--small", "40", "--sqlite", "200", "--postgres", "120", "--grants", "320"]
     _run("growth.py", *SHORT, *sizes, "--out", str(results / "growth-1"))
     return results / "growth-1"
@@ -54,7 +54,7 @@ def grown(results: Path) -> Path:
 def test_a_short_run_measures_everything_and_writes_every_file(
     compared: "subprocess.CompletedProcess[str]", results: Path
 ) -> None:
-    """Every operation at our servers, the peers where npm can fetch them, the floor; a table, a chart, the raw rows."""
+    """Every operation on our servers, the peers if npm can fetch them, the floor; a table, a chart, the raw rows."""
     folder = results / "run-1"
     rows = kept(folder, "rows", Row)
     measured = {(row.server, row.operation) for row in rows}
@@ -74,7 +74,7 @@ def test_a_short_run_measures_everything_and_writes_every_file(
 
 
 def test_growth_memory_and_workers_are_measured(grown: Path) -> None:
-    """Both databases at two sizes, PostgreSQL's own time beside the server's; memory by tenths; one worker and two."""
+    """Both databases at two sizes, PostgreSQL's time beside the server's; memory by tenths; one worker and two."""
     rows = kept(grown, "rows", Row)
     stores = {"SQLite, 40 grants", "SQLite, 200 grants", "PostgreSQL, 40 grants", "PostgreSQL, 120 grants"}
     asked = {"register", "code flow", "refresh", "introspection", "first page"}
@@ -89,7 +89,7 @@ def test_growth_memory_and_workers_are_measured(grown: Path) -> None:
 def test_documents_are_made_from_raw_rows(
     compared: "subprocess.CompletedProcess[str]", grown: Path, results: Path, tmp_path: Path
 ) -> None:
-    """Each part of docs/performance.md and the README's chart is filled, whatever stood there."""
+    """Each part of docs/performance.md and the README's chart is filled, whatever was there before."""
     (tmp_path / "docs" / "images").mkdir(parents=True)
     for name in ("README.md", "docs/performance.md"):
         shutil.copy(ROOT / name, tmp_path / name)
@@ -105,7 +105,7 @@ def test_documents_are_made_from_raw_rows(
 
 
 def test_the_documents_are_those_of_the_raw_rows_that_are_kept(tmp_path: Path) -> None:
-    """Nobody wrote a figure by hand: `make bench-docs` would change nothing."""
+    """No figure was written manually: `make bench-docs` would change nothing."""
     (tmp_path / "docs" / "images").mkdir(parents=True)
     names = ("README.md", "docs/performance.md", "docs/images/performance.svg")
     for name in names:
@@ -116,7 +116,7 @@ def test_the_documents_are_those_of_the_raw_rows_that_are_kept(tmp_path: Path) -
 
 
 def _a_run(folder: Path, cpu_ms: float, count: int = 100) -> figures.Run:
-    """A run in which a refresh cost so much at ours, and 1 ms at the floor; nothing else was measured."""
+    """A run in which a refresh took this long on our server and 1 ms on the floor; nothing else was measured."""
     folder.mkdir()
     fields = list(Row.__dataclass_fields__)
     with (folder / "rows.csv").open("w", encoding="utf-8") as file:
@@ -137,7 +137,7 @@ def _a_run(folder: Path, cpu_ms: float, count: int = 100) -> figures.Run:
 
 
 def test_an_aim_is_held_where_every_run_held_it(tmp_path: Path) -> None:
-    """2.4 times the floor twice; and once 2.6, which is too much; what nobody measured is called so."""
+    """Twice 2.4 times the floor, once 2.6, which is too much; what was not measured is reported as such."""
     runs = [_a_run(tmp_path / str(number), cost) for number, cost in enumerate((2.4, 2.4, 2.6))]
     held, missed = figures.verdicts(runs[:2]), figures.verdicts(runs)
     of_floor = "| refresh: CPU time, relative to the floor | 2.5 x | 1.8 | 2.40 | 2.40 |"
@@ -147,14 +147,14 @@ def test_an_aim_is_held_where_every_run_held_it(tmp_path: Path) -> None:
 
 
 def test_a_round_that_did_little_says_nothing(tmp_path: Path) -> None:
-    """99 refreshes are no ground for a verdict, however cheap they were."""
+    """99 refreshes are too few for a verdict, however cheap they were."""
     assert "relative to the floor | 2.5 x | 1.8 | not measured |" in figures.verdicts(
         [_a_run(tmp_path / "run", 0.1, count=99)]
     )
 
 
 def test_growth_of_a_small_store_is_no_growth(grown: Path) -> None:
-    """What was measured at 200 connections says nothing of ten million, nor 320 code flows of 100,000."""
+    """A run with 200 connections says nothing about ten million, nor one of 320 code flows about 100,000."""
     found = figures.verdicts([figures.Run(grown)])
     for aim in ("growth on SQLite", "growth on PostgreSQL", "memory after"):
         line = next(line for line in found.splitlines() if line.startswith(f"| {aim}"))
@@ -162,6 +162,6 @@ def test_growth_of_a_small_store_is_no_growth(grown: Path) -> None:
 
 
 def test_a_figure_can_be_put_nowhere_but_in_its_place() -> None:
-    """A mark that is missing ends the run, instead of a page without its table."""
+    """A missing mark ends the run, rather than leaving a page without its table."""
     with pytest.raises(SystemExit, match="stands 0 times"):
         figures.between("no mark", "table", "made")

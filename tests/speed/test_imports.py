@@ -1,4 +1,4 @@
-"""What the servers import: a list that must not grow unnoticed, for it is most of the start and of the memory."""
+"""What the servers import: a list that must not grow unnoticed, as it is most of the start time and memory."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from tests.support.ports import free_port
 from tests.support.processes import Server, deployed, wait_for
 from tests.support.smtp import Postbox
 
-# Runs a module as ``python -m`` does, and tells what is imported once a line comes in.
+# Runs a module as ``python -m`` does, and prints what is imported once it reads a line.
 _TELLS = """
 import json, runpy, sys, threading
 def tell():
@@ -28,8 +28,7 @@ def _named(text: str) -> set[str]:
     return set(text.split())
 
 
-# rich, pygments and attr come with structlog.dev, whoever asked for them; so does greenlet, where it is there: the
-# browser tests bring it.
+# structlog.dev imports rich, pygments and attr if they are installed, and greenlet, which the browser tests install.
 BOTH = _named("""
     annotated_types anyio attr click cryptography greenlet httptools idna joserfc opentelemetry pydantic pydantic_core
     pygments python_multipart rich starlette structlog typing_extensions typing_inspection uvicorn uvloop
@@ -40,14 +39,14 @@ IDP = BOTH | _named("""
     shellingham slowapi sqlalchemy sqlmodel typer wrapt
 """)
 
-# It has fetched the issuer's keys by now.
+# It has fetched the issuer's keys by then.
 RESOURCE = BOTH | _named("h11 httpcore2 httpx2 mcp mcp_types sse_starlette truststore")
 
-# On some Pythons or beside some tools alone: uvicorn looks for watchfiles, which an example brings and no installation.
+# Only on some Pythons or beside some tools: uvicorn looks for watchfiles, which only an example installs.
 _HERE_AND_THERE = {"backports", "cython_runtime", "watchfiles", "sitecustomize", "distutils", "coverage"}
 
-# Commands, the demo and doctor's probes are no part of a server; nor are migrations, resolvers, other HTTP stacks, nor
-# the dialect of the other database.
+# Commands, the demo and doctor's probes are not part of a server; nor are migrations, resolvers, other HTTP stacks or
+# the other database's dialect.
 NEVER = _named("""
     aiosmtpd alembic dns gatepost_idp.demo gatepost_idp.demo_mailbox gatepost_idp.oneport httpcore httpx jsonschema
     mako prometheus_client psycopg redis sqlalchemy.dialects.postgresql
@@ -55,7 +54,7 @@ NEVER = _named("""
 
 
 def _modules(base: str, environment: dict[str, str], *command: str) -> set[str]:
-    """What a server has imported when its first answer is out."""
+    """What a server has imported once it has sent its first answer."""
     process = subprocess.Popen(
         [sys.executable, "-c", _TELLS, *command], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -77,7 +76,7 @@ def _told(server: "subprocess.Popen[bytes]") -> bytes:
 
 
 def _packages(modules: set[str]) -> set[str]:
-    """The distributions behind modules: neither Python's own, nor ours, nor what editable installs put in between."""
+    """The distributions that modules come from, without Python's own, ours, and those of editable installs."""
     tops = {name.partition(".")[0] for name in modules}
     return {
         n
@@ -88,7 +87,7 @@ def _packages(modules: set[str]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory, postbox: Postbox) -> dict[str, set[str]]:
-    """The modules of both servers, started as an operator starts them, at their first answer."""
+    """The modules of both servers, started as an operator starts them, after their first answer."""
     with deployed(tmp_path_factory.mktemp("imports"), postbox.port) as both:
         ports = free_port(), free_port()
         environment = both.environment | {"IDP_PORT": str(ports[0]), "RESOURCE_PORT": str(ports[1])}
@@ -102,13 +101,13 @@ def imported(tmp_path_factory: pytest.TempPathFactory, postbox: Postbox) -> dict
 def test_a_server_imports_these_packages_and_no_others(
     imported: dict[str, set[str]], server: str, expected: set[str]
 ) -> None:
-    """One more is a decision: it costs every start and every worker."""
+    """Adding one is a deliberate choice: it costs every start and every worker."""
     assert _packages(imported[server]) == expected
 
 
 @pytest.mark.parametrize("server", ["idp", "resource"])
 def test_what_a_server_never_needs_is_not_on_its_way(imported: dict[str, set[str]], server: str) -> None:
-    """Neither whole nor in part."""
+    """Neither as a whole nor in part."""
     assert not {name for name in imported[server] if NEVER & {name, name.partition(".")[0]}}
 
 
@@ -117,5 +116,5 @@ MOST_MODULES = {"idp": 1250, "resource": 915}
 
 @pytest.mark.parametrize("server", MOST_MODULES)
 def test_a_server_imports_no_more_modules(imported: dict[str, set[str]], server: str) -> None:
-    """Python's own included; with room for what its releases and ours add by and by."""
+    """Including Python's own, with room for what its releases and ours add over time."""
     assert len(imported[server]) <= MOST_MODULES[server]

@@ -1,6 +1,6 @@
-"""Nothing that waits runs in the event loop's thread: each C function that a hot operation calls there is looked at.
+"""Nothing blocking runs in the event loop's thread: each C function that a hot operation calls there is checked.
 
-asyncio's debug mode and a watchdog measure time, of which a busy machine has its own opinion. This names the call.
+asyncio's debug mode and a watchdog measure time, which varies on a busy machine. This names the call.
 """
 
 import sys
@@ -17,7 +17,7 @@ from gatepost_idp import app as application
 from tests.speed.hot import Hot, connected
 from tests.speed.test_statements import COSTS
 
-# Sleeping, files and the disk, sockets, name look-ups, databases, other programs, hashes that are slow on purpose.
+# Sleep, files and the disk, sockets, name look-ups, databases, other programs, deliberately slow hashes.
 _WAITS = {
     "time": {"sleep"},
     "_io": {"open", "open_code"},
@@ -32,12 +32,12 @@ _WAITS = {
     "_thread": {"start_new_thread"},  # waits until it runs
 }
 _WAITING_OBJECTS = ("sqlite3", "psycopg", "_socket", "select")
-_POOLS = ("_adjust_thread_count",)  # the database's threads, of which there are only so many
+_POOLS = ("_adjust_thread_count",)  # the database's threads, which are limited
 _LOOPS_OWN = ("/asyncio/", "/selectors.py", "/socket.py")
 
 
 def _waits(frame: FrameType, function: Any) -> bool:
-    """Whether a C function may wait; what asyncio itself calls does not, for its sockets do not block."""
+    """Whether a C function may block; those that asyncio itself calls do not, as its sockets are non-blocking."""
     if any(part in frame.f_code.co_filename for part in _LOOPS_OWN):
         return False
     if function.__name__ == "start_new_thread" and frame.f_back and frame.f_back.f_code.co_name in _POOLS:
@@ -48,7 +48,7 @@ def _waits(frame: FrameType, function: Any) -> bool:
 
 
 class Watched:
-    """An application whose thread is looked at from its start on; ``waited`` names what it should not have called."""
+    """An application whose thread is watched from its start; ``waited`` names what it should not have called."""
 
     def __init__(self, app: ASGIApp, waited: list[str]) -> None:
         self._app = app
@@ -80,7 +80,7 @@ def hot(tmp_path_factory: pytest.TempPathFactory, waited: list[str]) -> Iterator
 
 @pytest.mark.parametrize("operation", COSTS)
 def test_no_hot_operation_waits_in_the_loop(hot: Hot, waited: list[str], operation: str) -> None:
-    """What waits for the database or the disk does so in a thread of its own."""
+    """What waits for the database or the disk does so in another thread."""
     asking = hot.prepared(operation)
     waited.clear()
     assert asking().status_code < 400
@@ -88,7 +88,7 @@ def test_no_hot_operation_waits_in_the_loop(hot: Hot, waited: list[str], operati
 
 
 def test_the_pages_of_a_sign_in_wait_for_nothing_either(hot: Hot, waited: list[str]) -> None:
-    """Address, mail, code, consent: a second visit, when every template was read once."""
+    """Address, mail, code, consent: a second visit, after every template was read once."""
     for _ in range(2):
         hot.person.browser.cookies.clear()
         waited.clear()
@@ -97,7 +97,7 @@ def test_the_pages_of_a_sign_in_wait_for_nothing_either(hot: Hot, waited: list[s
 
 
 async def test_a_call_that_waits_would_be_found(tmp_path: Path) -> None:
-    """A nap, a file and a database, each by its name."""
+    """A sleep, a file and a database, each by name."""
     waited: list[str] = []
 
     async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:

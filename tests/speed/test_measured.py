@@ -1,4 +1,4 @@
-"""What `make bench` measures is the product as operators run it: every safeguard on, and nothing widened."""
+"""`make bench` measures the product as operators run it: every safeguard on, no limit raised."""
 
 import contextlib
 import re
@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def measured(folder: Path, postbox: Postbox) -> Iterator[tuple[Subject, dict[str, str], Connected]]:
-    """The server as the benchmark starts it, somebody connected."""
+    """The server as the benchmark starts it, with a connected person."""
     with gatepost(folder, postbox, None) as started:
         yield started
 
@@ -36,7 +36,7 @@ Measured = tuple[Subject, dict[str, str], Connected]
 
 
 def test_its_settings_touch_no_safeguard(measured: Measured) -> None:
-    """Addresses, mail, the store, the proxy that the load plays: all else is as it comes."""
+    """Addresses, mail, the store, the proxy that the load simulates; all else is at its default."""
     _, environment, _ = measured
     set_here = {name.lower() for name in environment} & Settings.model_fields.keys()
     assert set_here == {
@@ -46,7 +46,7 @@ def test_its_settings_touch_no_safeguard(measured: Measured) -> None:
 
 
 def test_one_network_alone_is_braked(measured: Measured) -> None:
-    """The load spreads over many networks, as people do; whoever does not is told to wait."""
+    """The load comes from many networks, as people do; from a single one it is told to wait."""
     subject, _, _ = measured
     allowed = int(BRAKES["register"].partition("/")[0])
     headers = {"x-forwarded-for": "198.51.100.7"}
@@ -57,7 +57,7 @@ def test_one_network_alone_is_braked(measured: Measured) -> None:
 
 
 def test_mail_is_limited(measured: Measured, postbox: Postbox) -> None:
-    """The second mail to a mailbox has to wait, as everywhere."""
+    """A second mail to the same mailbox has to wait, as everywhere."""
     _, _, connected = measured
     with Person("twice@example.com", postbox) as person:
         for _ in range(2):
@@ -69,7 +69,7 @@ def test_mail_is_limited(measured: Measured, postbox: Postbox) -> None:
 
 
 def test_a_form_from_elsewhere_is_refused(measured: Measured, postbox: Postbox) -> None:
-    """CSRF: the same form, with a token that is not the browser's."""
+    """CSRF: the same form with a token that is not this browser's."""
     _, _, connected = measured
     with Person("forged@example.com", postbox) as person:
         person.open(connected.at.authorize_url(connected.client_id))
@@ -77,7 +77,7 @@ def test_a_form_from_elsewhere_is_refused(measured: Measured, postbox: Postbox) 
 
 
 async def test_every_commit_is_on_the_disk(measured: Measured) -> None:
-    """WAL and synchronous=FULL, for whatever opens this database as the server does."""
+    """WAL and synchronous=FULL, whenever this database is opened as the server opens it."""
     _, environment, _ = measured
     database = Database(environment["DATABASE_URL"])
     try:
@@ -90,24 +90,24 @@ async def test_every_commit_is_on_the_disk(measured: Measured) -> None:
 
 
 def test_what_happens_is_audited(measured: Measured, folder: Path) -> None:
-    """The sign-in, the consent."""
+    """The sign-in and the consent."""
     with contextlib.closing(sqlite3.connect(folder / "gatepost.db")) as database:
         events = {row[0] for row in database.execute("SELECT DISTINCT event FROM audit_event")}
     assert "consent.given" in events
 
 
 def test_every_request_has_its_line_in_the_log(measured: Measured, folder: Path) -> None:
-    """With its trace id, at the level that operators have."""
+    """With its trace id, at the operators' log level."""
     httpx2.get(f"{measured[0].base}/jwks.json", trust_env=False)
 
     def is_there() -> bool:
         lines = (folder / "idp.log").read_text(encoding="utf-8").splitlines()
         return any('"path": "/jwks.json"' in line and '"trace_id"' in line for line in lines)
 
-    eventually(is_there, "no line for /jwks.json")  # it is written once the answer is out
+    eventually(is_there, "no line for /jwks.json")  # it is written after the answer is sent
 
 
 def test_nothing_is_asserted_away(measured: Measured) -> None:
-    """Python runs as it comes: -O would take the assertions out, of libraries as well."""
+    """Python runs with its defaults: -O would remove the assertions, even those of libraries."""
     assert "PYTHONOPTIMIZE" not in measured[1]
     assert sys.flags.optimize == 0

@@ -1,4 +1,4 @@
-"""Each answer of the server leaves in one write, and nothing of it is lost or late."""
+"""Each of the server's answers is sent in one write, and nothing in it is lost or late."""
 
 import asyncio
 import contextlib
@@ -41,7 +41,7 @@ async def _served() -> AsyncIterator[int]:
 
 
 async def _asked(port: int, *paths: str, close: bool = True) -> bytes:
-    """What comes back to requests that are sent at once, on one connection."""
+    """The answers to requests sent together on one connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     last = "connection: close\r\n" if close else ""
     heads = [f"GET {path} HTTP/1.1\r\nhost: x\r\n{last if path == paths[-1] else ''}\r\n" for path in paths]
@@ -53,7 +53,7 @@ async def _asked(port: int, *paths: str, close: bool = True) -> bytes:
 
 
 async def test_an_answer_is_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Head and body together: half the system calls, and one segment where it fits into one."""
+    """Head and body together: half the system calls, and one segment if it fits."""
     written: list[bytes] = []
     flush = Gathering._flush
 
@@ -76,7 +76,7 @@ async def test_what_is_held_goes_out_before_a_connection_closes() -> None:
 
 
 async def test_nothing_waits_for_more_to_come() -> None:
-    """The first part of an answer that goes on is sent while the rest is made."""
+    """The first part of a streamed answer is sent while the rest is made."""
     async with _served() as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /chunked HTTP/1.1\r\nhost: x\r\n\r\n")

@@ -1,4 +1,4 @@
-"""What a list and a call cost at the resource server, counted: no clock is asked."""
+"""What a list and a call cost the resource server, in function calls rather than time."""
 
 import json
 from collections import Counter
@@ -33,7 +33,7 @@ def short(issuer: Issuer) -> Iterator[Way]:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each of these functions was called, by name."""
+    """The number of calls of each of these functions, by name."""
     found: Counter[str] = Counter()
 
     def counting(module: Any, name: str) -> None:
@@ -55,7 +55,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 def test_what_was_asked_before_is_read_once_and_goes_nowhere_else(
     short: Way, counted: Counter[str], version: str, message: dict[str, Any]
 ) -> None:
-    """One reading of the body; no signature verified again, no thread, and not the SDK's way."""
+    """The body is parsed once; no signature is verified again, no thread is used, and the SDK's path is not taken."""
     token = short.server.issuer.token(RESOURCE, now=NOW)
     assert short.ask(token, message, version).status == 200
     assert counted["deserialize_compact"] == 1

@@ -1,4 +1,4 @@
-"""What is made before the first answer, and what waits until it is needed."""
+"""What is built before the first answer, and what only when needed."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from tests.support.serving import serving
 
 
 def test_no_door_is_made_while_somebody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """FastAPI's include_router makes each a second time at the first request, in the event loop."""
+    """FastAPI's include_router builds each a second time at the first request, in the event loop."""
     made: list[int] = []
     at_start: list[int] = []
     create = application.create
@@ -35,7 +35,7 @@ def test_no_door_is_made_while_somebody_waits(tmp_path: Path, monkeypatch: pytes
 
 
 def test_an_rsa_key_is_not_opened_to_be_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its primes are tested when it is: most of a tenth of a second, for id tokens alone."""
+    """Loading it tests its primes, which takes most of a tenth of a second, for id tokens only."""
     opened: list[object] = []
     monkeypatch.setattr(RSAKey, "import_key", opened.append)
     with serving(tmp_path) as idp:

@@ -1,4 +1,4 @@
-"""What a request costs the database, in statements and not in seconds; and in bytes on the wire."""
+"""What a request costs the database, in statements rather than seconds, and the wire, in bytes."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +11,7 @@ from gatepost_idp.transaction import Query, Transaction
 from tests.speed.hot import Hot, connected
 
 Transactions = list[list[str]]
-"""For each transaction of a request the first word of each of its statements; ``session`` for SQLModel's own."""
+"""For each transaction of a request, the first word of each statement; ``session`` for SQLModel's own."""
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def hot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hot]:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Transactions:
-    """What requests ask of the database from now on; what runs in the background is not theirs."""
+    """The requests' statements from now on, without those of background work."""
     found: Transactions = []
     statements: dict[int, list[str]] = {}
     execute = Transaction._execute
@@ -50,20 +50,20 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Transactions:
     return found
 
 
-# One transaction is one hop to another thread, and where it writes one share of a commit.
+# A transaction is one hop to another thread and, if it writes, one share of a commit.
 COSTS: dict[str, Transactions] = {
     "metadata": [],
     "jwks": [],
     "register": [],
-    # The session; what was agreed; the code. That the session was seen is written once a minute.
+    # The session; the consents; the code. The session's last use is written once a minute.
     "authorize": [["SELECT", "SELECT", "INSERT"]],
-    # The code, spent; the grant, its refresh token, the audit; what the person holds.
+    # The code, spent; the grant, its refresh token, the audit; the person's scopes and entitlements.
     "code": [["SELECT", "UPDATE", "INSERT", "INSERT", "INSERT", "SELECT"]],
-    # The token, spent; its successor; when the grant was last used; the audit; what the person holds.
+    # The token, spent; its successor; the grant's last use; the audit; the person's scopes and entitlements.
     "refresh": [["SELECT", "UPDATE", "INSERT", "UPDATE", "INSERT", "SELECT"]],
     "introspect": [["SELECT"]],
     "userinfo": [["SELECT"]],
-    # Whose token it is and whether all behind it stands; what the person holds; the audit.
+    # The token's owner, and whether all behind it is valid; the person's scopes and entitlements; the audit.
     "exchange": [["SELECT", "SELECT", "INSERT"]],
     # Nothing: the client and the catalogue are in memory.
     "lists": [[]],
@@ -72,14 +72,14 @@ COSTS: dict[str, Transactions] = {
 
 @pytest.mark.parametrize("operation", COSTS)
 def test_an_operation_asks_the_database_for_exactly_this(hot: Hot, asked: Transactions, operation: str) -> None:
-    """No statement and no transaction more, and none through SQLModel's session, which costs ten times as much."""
+    """Not one statement or transaction more, and none through SQLModel's session, which costs ten times as much."""
     asking = hot.prepared(operation)
     asked.clear()
     assert asking().status_code < 400
     assert asked == COSTS[operation]
 
 
-# The whole answer, head and body, with as much room as names and addresses of usual length may take.
+# The whole answer, head and body, with room for names and addresses of usual length.
 BYTES = {
     "metadata": 1900,
     "jwks": 1050,
@@ -96,7 +96,7 @@ BYTES = {
 
 @pytest.mark.parametrize("operation", BYTES)
 def test_an_answer_stays_small(hot: Hot, operation: str) -> None:
-    """Head and body; the document that a client reads most often is also the longest."""
+    """Head and body; the document that clients read most often is also the longest."""
     answer = hot.prepared(operation)()
     head = sum(len(name) + len(value) + len(": \r\n") for name, value in answer.headers.raw)
     assert head + len(answer.content) <= BYTES[operation]

@@ -1,4 +1,4 @@
-"""The straight way to programs' doors answers as the framework does, byte for byte and line for line."""
+"""The direct path to the program endpoints answers as the framework does, byte for byte and line for line."""
 
 import contextlib
 import re
@@ -59,7 +59,7 @@ ASKED: list[Asked] = [
 
 @pytest.fixture
 def answers(tmp_path: Path, postbox: Postbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Any:
-    """Asks a server all of it; with ``framework``, one whose every door is FastAPI's, behind slowapi's own brake."""
+    """Sends a server all of it; with ``framework``, one with only FastAPI's endpoints, behind slowapi's own limiter."""
     port = free_port()
     settings = settings_of(tmp_path, postbox, port, oauth_issuer=f"http://localhost:{port}{ROOT}")
     upgrade(settings)
@@ -82,8 +82,8 @@ def _answered(client: httpx2.Client, caplog: pytest.LogCaptureFixture, *asked: A
     caplog.clear()
     with capture_logs() as logged:
         answer = client.request(method, path, headers=headers, content=body or None)
-        with contextlib.suppress(httpx2.TransportError):  # after a fault the server hangs up
-            client.get("/healthz")  # on the same connection: the line of the first is out by then
+        with contextlib.suppress(httpx2.TransportError):  # after a fault the server closes the connection
+            client.get("/healthz")  # on the same connection: the first one's line is written by then
     own = [line for line in logged if line.get("path") != "/healthz"]
     lines = [{name: value for name, value in line.items() if name not in ("ms", "exc_info")} for line in own]
     fields = [one for one in answer.headers.multi_items() if one[0] != "date"]
@@ -92,7 +92,7 @@ def _answered(client: httpx2.Client, caplog: pytest.LogCaptureFixture, *asked: A
 
 
 def _plain(found: Any) -> str:
-    """Without what is random."""
+    """The answer without its random parts."""
     text = re.sub(r"\b[0-9a-z]{5}-[0-9a-z]{5}\b", "TRACE", str(found))
     return re.sub(r"gp_dc_([\w-]+)[\w.-]*", r"gp_dc_\1", text)
 
@@ -105,7 +105,7 @@ def test_both_ways_answer_alike(answers: Any) -> None:
 
 
 def test_both_ways_brake_alike(answers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The third request of a minute in which two may pass, and its line in the log."""
+    """The third request in a minute that allows two, and its line in the log."""
     for name in limits.BRAKES:
         monkeypatch.setitem(limits.BRAKES, name, "2/minute")
     paths = [("POST", path, _FORM, "x=y") for path in ("/token", "/register", "/revoke", "/introspect", "/userinfo")]
