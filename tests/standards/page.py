@@ -19,7 +19,8 @@ _INTRODUCTION = """\
 Every MUST and SHOULD of the documents below that binds an authorization server or a resource server, in our own
 words. Each is **covered** by clauses of [tests/requirements.py](../tests/requirements.py), and each clause by
 [the tests that name it](#clauses-and-their-tests); or we **depart** from it and say why; or it **rests** on something
-outside this code. The tests check in both directions that nothing is left over.
+outside this code. The tests check in both directions that nothing is left over. A level in parentheses applies only to
+its part of a statement.
 
 What is not built yet is marked. This page is generated from [tests/standards/](../tests/standards/) and the marks on
 the tests; `make requirements` rewrites it.
@@ -74,7 +75,7 @@ def _every_document() -> Iterator[str]:
         yield ""
         yield from _table(document)
         if document.aside:
-            yield "Not applicable:"
+            yield "Sections without a statement here:"
             yield ""
             yield from (f"- {sections}: {_linked(why)}" for sections, why in document.aside)
             yield ""
