@@ -42,7 +42,7 @@ async def test_a_client_lists_and_calls_the_tools_of_a_backend(door: Gate, mode:
         assert list(tools)[:5] == ["whoami", "request_access", "demo_get_help", "demo_get_time", "demo_echo"]
         found = tools["crm_find_person"]
         assert found.title == "Find a person"
-        assert found.description == "Finds people by their name."
+        assert found.description == "Finds people by name."
         assert found.annotations is not None
         assert found.annotations.read_only_hint is True
         assert found.input_schema["required"] == ["name"]
