@@ -31,8 +31,8 @@ def list_(as_json: Json = False) -> None:
         {
             "kid": row.kid,
             "algorithm": row.algorithm,
-            "active_at": instant(row.active_at).isoformat(),
-            "retired_at": instant(row.retired_at).isoformat() if row.retired_at else None,
+            "active_at": instant(row.active_at).isoformat(timespec="seconds"),
+            "retired_at": instant(row.retired_at).isoformat(timespec="seconds") if row.retired_at else None,
         }
         for row in rows
     ]
