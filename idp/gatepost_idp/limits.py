@@ -78,9 +78,9 @@ def _parsed(address: str) -> IPAddress | None:
 
 
 def network_of(address: str) -> str:
-    """The IPv4 address itself, or the /64 of an IPv6 address; anything else unchanged."""
+    """The IPv4 address itself, or the /64 of an IPv6 address other than loopback; anything else unchanged."""
     parsed = _parsed(address)
-    if isinstance(parsed, ipaddress.IPv6Address):
+    if isinstance(parsed, ipaddress.IPv6Address) and not parsed.is_loopback:
         return str(ipaddress.ip_network((parsed, 64), strict=False))
     return str(parsed) if parsed else address
 
