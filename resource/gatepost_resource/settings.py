@@ -200,7 +200,7 @@ class Settings(BaseModel):
             here, there = ("OAUTH_ISSUER", "MCP_RESOURCE_URL")[:: 1 if local[0] else -1]
             raise ValueError(explain(here, f"is on this machine, {there} is public; no client reaches both"))
         if (self.introspection_client_id is None) != (self.introspection_client_secret is None):
-            missing, there = ("ID", "SECRET")[:: 1 if self.introspection_client_id is None else -1]
+            missing, there = ("ID", "SECRET") if self.introspection_client_id is None else ("SECRET", "ID")
             problem = f"is not set, but INTROSPECTION_CLIENT_{there} is; set both or neither"
             raise ValueError(explain(f"INTROSPECTION_CLIENT_{missing}", problem))
         return self

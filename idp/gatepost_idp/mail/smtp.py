@@ -56,7 +56,7 @@ async def _connected(
 ) -> Delivery:
     client = _client(settings, tls)
     with ExitStack() as hang_up:
-        hang_up.callback(_hang_up, client)
+        hang_up.callback(lambda: _hang_up(client.transport))
         try:
             async with asyncio.timeout(DELIVERY_SECONDS):
                 await client.connect()
@@ -74,22 +74,16 @@ async def _connected(
 
 async def _say_goodbye(client: aiosmtplib.SMTP) -> None:
     """Sends QUIT, in the background: the server has accepted the mail, so nothing that follows matters."""
-    transport = client.transport
+    transport = client.transport  # ``quit`` forgets it
     try:
         with suppress(SMTPException, OSError, TimeoutError):
             async with asyncio.timeout(GOODBYE_SECONDS):
                 await client.quit()
     finally:  # this process may stop before the mail server answers
-        _abort(transport)
+        _hang_up(transport)
 
 
-def _hang_up(client: aiosmtplib.SMTP) -> None:
-    transport = client.transport
-    client.close()
-    _abort(transport)
-
-
-def _abort(transport: asyncio.BaseTransport | None) -> None:
+def _hang_up(transport: asyncio.BaseTransport | None) -> None:
     """Closes without waiting for the other side's end of TLS: the loop of a command may be over before it comes."""
     if transport is not None:
         cast(asyncio.WriteTransport, transport).abort()
